@@ -1,0 +1,148 @@
+"""One door to bytes: a directory or an object-store prefix, read and written the same way.
+
+Knows nothing of shards, runs or formats. A write is whole or absent: local files go to a temporary name, are
+synced and renamed; object stores publish an object only when its upload completes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError
+
+__all__ = ["Store"]
+
+
+class Store:
+    """A root under which paths are relative, slash-separated and never climb out."""
+
+    def __init__(self, filesystem: pafs.FileSystem, base: str, uri: str):
+        self.filesystem, self.base, self.uri = filesystem, base.rstrip("/"), uri
+        self.is_local = isinstance(filesystem, pafs.LocalFileSystem)
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str]) -> Store:
+        """A store for a local path or an object-store URL (`s3://bucket/prefix`). Creates nothing."""
+        text = os.fspath(uri)
+        if "://" not in text:
+            path = os.path.abspath(text)
+            return cls(pafs.LocalFileSystem(), path, path)
+        try:
+            filesystem, base = pafs.FileSystem.from_uri(text)
+        except (pa.ArrowInvalid, ValueError) as error:
+            raise RequestError(
+                f"cannot open {text!r} as a store: {error}. Give a directory or an s3:// URL."
+            ) from error
+        return cls(filesystem, base, text)
+
+    def path(self, name: str) -> str:
+        """The filesystem path of a relative name. Raises RequestError if it would leave the store."""
+        clean = posixpath.normpath(name)
+        if clean.startswith(("/", "../")) or clean == "..":
+            raise RequestError(f"path {name!r} leaves the store {self.uri}; names must be relative")
+        return f"{self.base}/{clean}"
+
+    def child(self, name: str) -> Store:
+        """A store rooted at a folder of this one."""
+        return Store(self.filesystem, self.path(name), f"{self.uri.rstrip('/')}/{name}")
+
+    def exists(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
+
+    def size(self, name: str) -> int:
+        """Size in bytes. Raises NotFoundError."""
+        info = self.filesystem.get_file_info(self.path(name))
+        if info.type != pafs.FileType.File:
+            raise NotFoundError(f"no file {name!r} in {self.uri}")
+        return int(info.size)
+
+    def list(self, name: str = "") -> list[str]:
+        """Relative names of the files below a folder, sorted; empty if the folder does not exist."""
+        base = self.path(name) if name else self.base
+        infos = self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        return sorted(info.path[len(self.base) + 1 :] for info in infos if info.type == pafs.FileType.File)
+
+    def open_input(self, name: str) -> Any:
+        """A seekable `pyarrow.NativeFile`; memory-mapped when local. Raises NotFoundError."""
+        try:
+            return pa.memory_map(self.path(name)) if self.is_local else self.filesystem.open_input_file(self.path(name))
+        except FileNotFoundError as error:
+            raise NotFoundError(f"no file {name!r} in {self.uri}") from error
+
+    def read_bytes(self, name: str) -> bytes:
+        """The whole file. Raises NotFoundError."""
+        with self.open_input(name) as source:
+            return bytes(source.read())
+
+    def write_bytes(self, name: str, data: bytes | memoryview) -> None:
+        with self.writer(name) as sink:
+            sink.write(data)
+
+    @contextmanager
+    def writer(self, name: str) -> Iterator[Any]:
+        """A sink that becomes `name` on a clean exit and leaves nothing on an exception.
+
+        Raises DiskFullError when the device is full, RunFailedError when it refuses the write.
+        """
+        final = self.path(name)
+        temporary = f"{final}.{uuid.uuid4().hex[:12]}.tmp" if self.is_local else final
+        try:
+            if self.is_local:
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+            sink = pa.OSFile(temporary, "wb") if self.is_local else self.filesystem.open_output_stream(final)
+            try:
+                yield sink
+            except BaseException:
+                self._abandon(sink, temporary)
+                raise
+            sink.close()
+            if self.is_local:
+                _sync(temporary)
+                os.replace(temporary, final)
+                _sync(os.path.dirname(final))
+        except OSError as error:
+            if self.is_local and os.path.exists(temporary):
+                os.remove(temporary)
+            raise _storage_error(error, name, self.uri) from error
+
+    def _abandon(self, sink: Any, temporary: str) -> None:
+        """Closes without publishing: an object store's upload is aborted, a local temporary removed."""
+        if not self.is_local:
+            abort = getattr(sink, "abort", None)
+            if abort is not None:
+                abort()
+            return
+        try:
+            sink.close()
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+    def delete(self, name: str) -> None:
+        """Removes a file if it is there."""
+        if self.exists(name):
+            self.filesystem.delete_file(self.path(name))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, name: str, uri: str) -> RunFailedError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    if full:
+        return DiskFullError(f"no space left writing {name!r} in {uri}; free some and resume the run")
+    return RunFailedError(f"cannot write {name!r} in {uri}: {error}; check the permissions and resume the run")
