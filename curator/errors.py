@@ -11,6 +11,7 @@
     ├── RetryableError            the same call may go through later
     │   └── TransportError        a server or store did not answer
     ├── LeaseLostError            another runner owns the run now; stop writing at once
+    ├── StoppedError              a person or the system asked the run to stop; not a fault   exit 130
     └── RunFailedError            the run stops here and can be resumed      exit 3
         └── DiskFullError
 
@@ -18,6 +19,8 @@ A message says what happened, the value seen, the consequence, and what to do.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 __all__ = [
     "ConflictError",
@@ -30,6 +33,7 @@ __all__ = [
     "RequestError",
     "RetryableError",
     "RunFailedError",
+    "StoppedError",
     "TransportError",
     "TrustedError",
     "WinnowError",
@@ -113,6 +117,16 @@ class LeaseLostError(WinnowError):
     """The fence moved on: another runner owns this run. Whoever sees this stops writing at once."""
 
     code = "lease_lost"
+
+
+class StoppedError(WinnowError):
+    """The run stopped between two units because it was asked to; `request` says what for: cancel, pause, shutdown."""
+
+    code = "stopped"
+
+    def __init__(self, request: Literal["cancel", "pause", "shutdown"]):
+        super().__init__(f"the run stopped on request: {request}; what was committed stays")
+        self.request = request
 
 
 class RunFailedError(WinnowError):

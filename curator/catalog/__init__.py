@@ -1,0 +1,83 @@
+"""The catalog: the rows that say what exists, who owns it and how far it has come.
+
+Knows nothing of bytes: shards, ledgers and feedback lie in the store, the catalog knows their names.
+"""
+
+from __future__ import annotations
+
+from curator.catalog.database import Database
+from curator.catalog.datasets import Dataset, Datasets, DatasetVersion
+from curator.catalog.events import Event, Events
+from curator.catalog.feedback import Feedback, FeedbackBatch, Receipt
+from curator.catalog.idempotency import Idempotency, Replay, Started
+from curator.catalog.jobs import Jobs, JobState, TrainingJob
+from curator.catalog.keys import LOCAL_TENANT, ApiKey, Keys, Scope, Tenant
+from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
+from curator.catalog.outputs import CatalogJournal, Outputs
+from curator.catalog.paging import Page
+from curator.catalog.plans import PlanRow, Plans
+from curator.catalog.runs import ClaimedRun, Run, RunFault, Runs, Step
+from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
+
+__all__ = [
+    "LOCAL_TENANT",
+    "Alias",
+    "ApiKey",
+    "Catalog",
+    "CatalogJournal",
+    "ClaimedRun",
+    "Dataset",
+    "DatasetVersion",
+    "Event",
+    "FeedbackBatch",
+    "JobState",
+    "ManifestRow",
+    "Page",
+    "PlanRow",
+    "Receipt",
+    "Replay",
+    "Run",
+    "RunFault",
+    "Scope",
+    "ShardPlace",
+    "Started",
+    "Step",
+    "Tenant",
+    "TrainingJob",
+    "Upload",
+    "UploadPart",
+    "UploadState",
+]
+
+
+class Catalog:
+    """One opened database and its nouns. Threads share it."""
+
+    def __init__(self, database: Database):
+        self.database = database
+        self.keys = Keys(database)
+        self.uploads = Uploads(database)
+        self.datasets = Datasets(database)
+        self.runs = Runs(database)
+        self.outputs = Outputs(database)
+        self.events = Events(database)
+        self.manifests = Manifests(database)
+        self.plans = Plans(database)
+        self.jobs = Jobs(database)
+        self.feedback = Feedback(database)
+        self.idempotency = Idempotency(database)
+
+    @classmethod
+    def open(cls, url: str) -> Catalog:
+        """Opens `sqlite:///path` or `postgresql+psycopg://…` and migrates it. Raises as `Database.open` does."""
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Closes the connections; the catalog is not used afterwards."""
+        self.database.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
