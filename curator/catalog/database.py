@@ -54,7 +54,8 @@ class now(sa.sql.functions.FunctionElement[float]):
 
 @compiles(now, "sqlite")
 def _sqlite_now(element: now, compiler: Any, **kw: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"  # millisecond clock; unixepoch('subsec') needs SQLite 3.42
+    # Milliseconds, which is what its clock has; unixepoch('subsec') needs SQLite 3.42.
+    return "ROUND((julianday('now') - 2440587.5) * 86400.0, 3)"
 
 
 @compiles(now, "postgresql")

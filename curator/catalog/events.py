@@ -1,4 +1,4 @@
-"""The outbox: what happened, numbered in the order it became visible, so that a listener can come back and miss nothing.
+"""The outbox: what happened, numbered in the order it became visible, so that a listener who comes back misses nothing.
 
 Knows nothing of SSE or of who listens. An event is written in the transaction of the change it tells of.
 """

@@ -19,7 +19,7 @@ from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import run_history, run_outputs, runs
 from curator.catalog.transitions import ACTIVE, Row, first_history, held, locked, transition
 from curator.digest import content_id
-from curator.errors import ConflictError, LeaseLostError, NotFoundError, RequestError
+from curator.errors import ConflictError, NotFoundError, RequestError
 from curator.run import Progress, RunRequest, RunState, RunSummary, StopRequest
 
 __all__ = ["ClaimedRun", "Run", "RunFault", "Runs", "Step"]
@@ -219,7 +219,7 @@ class Runs:
                 found = connection.execute(query).mappings().one_or_none()
                 if found is None:
                     return None
-                row = Row(found)
+                row = Row(dict(found))
                 fault = _unreadable(row)
                 if fault is None:
                     return _take(connection, row, owner, lease_s)

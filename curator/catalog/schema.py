@@ -139,7 +139,7 @@ dataset_versions = sa.Table(
     _text("digest", null=True),
     _number("rows", null=True),
     _number("bytes", null=True),
-    _json("schema", null=True),
+    _json("columns", null=True),
     _json("statistics", null=True),
     _json("error", null=True),
     _when("created_at"),

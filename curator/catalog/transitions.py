@@ -60,7 +60,7 @@ def locked(
         raise ConflictError(
             f"run {run_id} is at version {found['version']}, the request was made for {version}; read it again first"
         )
-    return Row(found)
+    return Row(dict(found))
 
 
 def held(connection: sa.Connection, run_id: str, fence: int, *, lock: bool = True) -> Row:

@@ -98,12 +98,12 @@ class Uploads:
             # One tenant's uploads are opened one after another, or two could each find room for itself alone.
             connection.execute(sa.select(tenants.c.id).where(tenants.c.id == tenant).with_for_update())
             used = _bytes_of(connection, tenant)
-            if connection.execute(insert_ignore(connection, uploads).values(**values)).rowcount:
-                if used + size_bytes > quota_bytes:
-                    raise RequestError(
-                        f"upload of {size_bytes} bytes refused: {used} of {quota_bytes} bytes are in use; "
-                        "delete uploads that are no longer needed"
-                    )
+            inserted = connection.execute(insert_ignore(connection, uploads).values(**values)).rowcount
+            if inserted and used + size_bytes > quota_bytes:
+                raise RequestError(
+                    f"upload of {size_bytes} bytes refused: {used} of {quota_bytes} bytes are in use; "
+                    "delete uploads that are no longer needed"
+                )
             return _locked(connection, tenant, str(values["id"]))
 
     def get(self, tenant: str, upload_id: str) -> Upload:
@@ -204,4 +204,6 @@ def _touch(connection: sa.Connection, upload_id: str, **values: object) -> None:
 
 def _bytes_of(connection: sa.Connection, tenant: str) -> int:
     mine = sa.and_(uploads.c.tenant == tenant, uploads.c.state != UploadState.DELETED)
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(uploads.c.size_bytes), 0)).where(mine)).scalar_one())
+    return int(
+        connection.execute(sa.select(sa.func.coalesce(sa.func.sum(uploads.c.size_bytes), 0)).where(mine)).scalar_one()
+    )

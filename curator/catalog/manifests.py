@@ -1,0 +1,163 @@
+"""Manifests in the catalog: which run made them, which came before, which shards they let a tenant read.
+
+Knows nothing of a manifest's content; that is a JSON file in the store, named by its own digest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+
+from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
+from curator.catalog.schema import manifest_aliases, manifest_shards, manifests
+from curator.errors import ConflictError, NotFoundError
+
+__all__ = ["Alias", "ManifestRow", "Manifests", "ShardPlace"]
+
+_ROWS_A_STATEMENT: Final = 1000
+
+
+class ManifestRow(BaseModel):
+    """A manifest as the catalog knows it; `path` is its JSON file, relative to the store's root."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: str
+    id: str
+    run: str | None
+    parent: str | None
+    path: str
+    created_at: dt.datetime
+
+
+class ShardPlace(BaseModel):
+    """Where a shard lies: `path` relative to the store's root."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    path: str
+    bytes: int
+
+
+class Alias(BaseModel):
+    """A name that may move, such as `prod`; `version` grows with every move (the ETag)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    manifest: str
+    version: int
+    updated_at: dt.datetime
+
+
+class Manifests:
+    def __init__(self, database: Database):
+        self._db = database
+
+    def record(
+        self,
+        tenant: str,
+        manifest_id: str,
+        *,
+        path: str,
+        shards: Sequence[ShardPlace],
+        run: str | None = None,
+        parent: str | None = None,
+    ) -> ManifestRow:
+        """Makes a manifest and its shards known. Equal content has an equal id, so a second time (another run, a
+        resumed one) changes nothing and the first run stays its maker."""
+        row = {"tenant": tenant, "id": manifest_id, "run": run, "parent": parent, "path": path, "created_at": now()}
+        places = [{"tenant": tenant, **shard.model_dump()} for shard in shards]
+        with self._db.write() as connection:
+            connection.execute(insert_ignore(connection, manifests).values(**row))
+            for start in range(0, len(places), _ROWS_A_STATEMENT):
+                part = places[start : start + _ROWS_A_STATEMENT]
+                connection.execute(insert_ignore(connection, manifest_shards), part)
+            return _manifest(connection, tenant, manifest_id)
+
+    def get(self, tenant: str, manifest_id: str) -> ManifestRow:
+        """Raises NotFoundError."""
+        with self._db.read() as connection:
+            return _manifest(connection, tenant, manifest_id)
+
+    def page(
+        self, tenant: str, *, cursor: str | None = None, limit: int = 100, run: str | None = None
+    ) -> Page[ManifestRow]:
+        """The tenant's manifests (or those of one run), newest first."""
+        query = sa.select(manifests).where(manifests.c.tenant == tenant)
+        if run is not None:
+            query = query.where(manifests.c.run == run)
+        if cursor is not None:
+            at, manifest_id = decode_cursor(cursor, [float, str])
+            before = sa.tuple_(manifests.c.created_at, manifests.c.id) < sa.tuple_(sa.literal(at), manifest_id)
+            query = query.where(before)
+        query = query.order_by(manifests.c.created_at.desc(), manifests.c.id.desc())
+        with self._db.read() as connection:
+            rows = connection.execute(query.limit(checked_limit(limit) + 1)).mappings()
+            found = [ManifestRow(**row) for row in rows]
+        return page_of(found, limit, lambda row: (row.created_at.timestamp(), row.id))
+
+    def lineage(self, tenant: str, manifest_id: str) -> list[ManifestRow]:
+        """The manifest and its ancestors, newest first. Raises NotFoundError."""
+        line, seen = [], set()
+        with self._db.read() as connection:
+            following: str | None = manifest_id
+            while following is not None and following not in seen:
+                seen.add(following)
+                line.append(_manifest(connection, tenant, following))
+                following = line[-1].parent
+        return line
+
+    def shard(self, tenant: str, digest: str) -> ShardPlace:
+        """Where a shard of this tenant lies. Raises NotFoundError, for another tenant's shard too."""
+        mine = sa.and_(manifest_shards.c.tenant == tenant, manifest_shards.c.digest == digest)
+        columns = [manifest_shards.c[name] for name in ShardPlace.model_fields]
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(*columns).where(mine)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no shard {digest!r}; its manifest lists the digests that exist")
+        return ShardPlace(**row)
+
+    def set_alias(self, tenant: str, name: str, manifest_id: str, *, version: int | None = None) -> Alias:
+        """Points a name at a manifest. Raises NotFoundError for an unknown manifest; ConflictError if `version`
+        (If-Match; 0 for a name that must be new) is not the present one."""
+        key = {"tenant": tenant, "name": name}
+        values = {"manifest": manifest_id, "updated_at": now()}
+        with self._db.write() as connection:
+            _manifest(connection, tenant, manifest_id)
+            fresh = insert_ignore(connection, manifest_aliases).values(**key, version=0, **values)
+            connection.execute(fresh)
+            present = _alias(connection, tenant, name, lock=True)
+            if version is not None and present.version != version:
+                raise ConflictError(f"alias {name!r} is at version {present.version}, the request was for {version}")
+            update = sa.update(manifest_aliases).filter_by(**key).values(version=present.version + 1, **values)
+            connection.execute(update)
+            return _alias(connection, tenant, name)
+
+    def alias(self, tenant: str, name: str) -> Alias:
+        """Raises NotFoundError."""
+        with self._db.read() as connection:
+            return _alias(connection, tenant, name)
+
+
+def _manifest(connection: sa.Connection, tenant: str, manifest_id: str) -> ManifestRow:
+    query = sa.select(manifests).where(manifests.c.tenant == tenant, manifests.c.id == manifest_id)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no manifest {manifest_id!r}; check the id and the credential")
+    return ManifestRow(**row)
+
+
+def _alias(connection: sa.Connection, tenant: str, name: str, *, lock: bool = False) -> Alias:
+    columns = [manifest_aliases.c[field] for field in Alias.model_fields]
+    query = sa.select(*columns).where(manifest_aliases.c.tenant == tenant, manifest_aliases.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no alias {name!r}; set it first")
+    return Alias(**row)

@@ -1,0 +1,43 @@
+"""Migrations of the catalog, shipped with the package and applied when a catalog is opened.
+
+Knows nothing of what the tables are for. Add the next one under `versions/`, then raise `HEAD` in `database.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+
+from curator.errors import RequestError
+
+__all__ = ["config", "run_migrations"]
+
+
+def config(connection: sa.Connection | None = None) -> Config:
+    """Alembic's configuration for this folder; no ini file."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent))
+    made.attributes["connection"] = connection
+    return made
+
+
+def run_migrations(connection: sa.Connection, target: str) -> None:
+    """Moves the database up (or down) to `target` inside the caller's transaction.
+
+    Raises RequestError when the database stands at a revision this program does not know.
+    """
+    settings = config(connection)
+    try:
+        if target == "base":
+            command.downgrade(settings, target)
+        else:
+            command.upgrade(settings, target)
+    except CommandError as error:
+        raise RequestError(
+            f"the catalog's tables cannot be brought to {target!r} ({error}); a newer Winnow has probably written "
+            "this database. Use that version; nothing was changed"
+        ) from error
