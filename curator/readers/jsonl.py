@@ -1,0 +1,312 @@
+"""JSONL: one object a line; scanned once to learn types, rows and line ends, read by byte ranges.
+
+Knows nothing of other files of the set. A row is a line that is not blank. Types are inferred from every line, so a
+field that turns up late or a number that turns into text is found before a run starts. Text stays text: nothing is
+guessed to be a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+import pyarrow.types as pt
+
+from curator.errors import InputError
+from curator.readers.columns import normal_schema, widest
+from curator.readers.limits import Limits
+from curator.readers.opening import CHUNK_BYTES, damaged, open_file, open_text
+from curator.readers.unit import Source, WorkUnit
+
+__all__ = ["read_jsonl", "scan_jsonl"]
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+EXACT_DOUBLE: Final = 2.0**53
+BLOCK_BYTES: Final = CHUNK_BYTES
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ROW = re.compile(r"in row (\d+)")
+_COLUMN = re.compile(r"Column\(/([^/)]*)")
+
+
+class Block(NamedTuple):
+    """Whole lines: their bytes, the offset of the first in the (unpacked) file, the row number of the first row."""
+
+    data: bytes
+    offset: int
+    first_row: int
+
+
+def scan_jsonl(
+    source: Source, digest: str, unit_rows: int, limits: Limits
+) -> tuple[pa.Schema, int, tuple[WorkUnit, ...]]:
+    """Schema, rows and units; one unit if the file is compressed. Raises InputError naming the row."""
+    kind: pa.DataType = pa.struct([])
+    cuts, offset, rows = [(0, 0)], 0, 0
+    for block in _blocks(source, 0, None, 0, limits):
+        table = _parse(block, source, None, limits)
+        kind = _merged(kind, table, block, source, limits)
+        _exact_integers(table, block, source)
+        ends = _row_ends(block.data, table.num_rows, block, source)
+        for row in range(-block.first_row % unit_rows or unit_rows, len(ends) + 1, unit_rows):
+            cuts.append((block.offset + int(ends[row - 1]), block.first_row + row))
+        rows, offset = block.first_row + table.num_rows, block.offset + len(block.data)
+    if not rows:
+        raise InputError("has no rows, only blank lines; leave it out", file=source.uri)
+    schema = normal_schema(pa.schema(list(kind)), source.uri, limits)
+    if source.compression != "none":
+        cuts = [(0, 0)]
+    if cuts[-1][1] < rows:
+        cuts.append((offset, rows))
+    return schema, rows, tuple(_units(source, digest, cuts))
+
+
+def _units(source: Source, digest: str, cuts: list[tuple[int, int]]) -> Iterator[WorkUnit]:
+    """Units between cuts of (byte offset, row number)."""
+    packed = source.compression != "none"
+    for index, ((start, first_row), (stop, next_row)) in enumerate(itertools.pairwise(cuts)):
+        yield WorkUnit(
+            index=index, source=source, start=0 if packed else start, stop=1 if packed else stop, first_row=first_row,
+            rows=next_row - first_row, bytes=stop - start, content_digest=digest,
+        )  # fmt: skip
+
+
+def read_jsonl(unit: WorkUnit, schema: pa.Schema, limits: Limits) -> Iterator[pa.RecordBatch]:
+    """The unit's rows with the schema's types, a few MiB of lines at a time. Raises InputError naming the row."""
+    packed = unit.source.compression != "none"
+    start, stop = (0, None) if packed else (unit.start, unit.stop)
+    for block in _blocks(unit.source, start, stop, unit.first_row, limits):
+        table = _parse(block, unit.source, schema, limits)
+        yield from table.select(schema.names).to_batches()
+
+
+def _blocks(source: Source, start: int, stop: int | None, first_row: int, limits: Limits) -> Iterator[Block]:
+    """Blocks of whole lines from `start` to `stop`; each is parsed by the caller before the next is asked for."""
+    carry, offset, row = [], start, first_row
+    carried = 0
+    for chunk in _chunks(source, start, stop, limits):
+        cut = chunk.rfind(b"\n") + 1
+        if not cut:
+            carry.append(chunk)
+            carried += len(chunk)
+            _line_within(carried, row, source, limits)
+            continue
+        data = b"".join([*carry, chunk[:cut]])
+        yield Block(data, offset, row)
+        row, offset = row + _num_rows(data), offset + len(data)
+        carry, carried = ([chunk[cut:]], len(chunk) - cut) if cut < len(chunk) else ([], 0)
+    if carry:
+        yield Block(b"".join(carry), offset, row)
+
+
+def _chunks(source: Source, start: int, stop: int | None, limits: Limits) -> Iterator[bytes]:
+    if source.compression != "none":
+        with open_text(source, limits) as stream:
+            while chunk := stream.read(BLOCK_BYTES):
+                yield chunk
+        return
+    with open_file(source.uri) as handle:
+        handle.seek(start)
+        left = (handle.size() if stop is None else stop) - start
+        while left > 0 and (chunk := handle.read(min(BLOCK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _line_within(length: int, row: int, source: Source, limits: Limits) -> None:
+    if length > limits.line_bytes:
+        raise InputError(
+            f"a line of more than {limits.line_bytes} bytes. JSONL has one object a line: if this is one JSON "
+            "document, write its items as lines; else shorten or remove the row",
+            file=source.uri,
+            row=row,
+        )
+
+
+def _num_rows(data: bytes) -> int:
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if b"\n\n" not in data and b"\n\r" not in data and b"\n " not in data and b"\n\t" not in data and data[:1] == b"{":
+        return lines
+    return sum(1 for line in data.splitlines() if line.strip()) if b"\r" not in data else _slow_rows(data)
+
+
+def _slow_rows(data: bytes) -> int:
+    return sum(1 for line in data.split(b"\n") if line.strip())
+
+
+def _row_ends(data: bytes, num_rows: int, block: Block, source: Source) -> np.ndarray:
+    """int64[num_rows]: for each row, the offset in the block just past its line end."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    if len(ends) != num_rows:
+        starts = np.concatenate([[0], ends[:-1]])
+        filled = [bool(data[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
+        ends = ends[np.array(filled)]
+    if len(ends) != num_rows:
+        raise InputError(
+            f"{num_rows} objects on {len(ends)} lines: JSONL has one object a line; write it again",
+            file=source.uri,
+            row=block.first_row,
+        )
+    return ends
+
+
+def _parse(block: Block, source: Source, schema: pa.Schema | None, limits: Limits) -> pa.Table:
+    """The block's rows as a table; all columns with inferred types, or the schema's with its types."""
+    data = block.data
+    if block.offset == 0 and data.startswith(BYTE_ORDER_MARK):
+        data = data[len(BYTE_ORDER_MARK) :]
+    _valid_text(data, block, source)
+    _depth_within(data, block, source, limits)
+    how = (
+        {} if schema is None or not len(schema) else {"explicit_schema": schema, "unexpected_field_behavior": "ignore"}
+    )
+    if not data.strip():
+        return pa.table({}) if schema is None else schema.empty_table()
+    try:
+        return pj.read_json(
+            pa.BufferReader(data),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=pj.ParseOptions(newlines_in_values=False, **how),
+        )
+    except pa.ArrowException as error:
+        raise _located(error, block, source) from error
+
+
+def _located(error: Exception, block: Block, source: Source) -> InputError:
+    text = str(error)
+    row, column = _ROW.search(text), _COLUMN.search(text)
+    number = block.first_row + int(row.group(1)) if row else block.first_row
+    if column and column.group(1):
+        return InputError(
+            f"{text.split(' in row ')[0]}; one column has one type: mend the row, or quote the value in every row",
+            file=source.uri,
+            row=number,
+            column=column.group(1),
+        )
+    if column:
+        return InputError(
+            f"a line that is not a JSON object ({text}); JSONL has one object a line", file=source.uri, row=number
+        )
+    return damaged(source, error, where="the line", row=number)
+
+
+def _valid_text(data: bytes, block: Block, source: Source) -> None:
+    whole = pa.Array.from_buffers(
+        pa.large_string(), 1, [None, pa.py_buffer(np.array([0, len(data)], np.int64)), pa.py_buffer(data)]
+    )
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid as error:
+        row = block.first_row
+        try:
+            data.decode()
+        except UnicodeDecodeError as place:
+            row += _slow_rows(data[: place.start] + b"x") - 1
+        raise InputError(
+            "text that is not valid UTF-8; repair or remove the line, or convert the file", file=source.uri, row=row
+        ) from error
+
+
+def _depth_within(data: bytes, block: Block, source: Source, limits: Limits) -> None:
+    """Refuses nesting past the cap before the parser recurses into it; strings are cut out where brackets abound."""
+    if data.count(b"[") + data.count(b"{") <= limits.nesting_depth:
+        return
+    array = np.frombuffer(data, np.uint8)
+    opens = np.cumsum((array == 91) | (array == 123), dtype=np.int64)
+    ends = np.flatnonzero(array == 10)
+    ends = np.append(ends, len(data) - 1)
+    many = np.diff(opens[ends], prepend=0) > limits.nesting_depth
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    for start, end in zip(starts[many], ends[many], strict=True):
+        bare = np.frombuffer(_STRING.sub(b"", data[start : end + 1]), np.uint8)
+        steps = ((bare == 91) | (bare == 123)).astype(np.int64) - ((bare == 93) | (bare == 125))
+        if steps.cumsum().max(initial=0) > limits.nesting_depth:
+            raise InputError(
+                f"nested deeper than {limits.nesting_depth} levels; flatten the row",
+                file=source.uri,
+                row=block.first_row + _slow_rows(data[: start + 1]) - 1,
+            )
+
+
+def _merged(kind: pa.DataType, table: pa.Table, block: Block, source: Source, limits: Limits) -> pa.DataType:
+    """The file's struct of columns so far, widened by a block's."""
+    if not table.num_columns:
+        return kind
+    here = pa.struct(list(normal_schema(table.schema, source.uri, limits, text_times=True)))
+    merged = widest(kind, here)
+    if merged is not None:
+        return merged
+    column = next(
+        field.name
+        for field in here
+        if kind.get_field_index(field.name) >= 0 and widest(kind.field(field.name).type, field.type) is None
+    )
+    before = kind.field(column).type
+    row = _first_conflict(block, source, column, before, limits)
+    raise InputError(
+        f"its values were {before} up to here and are {here.field(column).type} now; one column has one type: mend "
+        "the row, or quote the value in every row",
+        file=source.uri,
+        row=row,
+        column=column,
+    )
+
+
+def _first_conflict(block: Block, source: Source, column: str, before: pa.DataType, limits: Limits) -> int:
+    """The row of the first line of a block whose value of `column` does not go with the type before; by halving."""
+    lines = [line for line in block.data.split(b"\n") if line.strip()]
+    low, high = 0, len(lines)
+    while high - low > 1:
+        middle = (low + high) // 2
+        part = _parse(Block(b"\n".join(lines[:middle]), block.offset, block.first_row), source, None, limits)
+        schema = normal_schema(part.schema, source.uri, limits, text_times=True)
+        fits = column not in schema.names or widest(before, schema.field(column).type) is not None
+        low, high = (middle, high) if fits else (low, middle)
+    return block.first_row + low
+
+
+def _exact_integers(table: pa.Table, block: Block, source: Source) -> None:
+    """Refuses integers past 64 bits, or past 2^53 among floats: as doubles two different ids could become one."""
+    suspects = [name for name in table.column_names if _has_large_double(table.column(name).combine_chunks())]
+    if not suspects:
+        return
+    lines = (line for line in block.data.removeprefix(BYTE_ORDER_MARK).split(b"\n") if line.strip())
+    for row, line in enumerate(lines):
+        if re.search(rb"\d{16}", line) is None:
+            continue
+        value = json.loads(line)
+        for name in suspects:
+            if _has_large_integer(value.get(name)):
+                raise InputError(
+                    "an integer too large to be kept exactly beside fractions or in 64 bits; write it as a string",
+                    file=source.uri,
+                    row=block.first_row + row,
+                    column=name,
+                )
+
+
+def _has_large_double(column: pa.Array) -> bool:
+    kind = column.type
+    if pt.is_floating(kind):
+        return bool(pc.any(pc.greater_equal(pc.abs(column), EXACT_DOUBLE)).as_py())
+    if pt.is_list(kind):
+        return _has_large_double(column.values)
+    if pt.is_struct(kind):
+        return any(_has_large_double(column.field(index)) for index in range(kind.num_fields))
+    return False
+
+
+def _has_large_integer(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_large_integer, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_large_integer, value))
+    return type(value) is int and abs(value) > int(EXACT_DOUBLE)

@@ -1,0 +1,133 @@
+"""Scanning and reading, whatever the format: one file to its units, many files to one plan, one unit to its rows.
+
+Knows nothing of how a format is read, of filters, or of what the rows are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from curator.errors import InputError
+from curator.readers.arrow_ipc import read_arrow, scan_arrow
+from curator.readers.columns import checked, conform, pieces, select, widest
+from curator.readers.csv_text import read_csv, scan_csv
+from curator.readers.jsonl import read_jsonl, scan_jsonl
+from curator.readers.limits import LIMITS, Limits
+from curator.readers.opening import content_digest, same_size
+from curator.readers.parquet import read_parquet, scan_parquet
+from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
+
+__all__ = ["plan_inputs", "read", "scan", "unify"]
+
+SCANS = {
+    "parquet": scan_parquet,
+    "jsonl": scan_jsonl,
+    "csv": scan_csv,
+    "arrow": scan_arrow,
+    "arrow_stream": scan_arrow,
+}
+
+
+def scan(source: Source, *, unit_rows: int, limits: Limits = LIMITS) -> SourceInfo:
+    """Schema, rows, content digest and work units of one file; reads all of its bytes once or twice.
+
+    unit_rows: about how many rows a unit should hold. Row groups and record batches are never split; compressed
+    JSONL, CSV and Arrow streams are one unit. Raises InputError naming the file and, where known, the row.
+    """
+    if unit_rows < 1:
+        raise ValueError(f"unit_rows is {unit_rows}; it must be at least 1")
+    digest = content_digest(source)
+    schema, rows, units = SCANS[source.format](source, digest, unit_rows, limits)
+    return SourceInfo(source, schema, rows, digest, units)
+
+
+def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = LIMITS) -> InputPlan:
+    """All files under one schema, units numbered over the whole set. Raises InputError.
+
+    Refuses files whose bytes are the same: every row of the one would repeat a row of the other.
+    """
+    infos = tuple(scan(source, unit_rows=unit_rows, limits=limits) for source in sources)
+    first: dict[str, str] = {}
+    for info in infos:
+        twin = first.setdefault(info.content_digest, info.source.uri)
+        if twin != info.source.uri:
+            raise InputError(f"a byte-for-byte copy of {twin}; leave one of them out", file=info.source.uri)
+    units = (unit for info in infos for unit in info.units)
+    numbered = tuple(unit.model_copy(update={"index": index}) for index, unit in enumerate(units))
+    return InputPlan(infos, unify(infos), numbered, sum(info.rows for info in infos))
+
+
+def unify(infos: Sequence[SourceInfo]) -> pa.Schema:
+    """The one schema of a set of files: columns in the order first met, types widened where no meaning is lost.
+
+    A field that a JSONL file lacks is null there; a column that a Parquet, CSV or Arrow file lacks is an error, and
+    so are types that do not go together. Raises InputError naming both files.
+    """
+    kinds: dict[str, pa.DataType] = {}
+    seen_in: dict[str, str] = {}
+    for info in infos:
+        for field in info.schema:
+            kind = widest(kinds.get(field.name, pa.null()), field.type)
+            if kind is None:
+                raise InputError(
+                    f"is {field.type} here and {kinds[field.name]} in {seen_in[field.name]}; give the column one "
+                    "type in all files",
+                    file=info.source.uri,
+                    column=field.name,
+                )
+            kinds[field.name] = kind
+            seen_in.setdefault(field.name, info.source.uri)
+    for info in infos:
+        lacking = [name for name in kinds if name not in info.schema.names]
+        if lacking and info.source.format != "jsonl":
+            raise InputError(
+                f"has no such column, but {seen_in[lacking[0]]} has; give all files the same columns",
+                file=info.source.uri,
+                column=lacking[0],
+            )
+    return pa.schema(list(kinds.items()))
+
+
+def read(
+    unit: WorkUnit,
+    *,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = 4096,
+    limits: Limits = LIMITS,
+) -> Iterator[Rows]:
+    """The unit's rows in order, as pairs (row number in the file of the first row, RecordBatch).
+
+    schema: of the whole input (`InputPlan.schema`); every batch has exactly these columns and types, or those of
+    `columns` in the order named. A batch holds 1 to `batch_rows` rows, fewer when rows are wide: memory stays bounded
+    by a few times `limits.batch_bytes`, or by the largest row. Raises InputError naming file, row and column.
+    """
+    uri = unit.source.uri
+    wanted = select(schema, columns, uri)
+    same_size(unit.source)
+    row = unit.first_row
+    for piece in pieces(_raw(unit, wanted, batch_rows, limits), batch_rows, limits.batch_bytes):
+        batch = conform(checked(piece, uri, row, limits), wanted, uri, row)
+        yield Rows(row, batch)
+        row += batch.num_rows
+    if row != unit.first_row + unit.rows:
+        raise InputError(
+            f"{row - unit.first_row} rows read where {unit.rows} were counted when the run was planned: the file was "
+            "changed in between; start a new run",
+            file=uri,
+            row=unit.first_row,
+        )
+
+
+def _raw(unit: WorkUnit, wanted: pa.Schema, batch_rows: int, limits: Limits) -> Iterator[pa.RecordBatch]:
+    match unit.source.format:
+        case "parquet":
+            return read_parquet(unit, wanted.names, batch_rows, limits)
+        case "jsonl":
+            return read_jsonl(unit, wanted, limits)
+        case "csv":
+            return read_csv(unit, wanted, limits)
+        case _:
+            return read_arrow(unit, wanted.names, limits)
