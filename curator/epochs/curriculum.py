@@ -5,6 +5,7 @@ Pure functions of the epoch number; know nothing of rows, shards or where ratios
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from typing import Annotated, Literal, NamedTuple
 
@@ -66,7 +67,7 @@ class Staged(_Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Staged:
         untils = [stage.until for stage in self.stages]
-        if not untils or untils[-1] != 1 or any(a >= b for a, b in zip(untils, untils[1:], strict=False)):
+        if not untils or untils[-1] != 1 or any(a >= b for a, b in itertools.pairwise(untils)):
             raise ValueError(f"stages must rise to until=1, got {untils}")
         return self
 
