@@ -1,0 +1,200 @@
+"""A run from its request to its manifest: plan, validate, then the road step by step, journalled.
+
+Knows the road and the journal; where steps run is the engine's business. A run resumed after any crash skips what the
+journal holds and ends with the same manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from curator.errors import RequestError, StoppedError
+from curator.ledger import Ledger
+from curator.run import Journal, Progress, RunRequest, RunSummary
+from curator.settings import Settings
+from pipelines.engine import Engine
+from pipelines.inline import InlineEngine
+from pipelines.job import Job
+from pipelines.memory import peak_rss_bytes
+from pipelines.phases import ROAD, SET_UNIT, Step
+from pipelines.phases.validate import Validated, validate
+from pipelines.plan import Plan, make_plan
+
+__all__ = ["Checked", "check", "execute"]
+
+
+class _Claimed(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def request(self) -> RunRequest: ...
+
+
+class Checked:
+    """A request that has been planned and validated; nothing has been written."""
+
+    def __init__(self, plan: Plan, validated: Validated):
+        self.plan, self.validated = plan, validated
+
+
+def check(request: RunRequest) -> Checked:
+    """Plans and validates. Raises RequestError of the fitting kind; writes nothing."""
+    plan = make_plan(request)
+    return Checked(plan, validate(plan))
+
+
+def execute(
+    claimed: _Claimed,
+    journal: Journal,
+    settings: Settings,
+    *,
+    checked: Checked | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunSummary:
+    """Walks the whole road of a claimed run. Raises RequestError (nothing was written), StoppedError, RunFailedError."""
+    started = time.monotonic()
+    job = Job(str(settings.root), claimed.id)
+    clock = _Clock(journal, on_progress)
+    outputs = {"validate": _prepared(job, claimed.request, journal, checked, clock)}
+    with _engine(job, claimed.request, settings) as engine:
+        for step in ROAD:
+            outputs[step.name] = _step(job, step, engine, journal, outputs, clock)
+    summary = _summary(job, outputs, clock, time.monotonic() - started)
+    job.store.write_bytes(job.name("report.json"), json.dumps(_report(summary, outputs), indent=1).encode())
+    return summary
+
+
+def _prepared(job: Job, request: RunRequest, journal: Journal, checked: Checked | None, clock: _Clock) -> dict[str, Any]:
+    """The validate step's outputs; plan.json and trusted.arrow are written before it is journalled."""
+    done = journal.done("validate")
+    if SET_UNIT in done:
+        clock.begin("validate", done[SET_UNIT]["rows"])
+        return done[SET_UNIT]
+    with clock.phase("validate", 0):
+        checked = checked or check(request)
+        job.store.write_bytes(job.name("plan.json"), checked.plan.model_dump_json(indent=1).encode())
+        if checked.validated.trusted is not None:
+            job.write(job.name("trusted.arrow"), checked.validated.trusted)
+        journal.commit("validate", SET_UNIT, checked.validated.outputs)
+    return checked.validated.outputs
+
+
+def _engine(job: Job, request: RunRequest, settings: Settings) -> Engine:
+    if request.engine == "inline":
+        return InlineEngine(job)
+    try:
+        from pipelines.cluster.engine import RayEngine
+    except ModuleNotFoundError as error:
+        raise RequestError("engine 'ray' needs Ray: pip install 'winnow-curation[cluster]', or use engine 'inline'") from error
+    return RayEngine(job, address=settings.ray_address)
+
+
+def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[str, Any], clock: _Clock) -> Any:
+    """The step's outputs: from the journal where they are there, else from the engine, committed as they come."""
+    done = journal.done(step.name)
+    needed = {name: outputs[name] for name in step.reads}
+    with clock.phase(step.phase, outputs["validate"]["rows"]):
+        if not step.per_unit:
+            if SET_UNIT not in done:
+                _stop_if_asked(journal)
+                result, peak = engine.run_set(step, needed)
+                clock.peak = max(clock.peak, peak)
+                journal.commit(step.name, SET_UNIT, result)
+                done[SET_UNIT] = result
+            return done[SET_UNIT]
+        rows_by_unit = outputs["validate"]["rows_by_unit"]
+        for unit in done:
+            clock.unit_done(rows_by_unit[unit], done[unit])
+        left = [unit for unit in range(len(job.plan.units)) if unit not in done]
+        for unit, result, peak in engine.run_units(step, left, needed) if left else ():
+            journal.commit(step.name, unit, result)
+            done[unit] = result
+            clock.peak = max(clock.peak, peak)
+            clock.unit_done(rows_by_unit[unit], result, engine)
+            _stop_if_asked(journal)
+        return done
+
+
+def _stop_if_asked(journal: Journal) -> None:
+    request = journal.stop_requested()
+    if request is not None:
+        raise StoppedError(request)
+
+
+class _Clock:
+    """Progress and seconds, kept while the road is walked."""
+
+    def __init__(self, journal: Journal, listener: Callable[[Progress], None] | None):
+        self.journal, self.listener = journal, listener
+        self.progress = Progress()
+        self.peak = peak_rss_bytes()
+
+    def begin(self, phase: str, rows: int) -> None:
+        self._publish(phase=phase, rows_total=rows or self.progress.rows_total, rows_done=0, blocked_on=None, bytes_in_flight=0)
+
+    @contextmanager
+    def phase(self, name: str, rows: int) -> Iterator[None]:
+        self.begin(name, rows)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = dict(self.progress.seconds_by_phase)
+            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 3)
+            self._publish(seconds_by_phase=seconds)
+
+    def unit_done(self, rows: int, result: dict[str, Any], engine: Engine | None = None) -> None:
+        changes: dict[str, Any] = {"rows_done": self.progress.rows_done + rows}
+        if "reasons" in result:
+            for name in ("kept", "dropped", "relabeled"):
+                changes[name] = getattr(self.progress, name) + result[name]
+            reasons = dict(self.progress.reasons)
+            for reason, count in result["reasons"].items():
+                reasons[reason] = reasons.get(reason, 0) + count
+            changes["reasons"] = reasons
+        if engine is not None:
+            changes |= {"bytes_in_flight": engine.bytes_in_flight, "blocked_on": engine.blocked_on}
+        self._publish(**changes)
+
+    def _publish(self, **changes: Any) -> None:
+        self.progress = self.progress.model_copy(update=changes)
+        self.journal.progress(self.progress)
+        if self.listener is not None:
+            self.listener(self.progress)
+
+
+def _summary(job: Job, outputs: dict[str, Any], clock: _Clock, seconds: float) -> RunSummary:
+    decided = outputs["decide"].values()
+    progress = clock.progress
+    return RunSummary(
+        run=job.run,
+        manifest=outputs["finish"]["manifest"],
+        ledger=job.store.path(Ledger.file_name(job.run, 0)).rsplit("/", 1)[0],
+        rows_in=outputs["validate"]["rows"],
+        kept=sum(item["kept"] for item in decided),
+        dropped=sum(item["dropped"] for item in decided),
+        relabeled=sum(item["relabeled"] for item in decided),
+        reasons=dict(sorted(progress.reasons.items(), key=lambda item: (-item[1], item[0]))),
+        difficulty=outputs["finish"]["difficulty"],
+        policy=outputs["learn"]["policy"],
+        seconds=round(seconds, 3),
+        seconds_by_phase=progress.seconds_by_phase,
+        peak_rss_bytes=clock.peak,
+        warnings=_warnings(outputs),
+    )
+
+
+def _warnings(outputs: dict[str, Any]) -> tuple[str, ...]:
+    rows, kept = outputs["validate"]["rows"], sum(item["kept"] for item in outputs["decide"].values())
+    found = list(outputs["learn"]["scorecard"].get("warnings", []))
+    if kept == 0:
+        found.insert(0, f"not one of {rows} rows was kept; the ledger says why for each, the manifest is empty")
+    return tuple(found)
+
+
+def _report(summary: RunSummary, outputs: dict[str, Any]) -> dict[str, Any]:
+    return {**summary.model_dump(mode="json"), "scorecard": outputs["learn"]["scorecard"], "encoder": outputs["encoder"]}

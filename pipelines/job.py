@@ -1,0 +1,88 @@
+"""A job: one run's plan and the names of its files. What every step is given, in any process.
+
+Knows where a run's files lie under the root; nothing of what steps compute or which engine calls them.
+
+    runs/<run>/plan.json                     what is done to which rows
+               trusted.arrow                 the trusted sample, joined
+               encoder/                      the fitted encoder
+               units/00000.signals.arrow     one row for every row used: ids, labels, signals
+                     00000.minhash.arrow     signatures, where duplicates are looked for
+                     00000.embeddings.arrow  vectors, where an encoder is used
+                     00000.verdicts.arrow    the decision
+                     00000.difficulty.arrow  scores of kept rows
+               resolve/                      duplicate edges and clusters
+               judge/                        the policy and its scorecard
+               ledger/00000.arrow            one row for every row used: the verdict, whole
+               report.json                   the summary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from curator.readers import WorkUnit
+from curator.recipe import Recipe
+from curator.storage import Store
+from pipelines.plan import Plan
+
+__all__ = ["Job"]
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cheap to make, safe to send: workers open it from (root, run)."""
+
+    root: str
+    run: str
+
+    @cached_property
+    def store(self) -> Store:
+        return Store.open(self.root)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan.model_validate_json(self.store.read_bytes(self.name("plan.json")))
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+    def unit(self, index: int) -> WorkUnit:
+        return self.plan.units[index]
+
+    def name(self, *parts: str) -> str:
+        """A file of this run, relative to the root."""
+        return "/".join(("runs", self.run, *parts))
+
+    def side_name(self, unit: int, kind: str) -> str:
+        return self.name("units", f"{unit:05d}.{kind}.arrow")
+
+    @contextmanager
+    def writer(self, name: str, schema: pa.Schema) -> Iterator[Any]:
+        """An IPC file writer; the file is there, whole, on a clean exit only."""
+        with self.store.writer(name) as sink, pa.ipc.new_file(sink, schema, options=_OPTIONS) as writer:
+            yield writer
+
+    def side_writer(self, unit: int, kind: str, schema: pa.Schema) -> AbstractContextManager[Any]:
+        return self.writer(self.side_name(unit, kind), schema)
+
+    def write(self, name: str, batch: pa.RecordBatch) -> None:
+        with self.writer(name, batch.schema) as writer:
+            writer.write_batch(batch)
+
+    def read_side(self, unit: int, kind: str, columns: list[str] | None = None) -> pa.Table:
+        return self.read(self.side_name(unit, kind), columns)
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        with self.store.open_input(name) as source:
+            reader = pa.ipc.open_file(source)
+            table = reader.read_all()
+        return table if columns is None else table.select(columns)

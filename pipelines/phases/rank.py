@@ -1,0 +1,100 @@
+"""Rank: a difficulty model is fitted on kept rows, so that what was dropped does not shape the curriculum.
+
+Labelled tasks: out-of-fold loss of heads fitted on curated labels. Text: mean surprisal in bits per byte under a
+small byte model of the kept text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from agents.proxy.difficulty import DifficultyModel
+from curator.signals.surprisal import SurprisalModel
+from curator.verdict import RELABEL
+from pipelines.job import Job
+from pipelines.judging import load_rows
+from pipelines.phases.learn import POLICY_ROWS, kept_mask, sample_mask
+from pipelines.phases.score import needs_embeddings
+from pipelines.rows import content, used_rows
+
+__all__ = ["load_difficulty", "rank"]
+
+TEXT_BYTES = 32 << 20
+"""Kept text the byte model is fitted on; more adds cost and little else."""
+
+
+def rank(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Fits and saves the difficulty model. Returns {rows} it was fitted on."""
+    kept = sum(output["kept"] for output in outputs["decide"].values())
+    if kept == 0:
+        return {"rows": 0}
+    return _rank_labelled(job, outputs, kept) if needs_embeddings(job.recipe) else _rank_text(job, outputs, kept)
+
+
+def final_labels(job: Job, unit: int, labels: np.ndarray) -> np.ndarray:
+    """int64[n]: the label each row carries after the decision."""
+    table = job.read_side(unit, "verdicts", ["action", "predicted"])
+    relabeled = table["action"].to_numpy() == RELABEL
+    return np.where(relabeled, table["predicted"].to_numpy(), labels)
+
+
+def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, Any]:
+    share = min(1.0, POLICY_ROWS / kept)
+    vectors, labels, ids = [], [], []
+    for unit in range(len(job.plan.units)):
+        rows, _ = load_rows(job, unit, outputs)
+        chosen = kept_mask(job, unit) & sample_mask(rows.ids, share)
+        assert rows.embeddings is not None
+        vectors.append(rows.embeddings[chosen])
+        labels.append(final_labels(job, unit, rows.labels)[chosen])
+        ids.append(rows.ids[chosen])
+    sample = np.concatenate(vectors)
+    model = DifficultyModel.fit(
+        sample, np.concatenate(labels), np.concatenate(ids), classes=len(outputs["validate"]["classes"]), seed=job.recipe.seed
+    )
+    with TemporaryDirectory(prefix="winnow-rank-") as folder:
+        path = Path(folder) / "difficulty.safetensors"
+        model.save(path)
+        job.store.write_bytes(job.name("judge", path.name), path.read_bytes())
+    return {"rows": len(sample)}
+
+
+def _rank_text(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, Any]:
+    total = sum(output["content_bytes"] for output in outputs["score"].values())
+    share = min(1.0, TEXT_BYTES / max(total, 1))
+    parts: list[pa.Array] = []
+    for unit in range(len(job.plan.units)):
+        kept_rows, first = kept_mask(job, unit), 0
+        ids = _ids(job, unit)
+        for _, batch in used_rows(job.plan, unit, columns=job.recipe.content_columns):
+            span = slice(first, first + batch.num_rows)
+            chosen = kept_rows[span] & sample_mask(ids[span], share)
+            parts.append(content(batch, job.recipe).filter(pa.array(chosen)))
+            first += batch.num_rows
+    sample = pa.chunked_array(parts).combine_chunks()
+    if len(sample) == 0:
+        raise ValueError("the difficulty sample is empty although rows were kept")
+    model = SurprisalModel.fit(sample, seed=job.recipe.seed)
+    job.store.write_bytes(job.name("judge", "surprisal.bin"), model.to_bytes())
+    return {"rows": len(sample)}
+
+
+def _ids(job: Job, unit: int) -> np.ndarray:
+    from pipelines.side import bytes_matrix
+
+    return bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
+
+
+def load_difficulty(job: Job) -> DifficultyModel | SurprisalModel:
+    """The model that `rank` saved."""
+    if not needs_embeddings(job.recipe):
+        return SurprisalModel.from_bytes(job.store.read_bytes(job.name("judge", "surprisal.bin")))
+    with TemporaryDirectory(prefix="winnow-rank-") as folder:
+        path = Path(folder) / "difficulty.safetensors"
+        path.write_bytes(job.store.read_bytes(job.name("judge", path.name)))
+        return DifficultyModel.load(path)

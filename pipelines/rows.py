@@ -1,0 +1,52 @@
+"""The rows of a unit that a recipe uses: read in order, filtered by `where`, with their sample ids.
+
+Every step that opens the text reads through here, so that rows line up with the side files. Knows no signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator.readers import matches
+from curator.readers import read as read_unit
+from curator.recipe import Recipe
+from curator.sample_id import from_ids, from_position
+from pipelines.plan import Plan
+
+__all__ = ["content", "sample_ids", "used_rows"]
+
+
+def used_rows(plan: Plan, unit: int, *, columns: Sequence[str] | None = None) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all."""
+    where = plan.recipe.where
+    needed = None if columns is None else list(dict.fromkeys([*columns, *where]))
+    for first, batch in read_unit(plan.units[unit], columns=needed, schema=plan.schema):
+        numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
+        if where:
+            mask = matches(batch, where)
+            numbers = numbers[np.asarray(mask)]
+            batch = batch.filter(pa.array(mask))
+        if batch.num_rows:
+            yield numbers, batch if columns is None else batch.select(list(columns))
+
+
+def sample_ids(plan: Plan, unit: int, numbers: np.ndarray, batch: pa.RecordBatch) -> pa.Array:
+    """binary(16)[n]: from the user's id column, or from the file's content and the row number."""
+    column = plan.recipe.columns.id
+    if column is not None:
+        return from_ids(batch.column(column))
+    return from_position(plan.units[unit].content_digest, numbers)
+
+
+def content(batch: pa.RecordBatch, recipe: Recipe) -> pa.Array:
+    """What is judged: the text or image column; instruction data joined by blank lines. Null where a needed part is null."""
+    parts = [batch.column(name) for name in recipe.content_columns]
+    if len(parts) == 1:
+        return parts[0]
+    optional = recipe.columns.input
+    filled = [pc.fill_null(part, "") if name == optional else part for name, part in zip(recipe.content_columns, parts, strict=True)]
+    return pc.binary_join_element_wise(*filled, "\n\n")

@@ -1,0 +1,63 @@
+"""`winnow curate`: one run on a root, without a server. Submits, claims and walks the run in this process.
+
+Knows the catalog and `execute`; nothing of terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from curator.catalog import Catalog
+from curator.errors import RequestError
+from curator.recipe import Recipe
+from curator.run import Progress, RunRequest, RunSummary
+from curator.settings import Settings
+from pipelines.execute import check, execute
+from pipelines.runner import run_here
+
+__all__ = ["curate_here", "request_of"]
+
+
+def request_of(inputs: Sequence[str], recipe: Recipe, trusted: str | None, engine: Literal["inline", "ray"], seed: int | None) -> RunRequest:
+    """A run request with absolute input paths; `seed` overrides the recipe's."""
+    chosen = recipe if seed is None else recipe.model_copy(update={"seed": seed})
+    return RunRequest(
+        inputs=tuple(_absolute(item) for item in inputs),
+        recipe=chosen.model_dump(mode="json"),
+        trusted=None if trusted is None else _absolute(trusted),
+        engine=engine,
+    )
+
+
+def curate_here(
+    inputs: Sequence[str],
+    recipe: Recipe | None,
+    trusted: str | None,
+    out: str,
+    *,
+    engine: Literal["inline", "ray"] = "inline",
+    seed: int | None = None,
+    resume: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunSummary:
+    """Curates inputs into the root `out`, or goes on with a run that stopped (`resume`: its id, or "last").
+
+    Raises RequestError of the fitting kind before anything is written; RunFailedError when the run can be resumed.
+    """
+    settings = Settings.from_environment(root=out)
+    if resume is not None:
+        with Catalog.open(settings.database_url) as catalog:
+            return run_here(catalog, settings, partial(execute, on_progress=on_progress), resume=resume)
+    if recipe is None or not inputs:
+        raise RequestError("curate needs inputs and a recipe, or --resume RUN to go on with a run that stopped")
+    request = request_of(inputs, recipe, trusted, engine, seed)
+    checked = check(request)
+    with Catalog.open(settings.database_url) as catalog:
+        return run_here(catalog, settings, partial(execute, checked=checked, on_progress=on_progress), request=request)
+
+
+def _absolute(item: str) -> str:
+    return item if "://" in item else str(Path(item).absolute())

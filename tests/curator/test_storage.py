@@ -1,0 +1,65 @@
+"""A write is whole or absent, and a name never leaves its store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError
+from curator.storage import Store
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "root")
+    store.write_bytes("a/b.bin", b"abc")
+    assert store.read_bytes("a/b.bin") == b"abc"
+    assert store.size("a/b.bin") == 3
+    assert store.list() == ["a/b.bin"] == store.list("a")
+    assert store.child("a").read_bytes("b.bin") == b"abc"
+    store.delete("a/b.bin")
+    store.delete("a/b.bin")
+    assert store.list("nowhere") == [] and not store.exists("a/b.bin")
+
+
+def test_a_broken_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.write_bytes("x", b"old")
+    with pytest.raises(KeyError), store.writer("x") as sink:
+        sink.write(b"half of the new")
+        raise KeyError
+    assert store.read_bytes("x") == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_full_disk_is_its_own_error_and_leaves_nothing(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    with pytest.raises(DiskFullError, match="free some and resume"), store.writer("x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_refuses_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RunFailedError, match="cannot write 'file/x'"):
+        Store.open(tmp_path).write_bytes("file/x", b"1")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ".."])
+def test_names_stay_inside(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="leaves the store"):
+        Store.open(tmp_path).path(name)
+
+
+def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    for look in (store.read_bytes, store.size, store.open_input):
+        with pytest.raises(NotFoundError, match="gone"):
+            look("gone")
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(RequestError, match="cannot open"):
+        Store.open("carrier-pigeon://roof")
