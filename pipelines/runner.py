@@ -7,23 +7,40 @@ is taken over when its lease runs out, and what it committed is not done again.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
-from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedRun
-from curator.errors import RequestError, RetryableError, StoppedError, WinnowError
+from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedRun, RunFault
+from curator.catalog.outputs import ASKED
+from curator.errors import (
+    ConflictError,
+    IntegrityError,
+    LeaseLostError,
+    RequestError,
+    RetryableError,
+    StoppedError,
+    WinnowError,
+)
 from curator.run import Progress, RunRequest, RunState, RunSummary
 from curator.settings import Settings
-from pipelines.journal import Execute, is_dead, owner_name, work
+from pipelines.lease import beating, is_dead, owner_name
 
-__all__ = ["Runner", "main", "run_here"]
+__all__ = ["Execute", "Runner", "main", "run_here"]
+
+Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
+"""The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` between work units and raises
+StoppedError with the answer."""
 
 log: Final = logging.getLogger(__name__)
+_BACKOFF_S, _BACKOFF_MOST_S = 1.0, 60.0
 
 
 class Runner:
@@ -33,6 +50,7 @@ class Runner:
         self.settings, self.catalog, self.execute = settings, catalog, execute
         self.owner = owner_name()
         self._shutdown = threading.Event()
+        self._claimed: ClaimedRun | None = None
 
     def stop(self) -> None:
         """Claims nothing more; the run at hand is asked to stop and goes back to the queue."""
@@ -57,16 +75,25 @@ class Runner:
         if claimed is None:
             return False
         log.info("run %s: attempt %d begins", claimed.id, claimed.attempt)
-        journal = CatalogJournal(
-            self.catalog, claimed, lease_s=self.settings.lease_s, shutdown=self._shutdown
-        )
+        journal = CatalogJournal(self.catalog, claimed, lease_s=self.settings.lease_s, shutdown=self._shutdown)
+        self._claimed = claimed
         try:
-            work(self.catalog, claimed, journal, self.execute, self.settings)
+            _work(self.catalog, claimed, journal, self.execute, self.settings, again=True)
+            log.info("run %s: succeeded", claimed.id)
         except WinnowError as error:
             log.warning("run %s: %s", claimed.id, error)
         except Exception:
             log.exception("run %s stopped on an error nobody foresaw", claimed.id)
+        finally:
+            self._claimed = None
         return True
+
+    def abandon(self) -> None:
+        """Gives the run at hand back although its work goes on: the last act before the process ends. What that work
+        still tries to commit is refused."""
+        claimed = self._claimed
+        if claimed is not None:
+            self.catalog.runs.release(claimed, "the runner's grace period was over")
 
 
 def run_here(
@@ -99,7 +126,120 @@ def run_here(
         on_claimed(claimed)
     journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown, on_progress=on_progress)
     with _signals(shutdown.set):
-        return work(catalog, claimed, journal, execute or _execute(), settings, pause=True, again=False)
+        return _work(catalog, claimed, journal, execute or _execute(), settings, pause=True)
+
+
+def _work(
+    catalog: Catalog,
+    claimed: ClaimedRun,
+    journal: CatalogJournal,
+    execute: Execute,
+    settings: Settings,
+    *,
+    pause: bool = False,
+    again: bool = False,
+) -> RunSummary:
+    """A claimed run from validating to its end, whatever that is; its row says so before anything is raised.
+
+    Stopped: released (`pause`: to paused rather than the queue). A passing fault: queued anew with `again`.
+    """
+    try:
+        with beating(journal, settings.heartbeat_s):
+            _advance(catalog, claimed, RunState.VALIDATING, RunState.RUNNING)
+            summary = execute(claimed, journal, settings)
+            journal.heartbeat()  # the last progress, before the state that ends it
+            _advance(catalog, claimed, RunState.RUNNING, RunState.FINALIZING)
+            _advance(catalog, claimed, RunState.FINALIZING, RunState.SUCCEEDED, summary=summary)
+            return summary
+    except LeaseLostError:
+        raise
+    except StoppedError as stopped:
+        catalog.runs.release(claimed, f"stopped: {stopped.request}", pause=pause)
+        raise
+    except RetryableError as error:
+        if not again or claimed.attempt >= settings.max_attempts:
+            catalog.runs.fail(claimed, _fault(error))
+        else:
+            wait_s = min(_BACKOFF_S * 2**claimed.attempt, _BACKOFF_MOST_S)
+            catalog.runs.release(claimed, f"trying again in {wait_s:g} s: {error}", again_in_s=wait_s)
+        raise
+    except Exception as error:
+        catalog.runs.fail(claimed, _fault(error))
+        raise
+    except BaseException:  # a second Ctrl-C, or sys.exit
+        catalog.runs.release(claimed, "interrupted", pause=pause)
+        raise
+
+
+def _advance(
+    catalog: Catalog, claimed: ClaimedRun, from_state: RunState, to: RunState, summary: RunSummary | None = None
+) -> None:
+    """The next state, unless somebody asked for a stop meanwhile. Raises StoppedError then, LeaseLostError."""
+    try:
+        catalog.runs.move(claimed, {from_state}, to, reason=f"{from_state} done", summary=summary)
+    except ConflictError as error:
+        asked = ASKED.get(catalog.runs.state(claimed))
+        if asked is None:
+            raise
+        raise StoppedError(asked) from error
+
+
+def _fault(error: Exception) -> RunFault:
+    """What the run's row says. Going on can mend everything but a wrong request and wrong bytes."""
+    resumable = not isinstance(error, RequestError | IntegrityError)
+    if isinstance(error, WinnowError):
+        return RunFault(code=error.code, message=str(error), resumable=resumable)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunFault(code="disk_full", message=f"no space left: {error}; free some and resume", resumable=True)
+    return RunFault(code="internal", message=f"{type(error).__name__}: {error}", resumable=True)
+
+
+def _execute() -> Execute:
+    """The real work, loaded only by a process that does it (torch and ray come with it)."""
+    from pipelines.execute import execute
+
+    return execute
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call `stop` the first time; the second time they do what they did before. Signals are only
+    heard in the main thread: in another one this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def heard(number: int, frame: object) -> None:
+        restore()
+        stop()
+
+    for number in before:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _end(runner: Runner, grace_s: float) -> None:
+    """Stops the runner; work that has not stopped after `grace_s` is given back and the process ends under it."""
+
+    def cut() -> None:
+        log.warning("the grace period of %g s is over, ending now", grace_s)
+        try:
+            runner.abandon()
+        finally:
+            os._exit(3)
+
+    runner.stop()
+    timer = threading.Timer(grace_s, cut)
+    timer.daemon = True
+    timer.start()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,6 +257,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
         runner = Runner(settings, catalog, _execute())
-        with _signals(runner.stop):
-            _ = runner.run_once() if options.once else runner.run_forever()
+        with _signals(partial(_end, runner, settings.grace_s)):
+            work = runner.run_once if options.once else runner.run_forever
+            work()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,7 +16,8 @@ from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
 from curator.catalog.plans import PlanRow, Plans
-from curator.catalog.runs import ClaimedRun, Run, RunFault, Runs, Step
+from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
+from curator.catalog.runs import Runs
 from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
 
 __all__ = [

@@ -21,11 +21,12 @@ from curator.run import Progress, RunState, StopRequest
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
-    from curator.catalog.runs import ClaimedRun
+    from curator.catalog.run_records import ClaimedRun
 
-__all__ = ["CatalogJournal", "Outputs"]
+__all__ = ["ASKED", "CatalogJournal", "Outputs"]
 
-_ASKED: Final[dict[RunState, StopRequest]] = {RunState.CANCELLING: "cancel", RunState.PAUSING: "pause"}
+ASKED: Final[dict[RunState, StopRequest]] = {RunState.CANCELLING: "cancel", RunState.PAUSING: "pause"}
+"""What a state asks the run's owner to do."""
 
 
 class Outputs:
@@ -123,7 +124,7 @@ class CatalogJournal:
         if due:
             with self._noting_loss():
                 self._state = self._catalog.runs.state(self.run)
-        return _ASKED.get(self._state)
+        return ASKED.get(self._state)
 
     def heartbeat(self) -> RunState:
         """Renews the lease and writes the progress that was held back. Raises LeaseLostError."""

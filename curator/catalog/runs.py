@@ -5,90 +5,27 @@ Knows nothing of recipes, engines or HTTP. Every change of state goes through `t
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from curator.catalog.database import Database, insert_ignore, now
 from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
+from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
 from curator.catalog.schema import run_history, run_outputs, runs
 from curator.catalog.transitions import ACTIVE, Row, first_history, held, locked, transition
 from curator.digest import content_id
 from curator.errors import ConflictError, NotFoundError, RequestError
 from curator.run import Progress, RunRequest, RunState, RunSummary, StopRequest
 
-__all__ = ["ClaimedRun", "Run", "RunFault", "Runs", "Step"]
+__all__ = ["Runs"]
 
 _S = RunState
 _NO_LEASE: Final[dict[str, Any]] = {"lease_owner": None, "lease_until": None}
-
-
-class RunFault(BaseModel):
-    """Why a run failed. `resumable`: what was committed is good and the run can go on from there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: str
-    message: str
-    resumable: bool
-
-
-class Run(BaseModel):
-    """A run as its row tells it. `version` grows with every visible change (the ETag)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    tenant: str
-    state: RunState
-    priority: int
-    request: RunRequest
-    recipe_digest: str
-    attempt: int
-    lease_owner: str | None
-    lease_until: dt.datetime | None
-    fence: int
-    heartbeat_at: dt.datetime | None
-    not_before: dt.datetime | None
-    progress: Progress
-    summary: RunSummary | None
-    error: RunFault | None
-    version: int
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-class ClaimedRun(BaseModel):
-    """A run that is this process's to work on, as long as the fence holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    tenant: str
-    request: RunRequest
-    recipe_digest: str
-    attempt: int
-    owner: str
-    fence: int
-
-
-class Step(BaseModel):
-    """One line of a run's history."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    from_state: RunState | None
-    to_state: RunState
-    attempt: int
-    fence: int
-    owner: str | None
-    reason: str
-    at: dt.datetime
 
 
 class Runs:

@@ -1,0 +1,77 @@
+"""What the catalog tells of a run: its row, its claim, its fault and the lines of its history.
+
+Knows nothing of SQL or of what may happen next.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pydantic import BaseModel, ConfigDict
+
+from curator.run import Progress, RunRequest, RunState, RunSummary
+
+__all__ = ["ClaimedRun", "Run", "RunFault", "Step"]
+
+
+class RunFault(BaseModel):
+    """Why a run failed. `resumable`: what was committed is good and the run can go on from there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    message: str
+    resumable: bool
+
+
+class Run(BaseModel):
+    """A run as its row tells it. `version` grows with every visible change (the ETag)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    tenant: str
+    state: RunState
+    priority: int
+    request: RunRequest
+    recipe_digest: str
+    attempt: int
+    lease_owner: str | None
+    lease_until: dt.datetime | None
+    fence: int
+    heartbeat_at: dt.datetime | None
+    not_before: dt.datetime | None
+    progress: Progress
+    summary: RunSummary | None
+    error: RunFault | None
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class ClaimedRun(BaseModel):
+    """A run that is this process's to work on, as long as the fence holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    tenant: str
+    request: RunRequest
+    recipe_digest: str
+    attempt: int
+    owner: str
+    fence: int
+
+
+class Step(BaseModel):
+    """One line of a run's history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    from_state: RunState | None
+    to_state: RunState
+    attempt: int
+    fence: int
+    owner: str | None
+    reason: str
+    at: dt.datetime

@@ -1,0 +1,113 @@
+"""Settings: where a process runs and how long it waits, from the environment; what to do with data is a recipe's part.
+
+Knows nothing of runs or recipes. No value of it ever changes a manifest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from curator.errors import RequestError
+
+__all__ = ["Settings", "settings_table"]
+
+PREFIX: Final = "WINNOW_"
+_FOREIGN: Final = {"RAY_ADDRESS": "ray_address"}
+"""Variables with a name of their own, because other programs read them too."""
+
+
+class Settings(BaseModel):
+    """One process's settings. `from_env` reads `WINNOW_<FIELD>` for each field; lists are comma-separated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str = Field("./winnow-data", description="where runs, shards and manifests lie: a directory or s3://…")
+    database_url: str = Field("", description="the catalog; empty: SQLite in `<root>/winnow.db`")
+    url: str | None = Field(None, description="the server the client commands talk to")
+    api_key: SecretStr | None = Field(None, description="the key they show it")
+    host: str = Field("127.0.0.1", description="address the server listens on")
+    port: int = Field(8700, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
+    allowed_hosts: tuple[str, ...] = Field((), description="Host headers served besides localhost and `host`")
+    input_roots: tuple[str, ...] = Field((), description="directories and URL prefixes a dataset may name by reference")
+    max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
+    upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
+    data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
+    ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
+    lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
+    heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")
+    poll_s: float = Field(1.0, gt=0, description="how often an idle runner looks for work")
+    grace_s: float = Field(30.0, ge=0, description="how long a runner that was told to end may finish its work unit")
+    max_attempts: int = Field(3, ge=1, description="how often a run is begun before it counts as failed")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """Settings from the environment; `given` values that are not None (a command's options) win.
+
+        Raises RequestError for a `WINNOW_*` variable that is none of them, or a value that does not fit.
+        """
+        environ = os.environ if environ is None else environ
+        known = _variables()
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise RequestError(_unknown(unknown[0], sorted(known)))
+        values: dict[str, Any] = {field: environ[name] for name, field in known.items() if environ.get(name)}
+        values |= {field: value for field, value in given.items() if value is not None}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise RequestError(_bad_value(error)) from error
+
+    @field_validator("allowed_hosts", "input_roots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_s > self.lease_s / 2:
+            raise ValueError(
+                f"heartbeat_s {self.heartbeat_s:g} must be at most half of lease_s {self.lease_s:g}, "
+                "or one late heartbeat loses the run"
+            )
+        if not self.database_url and "://" in self.root:
+            raise ValueError(f"root {self.root} is an object store and cannot hold SQLite; set database_url")
+        return self
+
+    @property
+    def catalog_url(self) -> str:
+        """The catalog's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{os.path.join(os.path.abspath(self.root), 'winnow.db')}"
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for the README."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in _variables().items():
+        info = Settings.model_fields[field]
+        default = "" if info.default in (None, "", ()) else f"`{info.default}`"
+        lines.append(f"| `{name}` | {default} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _variables() -> dict[str, str]:
+    own = {field: name for name, field in _FOREIGN.items()}
+    return {own.get(field, PREFIX + field.upper()): field for field in Settings.model_fields}
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    return f"the environment sets {name}, which is not a setting and would have no effect; {hint} Unset or correct it."
+
+
+def _bad_value(error: ValidationError) -> str:
+    variables = {field: name for name, field in _variables().items()}
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    place = f"{variables.get(field, field)}={first['input']!r}: " if field and field != "api_key" else ""
+    return f"the settings cannot be used: {place}{first['msg']}; correct it and start again"
