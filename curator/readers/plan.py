@@ -51,7 +51,7 @@ def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = L
     infos = tuple(scan(source, unit_rows=unit_rows, limits=limits) for source in sources)
     first: dict[str, str] = {}
     for info in infos:
-        twin = first.setdefault(info.content_digest, info.source.uri)
+        twin = first.setdefault(info.digest, info.source.uri)
         if twin != info.source.uri:
             raise InputError(f"a byte-for-byte copy of {twin}; leave one of them out", file=info.source.uri)
     units = (unit for info in infos for unit in info.units)

@@ -48,12 +48,12 @@ class WorkUnit(BaseModel):
 
 
 class SourceInfo(NamedTuple):
-    """What a scan of one file found. Units are numbered from 0 within the file."""
+    """What a scan of one file found; `digest` is xxh3-128 of its bytes. Units are numbered from 0 within the file."""
 
     source: Source
     schema: pa.Schema
     rows: int
-    content_digest: str
+    digest: str
     units: tuple[WorkUnit, ...]
 
 
