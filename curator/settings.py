@@ -22,12 +22,14 @@ _FOREIGN: Final = {"RAY_ADDRESS": "ray_address"}
 
 
 class Settings(BaseModel):
-    """One process's settings. `from_env` reads `WINNOW_<FIELD>` for each field; lists are comma-separated."""
+    """One process's settings. `from_environment` reads `WINNOW_<FIELD>` for each field; lists are comma-separated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: str = Field("./winnow-data", description="where runs, shards and manifests lie: a directory or s3://…")
-    database_url: str = Field("", description="the catalog; empty: SQLite in `<root>/winnow.db`")
+    database_url: str = Field(
+        "", description="the catalog: sqlite:///FILE or postgresql+psycopg://…; default: SQLite in `<root>/winnow.db`"
+    )
     url: str | None = Field(None, description="the server the client commands talk to")
     api_key: SecretStr | None = Field(None, description="the key they show it")
     host: str = Field("127.0.0.1", description="address the server listens on")
@@ -45,7 +47,7 @@ class Settings(BaseModel):
     max_attempts: int = Field(3, ge=1, description="how often a run is begun before it counts as failed")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
         """Settings from the environment; `given` values that are not None (a command's options) win.
 
         Raises RequestError for a `WINNOW_*` variable that is none of them, or a value that does not fit.
@@ -62,6 +64,16 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise RequestError(_bad_value(error)) from error
 
+    @model_validator(mode="before")
+    @classmethod
+    def _catalog_beside_the_runs(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("database_url"):
+            return values
+        root = str(values.get("root") or cls.model_fields["root"].default)
+        if "://" in root:
+            raise ValueError(f"root {root} is an object store and cannot hold SQLite; set WINNOW_DATABASE_URL")
+        return {**values, "database_url": f"sqlite:///{os.path.join(os.path.abspath(root), 'winnow.db')}"}
+
     @field_validator("allowed_hosts", "input_roots", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -74,14 +86,7 @@ class Settings(BaseModel):
                 f"heartbeat_s {self.heartbeat_s:g} must be at most half of lease_s {self.lease_s:g}, "
                 "or one late heartbeat loses the run"
             )
-        if not self.database_url and "://" in self.root:
-            raise ValueError(f"root {self.root} is an object store and cannot hold SQLite; set database_url")
         return self
-
-    @property
-    def catalog_url(self) -> str:
-        """The catalog's URL, with the default filled in."""
-        return self.database_url or f"sqlite:///{os.path.join(os.path.abspath(self.root), 'winnow.db')}"
 
 
 def settings_table() -> str:

@@ -99,9 +99,9 @@ class Runner:
 def run_here(
     catalog: Catalog,
     settings: Settings,
-    request: RunRequest | None,
-    *,
     execute: Execute | None = None,
+    *,
+    request: RunRequest | None = None,
     resume: str | None = None,
     tenant: str = LOCAL_TENANT,
     recipe_digest: str | None = None,
@@ -109,7 +109,7 @@ def run_here(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """One run in this process without a server: made and claimed in one step, so that no runner on this root takes
-    it. `resume` names an earlier run (or `last`) to go on with instead of `request`.
+    it. `execute` defaults to the real work. `resume` names an earlier run (or `last`) to go on with instead of `request`.
 
     Ctrl-C and SIGTERM stop it between two work units and leave it paused. Raises StoppedError then, NotFoundError or
     ConflictError when there is nothing to resume, LeaseLostError, and whatever `execute` raises once the run's row
@@ -250,8 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = Settings.from_env(root=options.root)
-        catalog = Catalog.open(settings.catalog_url)
+        settings = Settings.from_environment(root=options.root)
+        catalog = Catalog.open(settings.database_url)
     except WinnowError as error:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
