@@ -109,7 +109,8 @@ def run_here(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """One run in this process without a server: made and claimed in one step, so that no runner on this root takes
-    it. `execute` defaults to the real work. `resume` names an earlier run (or `last`) to go on with instead of `request`.
+    it. `execute` defaults to the real work. `resume` names an earlier run (or `last`) to go on with, instead of a
+    `request`.
 
     Ctrl-C and SIGTERM stop it between two work units and leave it paused. Raises StoppedError then, NotFoundError or
     ConflictError when there is nothing to resume, LeaseLostError, and whatever `execute` raises once the run's row
