@@ -10,11 +10,12 @@ import difflib
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.types as pt
 from pydantic import BaseModel, ConfigDict
 
 from curator.digest import content_id
-from curator.errors import InputError, RecipeError
-from curator.readers import WorkUnit, discover, scan
+from curator.errors import RecipeError
+from curator.readers import WorkUnit, discover, plan_inputs
 from curator.recipe import Recipe, parse
 from curator.run import RunRequest
 
@@ -56,35 +57,14 @@ class Plan(BaseModel):
 def make_plan(request: RunRequest) -> Plan:
     """Opens every input once. Raises InputError and RecipeError; writes nothing."""
     recipe = parse(request.recipe)
-    infos = [scan(source, unit_rows=recipe.unit_rows) for source in discover(request.inputs)]
-    schema = _one_schema(infos)
-    recipe = _fitted(recipe, schema)
-    units = [unit for info in infos for unit in info.units]
+    inputs = plan_inputs(discover(request.inputs), unit_rows=recipe.unit_rows)
     return Plan(
-        recipe=recipe,
-        arrow_schema=base64.b64encode(schema.serialize().to_pybytes()).decode(),
-        units=tuple(unit.model_copy(update={"index": index}) for index, unit in enumerate(units)),
+        recipe=_fitted(recipe, inputs.schema),
+        arrow_schema=base64.b64encode(inputs.schema.serialize().to_pybytes()).decode(),
+        units=inputs.units,
         trusted=request.trusted,
-        dataset_version=request.dataset_version or content_id("dv", [info.digest for info in infos]),
+        dataset_version=request.dataset_version or content_id("dv", [info.content_digest for info in inputs.sources]),
     )
-
-
-def _one_schema(infos: list) -> pa.Schema:  # type: ignore[type-arg]
-    first = infos[0].schema
-    for info in infos[1:]:
-        if not info.schema.equals(first):
-            raise InputError(
-                f"its columns differ from the first file's: {_difference(first, info.schema)}; "
-                "all inputs of a run share one schema, so curate them apart or align them",
-                file=info.source.uri,
-            )
-    return first
-
-
-def _difference(first: pa.Schema, other: pa.Schema) -> str:
-    ours, theirs = ({field.name: str(field.type) for field in schema} for schema in (first, other))
-    names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
-    return ", ".join(f"{name} {ours.get(name, 'absent')} / {theirs.get(name, 'absent')}" for name in names) or "order"
 
 
 def _fitted(recipe: Recipe, schema: pa.Schema) -> Recipe:
@@ -107,14 +87,13 @@ def _fitted(recipe: Recipe, schema: pa.Schema) -> Recipe:
 
 
 def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
-    wanted = pa.types.is_binary if recipe.modality == "image" else pa.types.is_string
-    large = pa.types.is_large_binary if recipe.modality == "image" else pa.types.is_large_string
+    image = recipe.modality == "image"
     for name in recipe.content_columns:
         kind = schema.field(name).type
-        if not wanted(kind) and not large(kind):
-            expected = "bytes of an image file" if recipe.modality == "image" else "text"
-            raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {expected} there")
+        fits = (pt.is_binary(kind) or pt.is_large_binary(kind)) if image else (pt.is_string(kind) or pt.is_large_string(kind))
+        if not fits:
+            raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {'the bytes of image files' if image else 'text'} there")
     if recipe.task == "classification":
         kind = schema.field(str(recipe.columns.label)).type
-        if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if not any(test(kind) for test in (pt.is_integer, pt.is_boolean, pt.is_string, pt.is_large_string)):
             raise RecipeError(f"label column {recipe.columns.label!r} holds {kind}; labels are integers, booleans or strings")

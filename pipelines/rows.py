@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator.readers import matches
-from curator.readers import read as read_unit
+from curator.readers import matches, read
 from curator.recipe import Recipe
 from curator.sample_id import from_ids, from_position
 from pipelines.plan import Plan
@@ -24,7 +23,7 @@ def used_rows(plan: Plan, unit: int, *, columns: Sequence[str] | None = None) ->
     """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all."""
     where = plan.recipe.where
     needed = None if columns is None else list(dict.fromkeys([*columns, *where]))
-    for first, batch in read_unit(plan.units[unit], columns=needed, schema=plan.schema):
+    for first, batch in read(plan.units[unit], columns=needed, schema=plan.schema):
         numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
         if where:
             mask = matches(batch, where)

@@ -11,17 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from agents.rules_policy import rules_decide
-from curator.verdict import DROP, KEEP, POLICY_REASONS, RELABEL
+from curator.verdict import DROP, KEEP, RELABEL
 from pipelines.job import Job
 from pipelines.judging import duplicate_rows, load_judge, load_rows, truth_of
+from pipelines.phases.reasons import reason_names
 from pipelines.side import rule_masks, signal_columns
 
-__all__ = ["decide", "reason_names", "verdicts_schema"]
-
-
-def reason_names(recipe: Any) -> tuple[str, ...]:
-    """The closed list of reasons of a recipe: its operators' in order, then the policy's. A verdict stores positions."""
-    return tuple(dict.fromkeys([reason for op in recipe.process for reason in op.reasons] + list(POLICY_REASONS)))
+__all__ = ["decide", "judged", "tally", "verdicts_schema"]
 
 
 def verdicts_schema() -> pa.Schema:
@@ -115,7 +111,7 @@ class _Draft:
         decisions = rules_decide({**fired, "missing_content": ~present}, worst)
         draft = cls(len(present))
         draft.action[:] = decisions.actions
-        lookup = np.array([names.index(name) for name in decisions.reason_names] + [-1], np.int16)
+        lookup = np.array([names.index(name) if name else -1 for name in REASONS], np.int16)
         draft.reason[:] = lookup[decisions.reasons]
         draft.label_score[:] = decisions.label_score
         draft.confidence[:] = decisions.confidence
@@ -126,7 +122,7 @@ class _Draft:
         alive = np.flatnonzero(self.action == KEEP)
         self.label_score[self.action == DROP] = np.nan
         decisions = judge.decide(rows.take(alive))
-        lookup = np.array([names.index(name) for name in decisions.reason_names] + [-1], np.int16)
+        lookup = np.array([names.index(name) if name else -1 for name in REASONS], np.int16)
         self.action[alive] = decisions.actions
         self.reason[alive] = lookup[decisions.reasons]
         self.predicted[alive] = decisions.predicted

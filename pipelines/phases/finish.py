@@ -16,7 +16,7 @@ from curator.ledger import Ledger, ledger_schema
 from curator.shards import Manifest, ShardInfo, write_index
 from curator.verdict import ACTIONS, DROP
 from pipelines.job import Job
-from pipelines.phases.decide import reason_names
+from pipelines.phases.reasons import reason_names
 from pipelines.phases.write import shard_schema
 from pipelines.side import bytes_matrix
 

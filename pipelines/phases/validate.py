@@ -5,7 +5,6 @@ Reads only the id and label columns. Knows readers and the plan, not where a run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import RecipeError, TrustedError
-from curator.readers import discover, scan
-from curator.readers import read as read_unit
+from curator.readers import discover, plan_inputs, read
 from curator.recipe import Recipe
 from curator.sample_id import check_unique, from_ids
 from pipelines.plan import Plan
@@ -84,19 +82,17 @@ def _classes(uniques: list[pa.Array], recipe: Recipe) -> list[Any]:
     return names
 
 
-def _trusted_batches(path: str) -> Iterator[pa.Table]:
-    for source in discover([path]):
-        info = scan(source, unit_rows=1 << 20)
-        for unit in info.units:
-            for _, batch in read_unit(unit, schema=info.schema):
-                yield pa.Table.from_batches([batch])
+def _trusted_table(path: str) -> pa.Table:
+    plan = plan_inputs(discover([path]), unit_rows=1 << 20)
+    batches = [rows.batch for unit in plan.units for rows in read(unit, schema=plan.schema)]
+    return pa.Table.from_batches(batches, plan.schema)
 
 
 def _joined(recipe: Recipe, path: str, seen: _Seen, classes: list[Any]) -> pa.RecordBatch:
     """(sample_id binary(16), truth int64) of every trusted row."""
     if recipe.columns.id is None:
         raise TrustedError("a trusted sample is joined by id, and the data has no id column; name one in columns.id")
-    table = pa.concat_tables(_trusted_batches(path))
+    table = _trusted_table(path)
     if recipe.columns.id not in table.column_names:
         raise TrustedError(f"{path} has no column {recipe.columns.id!r} to join by; it has {', '.join(table.column_names)}")
     user_ids = table[recipe.columns.id].combine_chunks()
