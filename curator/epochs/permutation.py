@@ -73,22 +73,29 @@ def _round_keys(key: Key) -> list[np.ndarray]:
     return [mix64(key + np.array(r * _GOLDEN & _MASK, dtype=np.uint64)) for r in range(ROUNDS)]
 
 
-def _scramble(x: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """The round function, uint64 in, uint64 out; its low bits depend on all of x and key."""
-    z = (x ^ key) * np.uint64(_C1)
-    z ^= z >> np.uint64(32)
-    z *= np.uint64(_C2)
-    z ^= z >> np.uint64(29)
-    return z
+def _scramble(x: np.ndarray, key: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """The round function on uint64[m], in place; its low bits depend on all of x and key."""
+    x ^= key
+    x *= np.uint64(_C1)
+    x ^= np.right_shift(x, np.uint64(32), out=scratch)
+    x *= np.uint64(_C2)
+    x ^= np.right_shift(x, np.uint64(29), out=scratch)
+    return x
 
 
 def _feistel(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.ndarray:
     left = bits // 2
+    low, mixed, scratch = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     for key in keys:
         right = bits - left
-        low = x & np.uint64((1 << right) - 1)
-        high = (x >> np.uint64(right)) ^ (_scramble(low, key) & np.uint64((1 << left) - 1))
-        x = (low << np.uint64(left)) | high
+        np.bitwise_and(x, np.uint64((1 << right) - 1), out=low)
+        np.copyto(mixed, low)
+        _scramble(mixed, key, scratch)
+        mixed &= np.uint64((1 << left) - 1)
+        x = np.right_shift(x, np.uint64(right), out=x)
+        x ^= mixed
+        low <<= np.uint64(left)
+        x |= low
         left = right
     return x
 
@@ -96,10 +103,10 @@ def _feistel(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.ndarray:
 def _feistel_inverse(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.ndarray:
     left = bits // 2 if ROUNDS % 2 == 0 else bits - bits // 2
     for key in reversed(keys):
-        left = bits - left  # the split this round was entered with
+        left = bits - left  # the split this round began with
         right = bits - left
         low = x >> np.uint64(left)
-        high = (x & np.uint64((1 << left) - 1)) ^ (_scramble(low, key) & np.uint64((1 << left) - 1))
+        high = (x ^ _scramble(low.copy(), key, np.empty_like(low))) & np.uint64((1 << left) - 1)
         x = (high << np.uint64(right)) | low
     return x
 

@@ -1,0 +1,186 @@
+"""The epoch plan: which row stands at which position of which epoch, as a formula.
+
+Knows counts of live rows by difficulty; where a row lies (shard, row) is `curator.epochs.locate`'s, its bytes are
+`curator.shards`'.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from curator.digest import content_id
+from curator.epochs.apportion import apportion, exact_shares
+from curator.epochs.curriculum import Curriculum, Ratios, Staged
+from curator.epochs.interleave import PADDING, Counts, Interleave, Slots
+from curator.epochs.permutation import derive_key
+from curator.epochs.shuffle import Shuffle, Walk
+from curator.errors import RequestError
+
+__all__ = ["PADDING", "EpochPlan", "Positions", "Tail", "rank_slice"]
+
+Tail = Literal["drop", "pad", "short"]
+
+
+class Positions(NamedTuple):
+    """Rows in order: difficulty uint8[m] (PADDING where empty) and rank int64[m] among that difficulty's live rows
+    (-1 where empty)."""
+
+    difficulty: np.ndarray
+    rank: np.ndarray
+
+
+class EpochPlan(BaseModel):
+    """Everything an epoch's order depends on; equal fields, equal `id`, equal order, on any machine and world size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    manifest: str
+    live: tuple[int, int, int] = Field(description="live rows of the manifest: easy, medium, hard")
+    curriculum: Curriculum = Staged()
+    num_epochs: int = Field(default=10, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    global_batch_size: int = Field(default=64, ge=1)
+    epoch_size: int | None = Field(
+        default=None, ge=1, description="rows an epoch; null: the largest multiple of the batch that repeats no row"
+    )
+    shuffle: Shuffle = "window"
+    tail: Tail = Field(default="drop", description="what becomes of rows that do not fill a last global batch")
+    block_rows: int = Field(default=4096, ge=1, description="rows of one difficulty moved together by shuffle=window")
+    window_blocks: int = Field(default=16, ge=1, description="blocks whose rows are mixed by shuffle=window")
+
+    @model_validator(mode="after")
+    def _can_be_filled(self) -> Self:
+        for epoch in range(self.num_epochs):
+            self._check_epoch(epoch)
+        return self
+
+    @cached_property
+    def id(self) -> str:
+        """`epl_` and the digest of the plan's canonical JSON."""
+        return content_id("epl", self.model_dump(mode="json"))
+
+    def ratios(self, epoch: int) -> Ratios:
+        """The curriculum's mix. Raises RequestError when the plan has no such epoch."""
+        return self.curriculum.ratios(epoch, self.num_epochs)
+
+    def num_positions(self, epoch: int) -> int:
+        """Length of the epoch in positions, padding included."""
+        return self.interleave(epoch).length
+
+    def num_batches(self, epoch: int) -> int:
+        """Global batches of the epoch, a short or padded last one included."""
+        return self.interleave(epoch).num_batches
+
+    def quotas(self, epoch: int) -> Counts:
+        """Rows of each difficulty in the epoch."""
+        mix = self.interleave(epoch)
+        return mix.full[0] + mix.tail[0], mix.full[1] + mix.tail[1], mix.full[2] + mix.tail[2]
+
+    def positions(self, epoch: int, start: int, stop: int) -> Positions:
+        """The rows at positions [start, stop) of an epoch, O(stop - start + global_batch_size).
+
+        Raises RequestError when the epoch or the range is not in the plan.
+        """
+        mix = self.interleave(epoch)
+        if not 0 <= start <= stop <= mix.length:
+            raise RequestError(f"positions {start} to {stop} are not within 0 to {mix.length}, epoch {epoch}'s length")
+        return self.ranks(epoch, mix.positions(start, stop))
+
+    def ranks(self, epoch: int, slots: Slots) -> Positions:
+        """The rows that fill the given slots of an epoch."""
+        rank = np.full(len(slots.nth), -1, dtype=np.int64)
+        for difficulty, walk in enumerate(self.walks(epoch)):
+            chosen = np.flatnonzero(slots.difficulty == difficulty)
+            if chosen.size:
+                rank[chosen] = walk.rows(slots.nth[chosen])
+        return Positions(slots.difficulty, rank)
+
+    def interleave(self, epoch: int) -> Interleave:
+        """How the epoch's difficulties are laid out. Raises RequestError when the plan has no such epoch."""
+        self.ratios(epoch)
+        return self._interleaves[epoch]
+
+    def walks(self, epoch: int) -> tuple[Walk, Walk, Walk]:
+        """Where each difficulty's rows come from in an epoch."""
+        before = [sum(self.quotas(e)[d] for e in range(epoch)) for d in range(3)]
+        easy, medium, hard = (self._walk(epoch, d, before[d], self.quotas(epoch)[d]) for d in range(3))
+        return easy, medium, hard
+
+    def _walk(self, epoch: int, difficulty: int, cursor: int, count: int) -> Walk:
+        return Walk(
+            shuffle=self.shuffle,
+            num_rows=self.live[difficulty],
+            cursor=cursor,
+            count=count,
+            circle_key=derive_key(self.seed, "circle", difficulty),
+            epoch_key=derive_key(self.seed, "epoch", epoch, difficulty),
+            block_rows=self.block_rows,
+            window_blocks=self.window_blocks,
+        )
+
+    @cached_property
+    def _interleaves(self) -> tuple[Interleave, ...]:
+        return tuple(self._lay_out(epoch) for epoch in range(self.num_epochs))
+
+    def _lay_out(self, epoch: int) -> Interleave:
+        shares = exact_shares(self.ratios(epoch))
+        num_full, rest = divmod(self._size(shares), self.global_batch_size)
+        full = apportion(num_full * self.global_batch_size, shares)
+        tail = apportion(rest if self.tail != "drop" else 0, shares)
+        key = derive_key(self.seed, "turn", epoch)
+        return Interleave(
+            self.global_batch_size,
+            num_full,
+            (full[0], full[1], full[2]),
+            (tail[0], tail[1], tail[2]),
+            self.tail == "pad",
+            key,
+        )
+
+    def _size(self, shares: tuple[Fraction, ...]) -> int:
+        """Rows in an epoch of these shares, before the tail policy."""
+        if self.epoch_size is not None:
+            return self.epoch_size
+        fits = min(int(rows / share) for rows, share in zip(self.live, shares, strict=True) if share)
+        return fits // self.global_batch_size * self.global_batch_size
+
+    def _check_epoch(self, epoch: int) -> None:
+        ratios, mix = self.ratios(epoch), self._lay_out(epoch)
+        if mix.length == 0:
+            raise RequestError(
+                f"epoch {epoch} would be empty: {self._stock} cannot fill one global batch of {self.global_batch_size} "
+                f"at {_percent(ratios)} without repeating rows. Lower global_batch_size, or give epoch_size."
+            )
+        wanting = [d for d in range(3) if not self.live[d] and mix.full[d] + mix.tail[d]]
+        if wanting:
+            raise RequestError(
+                f"epoch {epoch} asks for {_percent(ratios)} of {self._stock}, and there is nothing to draw from. "
+                "Give a constant curriculum with zero weight where there are no rows."
+            )
+
+    @property
+    def _stock(self) -> str:
+        return "{} easy, {} medium and {} hard rows".format(*self.live)
+
+
+def rank_slice(global_batch_size: int, rank: int, world_size: int) -> tuple[int, int]:
+    """Rank r's places [low, high) in every global batch. Raises RequestError unless world_size divides the batch."""
+    if not 0 <= rank < world_size:
+        raise RequestError(f"rank {rank} is outside 0 to {world_size - 1} (world_size {world_size})")
+    if global_batch_size % world_size:
+        raise RequestError(
+            f"world_size {world_size} does not divide global_batch_size {global_batch_size}, so ranks would get "
+            "unequal shares; choose a multiple of the world size"
+        )
+    share = global_batch_size // world_size
+    return rank * share, (rank + 1) * share
+
+
+def _percent(ratios: Any) -> str:
+    return "/".join(f"{100 * ratio:g}%" for ratio in ratios)
