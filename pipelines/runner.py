@@ -29,7 +29,7 @@ from curator.errors import (
     StoppedError,
     WinnowError,
 )
-from curator.run import Progress, RunRequest, RunState, RunSummary
+from curator.run import RunRequest, RunState, RunSummary
 from curator.settings import Settings
 from pipelines.lease import beating, is_dead, owner_name
 
@@ -104,9 +104,7 @@ def run_here(
     request: RunRequest | None = None,
     resume: str | None = None,
     tenant: str = LOCAL_TENANT,
-    recipe_digest: str | None = None,
     on_claimed: Callable[[ClaimedRun], None] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """One run in this process without a server: made and claimed in one step, so that no runner on this root takes
     it. `execute` defaults to the real work. `resume` names an earlier run (or `last`) to go on with, instead of a
@@ -118,16 +116,16 @@ def run_here(
     """
     if (request is None) == (resume is None):
         raise RequestError("give either a request for a new run or the run to resume")
-    shutdown, owner = threading.Event(), owner_name()
-    if request is not None:
-        claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s, recipe_digest=recipe_digest)
-    else:
-        claimed = catalog.runs.claim_this(tenant, str(resume), owner, settings.lease_s, is_dead=is_dead)
-    if on_claimed is not None:
-        on_claimed(claimed)
-    journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown, on_progress=on_progress)
+    act, shutdown, owner = execute or _execute(), threading.Event(), owner_name()
     with _signals(shutdown.set):
-        return _work(catalog, claimed, journal, execute or _execute(), settings, pause=True)
+        if request is not None:
+            claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
+        else:
+            claimed = catalog.runs.claim_this(tenant, str(resume), owner, settings.lease_s, is_dead=is_dead)
+        if on_claimed is not None:
+            on_claimed(claimed)
+        journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown)
+        return _work(catalog, claimed, journal, act, settings, pause=True)
 
 
 def _work(

@@ -6,6 +6,7 @@ Knows nothing of runs, keys or any other noun; knows connections, transactions, 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import sqlite3
 import time
@@ -87,6 +88,8 @@ class Database:
     def __init__(self, engine: sa.Engine):
         self.engine = engine
         self._write_engine = engine.execution_options(**{_WRITE: True})
+        snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._read_engine = engine.execution_options(**snapshot) if engine.name == "postgresql" else engine
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> Database:
@@ -104,7 +107,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A snapshot to read from. Writers are not held up by it."""
-        with _translated(self.engine), self.engine.begin() as connection:
+        with _translated(self.engine), self._read_engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -166,7 +169,13 @@ def _parse(url: str) -> sa.URL:
 
 def _sqlite(url: sa.URL) -> sa.Engine:
     os.makedirs(os.path.dirname(os.path.abspath(str(url.database))), exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=16, max_overflow=32)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+        pool_size=16,
+        max_overflow=32,
+        json_serializer=_json,
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, record: Any) -> None:
@@ -198,7 +207,11 @@ def _write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=16)
+    return sa.create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=16, json_serializer=_json)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)  # NaN is no JSON, and PostgreSQL refuses it
 
 
 @contextmanager

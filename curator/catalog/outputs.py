@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -67,7 +66,7 @@ class CatalogJournal:
     """The `Journal` of one claimed run; threads may share it.
 
     Progress is held back to one write in `progress_every_s` seconds, the state is read at most once in
-    `stop_poll_s`. `shutdown` is set when this process was told to end; `on_progress` hears every progress at once.
+    `stop_poll_s`. `shutdown` is set when this process was told to end.
     """
 
     def __init__(
@@ -77,14 +76,13 @@ class CatalogJournal:
         *,
         lease_s: float,
         shutdown: threading.Event | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
         progress_every_s: float = 1.0,
         stop_poll_s: float = 0.25,
     ):
         self.run = run
         self._catalog, self._lease_s = catalog, lease_s
         self._shutdown = shutdown or threading.Event()
-        self._on_progress, self._progress_every_s, self._stop_poll_s = on_progress, progress_every_s, stop_poll_s
+        self._progress_every_s, self._stop_poll_s = progress_every_s, stop_poll_s
         self._lock = threading.Lock()
         self._pending: Progress | None = None
         self._written_at = self._read_at = float("-inf")
@@ -102,10 +100,8 @@ class CatalogJournal:
             self._catalog.outputs.commit(self.run, step, unit, outputs)
 
     def progress(self, progress: Progress) -> None:
-        """Publishes where the run stands: to `on_progress` now, to the catalog at most once a second."""
+        """Publishes where the run stands, at most once a second; the heartbeat brings what was held back."""
         self._check()
-        if self._on_progress is not None:
-            self._on_progress(progress)
         with self._lock:
             self._pending = progress
             due = time.monotonic() - self._written_at >= self._progress_every_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from curator.run import Progress, RunRequest, RunState, RunSummary
 
@@ -15,13 +15,19 @@ __all__ = ["ClaimedRun", "Run", "RunFault", "Step"]
 
 
 class RunFault(BaseModel):
-    """Why a run failed. `resumable`: what was committed is good and the run can go on from there."""
+    """Why a run failed. `resumable`: what was committed is good and the run can go on from there. NUL characters in
+    the message (a library may quote bytes it could not read) become U+FFFD: PostgreSQL stores none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     message: str
     resumable: bool
+
+    @field_validator("message")
+    @classmethod
+    def _storable(cls, message: str) -> str:
+        return message.replace("\0", "\ufffd")
 
 
 class Run(BaseModel):

@@ -18,7 +18,7 @@ from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
 from curator.catalog.schema import run_history, run_outputs, runs
 from curator.catalog.transitions import ACTIVE, Row, first_history, held, locked, transition
-from curator.digest import content_id
+from curator.digest import canonical_json, sha256_hex
 from curator.errors import ConflictError, NotFoundError, RequestError
 from curator.run import Progress, RunRequest, RunState, RunSummary, StopRequest
 
@@ -41,13 +41,12 @@ class Runs:
         tenant: str,
         request: RunRequest,
         *,
-        recipe_digest: str | None = None,
         priority: int = 0,
         run_id: str | None = None,
     ) -> Run:
         """Queues a run. With a `run_id` reserved by an idempotency key, asking twice gives the one run."""
         with self._db.write() as connection:
-            row = _create(connection, tenant, request, recipe_digest, priority, run_id)
+            row = _create(connection, tenant, request, priority, run_id)
         return _run(row)
 
     def get(self, tenant: str, run_id: str) -> Run:
@@ -162,12 +161,10 @@ class Runs:
                     return _take(connection, row, owner, lease_s)
                 transition(connection, row, _S.FAILED, "the stored request cannot be read", error=fault.model_dump())
 
-    def create_claimed(
-        self, tenant: str, request: RunRequest, owner: str, lease_s: float, *, recipe_digest: str | None = None
-    ) -> ClaimedRun:
+    def create_claimed(self, tenant: str, request: RunRequest, owner: str, lease_s: float) -> ClaimedRun:
         """Creates a run and takes it in one transaction, so that no other runner on this catalog can."""
         with self._db.write() as connection:
-            row = _create(connection, tenant, request, recipe_digest, 0, None)
+            row = _create(connection, tenant, request, 0, None)
             return _take(connection, row, owner, lease_s)
 
     def claim_this(
@@ -285,7 +282,6 @@ def _create(
     connection: sa.Connection,
     tenant: str,
     request: RunRequest,
-    recipe_digest: str | None,
     priority: int,
     run_id: str | None,
 ) -> Row:
@@ -296,7 +292,7 @@ def _create(
         "state": _S.QUEUED,
         "priority": priority,
         "request": stored,
-        "recipe_digest": recipe_digest or content_id("rcp", stored["recipe"]),
+        "recipe_digest": sha256_hex(canonical_json(stored["recipe"])),
         "attempt": 1,
         "fence": 0,
         "progress": Progress().model_dump(mode="json"),

@@ -96,7 +96,7 @@ class Uploads:
         }
         with self._db.write() as connection:
             # One tenant's uploads are opened one after another, or two could each find room for itself alone.
-            connection.execute(sa.select(tenants.c.id).where(tenants.c.id == tenant).with_for_update())
+            connection.execute(sa.select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True))
             used = _bytes_of(connection, tenant)
             inserted = connection.execute(insert_ignore(connection, uploads).values(**values)).rowcount
             if inserted and used + size_bytes > quota_bytes:
