@@ -1,7 +1,7 @@
 """Arrow IPC: the file format by ranges of record batches, the stream format from the front as one unit.
 
-Knows nothing of other files of the set. Every batch is validated in full before anything looks into it: offsets in a
-hostile file may point anywhere.
+Knows nothing of other files of the set. Batches come out unchecked: offsets in a hostile file may point anywhere, so
+nothing here looks into them, and whoever reads validates in full before it does.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from curator.errors import InputError
 from curator.readers.columns import normal_schema
 from curator.readers.limits import Limits
 from curator.readers.opening import damaged, open_file
-from curator.readers.parquet import group_units
-from curator.readers.unit import Source, WorkUnit
+from curator.readers.unit import Source, WorkUnit, group_units
 
 __all__ = ["read_arrow", "scan_arrow"]
 
@@ -28,9 +27,9 @@ def scan_arrow(
     source: Source, digest: str, unit_rows: int, limits: Limits
 ) -> tuple[pa.Schema, int, tuple[WorkUnit, ...]]:
     """Schema, rows and units. Raises InputError."""
-    with _batches(source, limits, count_only=True) as (raw, batches):
+    with _batches(source, limits) as (raw, batches):
         schema = normal_schema(raw, source.uri, limits)
-        groups = [(batch.num_rows, batch.nbytes) for batch in batches]
+        groups = [(batch.num_rows, batch.get_total_buffer_size()) for batch in batches]
     rows = sum(rows for rows, _ in groups)
     if not rows:
         raise InputError("has columns but no rows; leave it out", file=source.uri)
@@ -44,7 +43,7 @@ def scan_arrow(
 
 
 def read_arrow(unit: WorkUnit, names: list[str], limits: Limits) -> Iterator[pa.RecordBatch]:
-    """The unit's record batches, validated, with the named columns that the file has."""
+    """The unit's record batches, not yet validated, with the named columns that the file has."""
     span = None if unit.source.format == "arrow_stream" else (unit.start, unit.stop)
     with _batches(unit.source, limits, span=span) as (raw, batches):
         there = [name for name in names if name in raw.names]
@@ -54,7 +53,7 @@ def read_arrow(unit: WorkUnit, names: list[str], limits: Limits) -> Iterator[pa.
 
 @contextmanager
 def _batches(
-    source: Source, limits: Limits, *, span: tuple[int, int] | None = None, count_only: bool = False
+    source: Source, limits: Limits, *, span: tuple[int, int] | None = None
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     with open_file(source.uri) as handle:
         try:

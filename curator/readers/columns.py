@@ -7,7 +7,7 @@ fit 32-bit offsets is split, so the type never depends on the data. Dictionary a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -235,12 +235,9 @@ def _cells_within(column: pa.Array, name: str, file: str, first_row: int, limits
         )
 
 
-def pieces(batches: Iterable[pa.RecordBatch], batch_rows: int, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+def pieces(batch: pa.RecordBatch, batch_rows: int, batch_bytes: int) -> Iterator[pa.RecordBatch]:
     """Zero-copy slices of at most `batch_rows` rows and, unless one row alone is larger, about `batch_bytes` bytes."""
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        per_row = max(1, batch.nbytes // batch.num_rows)
-        rows = max(1, min(batch_rows, batch_bytes // per_row))
-        for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)
+    per_row = max(1, batch.nbytes // max(1, batch.num_rows))
+    rows = max(1, min(batch_rows, batch_bytes // per_row))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)

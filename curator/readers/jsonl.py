@@ -32,7 +32,7 @@ EXACT_DOUBLE: Final = 2.0**53
 BLOCK_BYTES: Final = CHUNK_BYTES
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ROW = re.compile(r"in row (\d+)")
-_COLUMN = re.compile(r"Column\(/([^/)]*)")
+_COLUMN = re.compile(r"Column\(/?([^/)]*)")
 
 
 class Block(NamedTuple):
@@ -185,12 +185,12 @@ def _located(error: Exception, block: Block, source: Source) -> InputError:
     row, column = _ROW.search(text), _COLUMN.search(text)
     number = block.first_row + int(row.group(1)) if row else block.first_row
     if column and column.group(1):
-        return InputError(
-            f"{text.split(' in row ')[0]}; one column has one type: mend the row, or quote the value in every row",
-            file=source.uri,
-            row=number,
-            column=column.group(1),
+        cure = (
+            "write each key of an object once"
+            if "twice" in text
+            else "one column has one type: mend the row, or quote the value in every row"
         )
+        return InputError(f"{text.split(' in row ')[0]}; {cure}", file=source.uri, row=number, column=column.group(1))
     if column:
         return InputError(
             f"a line that is not a JSON object ({text}); JSONL has one object a line", file=source.uri, row=number

@@ -7,7 +7,6 @@ code through one).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,7 +17,8 @@ from curator.errors import InputError
 from curator.readers.columns import normal_schema
 from curator.readers.limits import Limits
 from curator.readers.opening import damaged, open_file
-from curator.readers.unit import Source, WorkUnit
+from curator.readers.parquet_footer import FooterError, schema_shape
+from curator.readers.unit import Source, WorkUnit, group_units
 
 __all__ = ["read_parquet", "scan_parquet"]
 
@@ -38,28 +38,11 @@ def scan_parquet(
         _within(metadata, source, limits)
         schema = normal_schema(file.schema_arrow, source.uri, limits)
         groups = [(metadata.row_group(index).num_rows, _bytes(metadata, index)) for index in range(file.num_row_groups)]
+    if any(rows < 0 or size < 0 for rows, size in groups):
+        raise damaged(source, ValueError("a row group has a negative size"))
     if not any(rows for rows, _ in groups):
         raise InputError("has columns but no rows; leave it out", file=source.uri)
-    return schema, sum(rows for rows, _ in groups), tuple(_units(source, digest, groups, unit_rows))
-
-
-def group_units(source: Source, digest: str, groups: list[tuple[int, int]], unit_rows: int) -> Iterator[WorkUnit]:
-    """Ranges of row groups or record batches, closed as soon as they hold `unit_rows` rows.
-
-    groups: (rows, uncompressed bytes) of each, in file order.
-    """
-    start = rows = size = first_row = index = 0
-    for stop, (group_rows, group_bytes) in enumerate(groups, start=1):
-        rows, size = rows + group_rows, size + group_bytes
-        if rows >= unit_rows or (stop == len(groups) and rows):
-            yield WorkUnit(
-                index=index, source=source, start=start, stop=stop, first_row=first_row, rows=rows, bytes=size,
-                content_digest=digest,
-            )  # fmt: skip
-            start, first_row, rows, size, index = stop, first_row + rows, 0, 0, index + 1
-
-
-_units = group_units
+    return schema, sum(rows for rows, _ in groups), tuple(group_units(source, digest, groups, unit_rows))
 
 
 def read_parquet(unit: WorkUnit, names: list[str], batch_rows: int, limits: Limits) -> Iterator[pa.RecordBatch]:
@@ -101,12 +84,22 @@ def _open(handle: Any, source: Source, limits: Limits) -> pq.ParquetFile:
         )
     handle.seek(size - 8 - length)
     footer = handle.read(length)
+    try:
+        schema_shape(footer, 4 * limits.num_columns, 4 * limits.nesting_depth)
+    except FooterError as error:
+        raise damaged(source, error, where="the footer") from error
     alone = MAGIC + footer.replace(HIDDEN_SCHEMA, BLANK) + tail
     try:
-        limit = {"thrift_container_size_limit": MAX_THRIFT_ITEMS, "thrift_string_size_limit": limits.footer_bytes}
-        metadata = pq.ParquetFile(pa.BufferReader(alone), **limit).metadata
-        return pq.ParquetFile(handle, metadata=metadata, pre_buffer=False, buffer_size=1 << 20)
-    except (OSError, pa.ArrowException) as error:
+        metadata = pq.ParquetFile(
+            pa.BufferReader(alone),
+            thrift_container_size_limit=MAX_THRIFT_ITEMS,
+            thrift_string_size_limit=limits.footer_bytes,
+            arrow_extensions_enabled=False,
+        ).metadata
+        return pq.ParquetFile(
+            handle, metadata=metadata, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False
+        )
+    except (OSError, pa.ArrowException, UnicodeDecodeError, MemoryError) as error:
         raise damaged(source, error, where="the footer") from error
 
 
@@ -122,15 +115,12 @@ def _within(metadata: Any, source: Source, limits: Limits) -> None:
             f"{metadata.num_columns} leaf columns, more than the cap of {limits.num_columns}; select fewer",
             file=source.uri,
         )
-    for group, column in itertools.product(range(metadata.num_row_groups), range(metadata.num_columns)):
-        chunk = metadata.row_group(group).column(column)
-        packed, plain = chunk.total_compressed_size, chunk.total_uncompressed_size
-        if plain > limits.expansion_free_bytes and plain > max(1, packed) * limits.expansion:
-            raise InputError(
-                f"row group {group} unpacks {packed} bytes to {plain}: refused as a decompression bomb",
-                file=source.uri,
-                column=chunk.path_in_schema,
-            )
+    # Column chunks are not asked one by one: pyarrow ends the process on some damaged ones instead of raising.
+    plain = sum(_bytes(metadata, group) for group in range(metadata.num_row_groups))
+    if plain > limits.expansion_free_bytes and plain > source.size_bytes * limits.expansion:
+        raise InputError(
+            f"unpacks to {plain} bytes from {source.size_bytes}: refused as a decompression bomb", file=source.uri
+        )
 
 
 def _bytes(metadata: Any, group: int) -> int:

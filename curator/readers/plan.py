@@ -15,7 +15,7 @@ from curator.readers.columns import checked, conform, pieces, select, widest
 from curator.readers.csv_text import read_csv, scan_csv
 from curator.readers.jsonl import read_jsonl, scan_jsonl
 from curator.readers.limits import LIMITS, Limits
-from curator.readers.opening import content_digest, same_size
+from curator.readers.opening import content_digest, damaged, same_size
 from curator.readers.parquet import read_parquet, scan_parquet
 from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
 
@@ -39,7 +39,10 @@ def scan(source: Source, *, unit_rows: int, limits: Limits = LIMITS) -> SourceIn
     if unit_rows < 1:
         raise ValueError(f"unit_rows is {unit_rows}; it must be at least 1")
     digest = content_digest(source)
-    schema, rows, units = SCANS[source.format](source, digest, unit_rows, limits)
+    try:
+        schema, rows, units = SCANS[source.format](source, digest, unit_rows, limits)
+    except UnicodeDecodeError as error:
+        raise damaged(source, error, where="a name in its schema") from error
     return SourceInfo(source, schema, rows, digest, units)
 
 
@@ -108,10 +111,11 @@ def read(
     wanted = select(schema, columns, uri)
     same_size(unit.source)
     row = unit.first_row
-    for piece in pieces(_raw(unit, wanted, batch_rows, limits), batch_rows, limits.batch_bytes):
-        batch = conform(checked(piece, uri, row, limits), wanted, uri, row)
-        yield Rows(row, batch)
-        row += batch.num_rows
+    for raw in _raw(unit, wanted, batch_rows, limits):
+        whole = checked(raw, uri, row, limits)
+        for piece in pieces(whole, batch_rows, limits.batch_bytes):
+            yield Rows(row, conform(piece, wanted, uri, row))
+            row += piece.num_rows
     if row != unit.first_row + unit.rows:
         raise InputError(
             f"{row - unit.first_row} rows read where {unit.rows} were counted when the run was planned: the file was "

@@ -5,12 +5,13 @@ Knows nothing of how any format is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Compression", "Format", "InputPlan", "Rows", "Source", "SourceInfo", "WorkUnit"]
+__all__ = ["Compression", "Format", "InputPlan", "Rows", "Source", "SourceInfo", "WorkUnit", "group_units"]
 
 Format = Literal["parquet", "jsonl", "csv", "arrow", "arrow_stream"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -71,3 +72,19 @@ class Rows(NamedTuple):
 
     first_row: int
     batch: pa.RecordBatch
+
+
+def group_units(source: Source, digest: str, groups: Sequence[tuple[int, int]], unit_rows: int) -> Iterator[WorkUnit]:
+    """Ranges of row groups or record batches, closed as soon as they hold `unit_rows` rows.
+
+    groups: (rows, uncompressed bytes) of each, in file order.
+    """
+    start = rows = size = first_row = index = 0
+    for stop, (group_rows, group_bytes) in enumerate(groups, start=1):
+        rows, size = rows + group_rows, size + group_bytes
+        if rows >= unit_rows or (stop == len(groups) and rows):
+            yield WorkUnit(
+                index=index, source=source, start=start, stop=stop, first_row=first_row, rows=rows, bytes=size,
+                content_digest=digest,
+            )  # fmt: skip
+            start, first_row, rows, size, index = stop, first_row + rows, 0, 0, index + 1
