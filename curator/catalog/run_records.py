@@ -6,8 +6,9 @@ Knows nothing of SQL or of what may happen next.
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from curator.run import Progress, RunRequest, RunState, RunSummary
 
@@ -31,7 +32,9 @@ class RunFault(BaseModel):
 
 
 class Run(BaseModel):
-    """A run as its row tells it. `version` grows with every visible change (the ETag)."""
+    """A run as its row tells it. `version` grows with every visible change (the ETag). `request` is None when another
+    version of Winnow stored one that this version cannot read; such a run still shows, is never worked on, and its
+    error says so once a runner has met it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +42,7 @@ class Run(BaseModel):
     tenant: str
     state: RunState
     priority: int
-    request: RunRequest
+    request: RunRequest | None
     recipe_digest: str
     attempt: int
     lease_owner: str | None
@@ -53,6 +56,14 @@ class Run(BaseModel):
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    @field_validator("request", mode="wrap")
+    @classmethod
+    def _readable(cls, value: Any, read: ValidatorFunctionWrapHandler) -> RunRequest | None:
+        try:
+            return read(value)
+        except ValidationError:
+            return None
 
 
 class ClaimedRun(BaseModel):
