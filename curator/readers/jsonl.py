@@ -11,9 +11,8 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
@@ -22,25 +21,15 @@ import pyarrow.types as pt
 from curator.errors import InputError
 from curator.readers.columns import normal_schema, widest
 from curator.readers.limits import Limits
-from curator.readers.opening import CHUNK_BYTES, damaged, open_file, open_text
+from curator.readers.line_blocks import Block, LineBlocks, check_block, filled_lines, row_ends
+from curator.readers.opening import damaged
 from curator.readers.unit import Source, WorkUnit
 
 __all__ = ["read_jsonl", "scan_jsonl"]
 
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 EXACT_DOUBLE: Final = 2.0**53
-BLOCK_BYTES: Final = CHUNK_BYTES
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ROW = re.compile(r"in row (\d+)")
 _COLUMN = re.compile(r"Column\(/?([^/)]*)")
-
-
-class Block(NamedTuple):
-    """Whole lines: their bytes, the offset of the first in the (unpacked) file, the row number of the first row."""
-
-    data: bytes
-    offset: int
-    first_row: int
 
 
 def scan_jsonl(
@@ -49,14 +38,16 @@ def scan_jsonl(
     """Schema, rows and units; one unit if the file is compressed. Raises InputError naming the row."""
     kind: pa.DataType = pa.struct([])
     cuts, offset, rows = [(0, 0)], 0, 0
-    for block in _blocks(source, 0, None, 0, limits):
+    blocks = LineBlocks(source, 0, None, 0, limits)
+    for block in blocks:
         table = _parse(block, source, None, limits)
         kind = _merged(kind, table, block, source, limits)
         _exact_integers(table, block, source)
-        ends = _row_ends(block.data, table.num_rows, block, source)
+        ends = row_ends(block, table.num_rows, source)
         for row in range(-block.first_row % unit_rows or unit_rows, len(ends) + 1, unit_rows):
             cuts.append((block.offset + int(ends[row - 1]), block.first_row + row))
-        rows, offset = block.first_row + table.num_rows, block.offset + len(block.data)
+        blocks.row = rows = block.first_row + table.num_rows
+        offset = block.offset + len(block.data)
     if not rows:
         raise InputError("has no rows, only blank lines; leave it out", file=source.uri)
     schema = normal_schema(pa.schema(list(kind)), source.uri, limits)
@@ -81,90 +72,17 @@ def read_jsonl(unit: WorkUnit, schema: pa.Schema, limits: Limits) -> Iterator[pa
     """The unit's rows with the schema's types, a few MiB of lines at a time. Raises InputError naming the row."""
     packed = unit.source.compression != "none"
     start, stop = (0, None) if packed else (unit.start, unit.stop)
-    for block in _blocks(unit.source, start, stop, unit.first_row, limits):
+    blocks = LineBlocks(unit.source, start, stop, unit.first_row, limits)
+    for block in blocks:
         table = _parse(block, unit.source, schema, limits)
+        blocks.row += table.num_rows
         yield from table.select(schema.names).to_batches()
-
-
-def _blocks(source: Source, start: int, stop: int | None, first_row: int, limits: Limits) -> Iterator[Block]:
-    """Blocks of whole lines from `start` to `stop`; each is parsed by the caller before the next is asked for."""
-    carry, offset, row = [], start, first_row
-    carried = 0
-    for chunk in _chunks(source, start, stop, limits):
-        cut = chunk.rfind(b"\n") + 1
-        if not cut:
-            carry.append(chunk)
-            carried += len(chunk)
-            _line_within(carried, row, source, limits)
-            continue
-        data = b"".join([*carry, chunk[:cut]])
-        yield Block(data, offset, row)
-        row, offset = row + _num_rows(data), offset + len(data)
-        carry, carried = ([chunk[cut:]], len(chunk) - cut) if cut < len(chunk) else ([], 0)
-    if carry:
-        yield Block(b"".join(carry), offset, row)
-
-
-def _chunks(source: Source, start: int, stop: int | None, limits: Limits) -> Iterator[bytes]:
-    if source.compression != "none":
-        with open_text(source, limits) as stream:
-            while chunk := stream.read(BLOCK_BYTES):
-                yield chunk
-        return
-    with open_file(source.uri) as handle:
-        handle.seek(start)
-        left = (handle.size() if stop is None else stop) - start
-        while left > 0 and (chunk := handle.read(min(BLOCK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk
-
-
-def _line_within(length: int, row: int, source: Source, limits: Limits) -> None:
-    if length > limits.line_bytes:
-        raise InputError(
-            f"a line of more than {limits.line_bytes} bytes. JSONL has one object a line: if this is one JSON "
-            "document, write its items as lines; else shorten or remove the row",
-            file=source.uri,
-            row=row,
-        )
-
-
-def _num_rows(data: bytes) -> int:
-    lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    if b"\n\n" not in data and b"\n\r" not in data and b"\n " not in data and b"\n\t" not in data and data[:1] == b"{":
-        return lines
-    return sum(1 for line in data.splitlines() if line.strip()) if b"\r" not in data else _slow_rows(data)
-
-
-def _slow_rows(data: bytes) -> int:
-    return sum(1 for line in data.split(b"\n") if line.strip())
-
-
-def _row_ends(data: bytes, num_rows: int, block: Block, source: Source) -> np.ndarray:
-    """int64[num_rows]: for each row, the offset in the block just past its line end."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
-    if len(ends) != num_rows:
-        starts = np.concatenate([[0], ends[:-1]])
-        filled = [bool(data[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
-        ends = ends[np.array(filled)]
-    if len(ends) != num_rows:
-        raise InputError(
-            f"{num_rows} objects on {len(ends)} lines: JSONL has one object a line; write it again",
-            file=source.uri,
-            row=block.first_row,
-        )
-    return ends
 
 
 def _parse(block: Block, source: Source, schema: pa.Schema | None, limits: Limits) -> pa.Table:
     """The block's rows as a table; all columns with inferred types, or the schema's with its types."""
     data = block.data
-    if block.offset == 0 and data.startswith(BYTE_ORDER_MARK):
-        data = data[len(BYTE_ORDER_MARK) :]
-    _valid_text(data, block, source)
-    _depth_within(data, block, source, limits)
+    check_block(block, source, limits)
     how = (
         {} if schema is None or not len(schema) else {"explicit_schema": schema, "unexpected_field_behavior": "ignore"}
     )
@@ -198,44 +116,6 @@ def _located(error: Exception, block: Block, source: Source) -> InputError:
     return damaged(source, error, where="the line", row=number)
 
 
-def _valid_text(data: bytes, block: Block, source: Source) -> None:
-    whole = pa.Array.from_buffers(
-        pa.large_string(), 1, [None, pa.py_buffer(np.array([0, len(data)], np.int64)), pa.py_buffer(data)]
-    )
-    try:
-        whole.validate(full=True)
-    except pa.ArrowInvalid as error:
-        row = block.first_row
-        try:
-            data.decode()
-        except UnicodeDecodeError as place:
-            row += _slow_rows(data[: place.start] + b"x") - 1
-        raise InputError(
-            "text that is not valid UTF-8; repair or remove the line, or convert the file", file=source.uri, row=row
-        ) from error
-
-
-def _depth_within(data: bytes, block: Block, source: Source, limits: Limits) -> None:
-    """Refuses nesting past the cap before the parser recurses into it; strings are cut out where brackets abound."""
-    if data.count(b"[") + data.count(b"{") <= limits.nesting_depth:
-        return
-    array = np.frombuffer(data, np.uint8)
-    opens = np.cumsum((array == 91) | (array == 123), dtype=np.int64)
-    ends = np.flatnonzero(array == 10)
-    ends = np.append(ends, len(data) - 1)
-    many = np.diff(opens[ends], prepend=0) > limits.nesting_depth
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    for start, end in zip(starts[many], ends[many], strict=True):
-        bare = np.frombuffer(_STRING.sub(b"", data[start : end + 1]), np.uint8)
-        steps = ((bare == 91) | (bare == 123)).astype(np.int64) - ((bare == 93) | (bare == 125))
-        if steps.cumsum().max(initial=0) > limits.nesting_depth:
-            raise InputError(
-                f"nested deeper than {limits.nesting_depth} levels; flatten the row",
-                file=source.uri,
-                row=block.first_row + _slow_rows(data[: start + 1]) - 1,
-            )
-
-
 def _merged(kind: pa.DataType, table: pa.Table, block: Block, source: Source, limits: Limits) -> pa.DataType:
     """The file's struct of columns so far, widened by a block's."""
     if not table.num_columns:
@@ -262,7 +142,7 @@ def _merged(kind: pa.DataType, table: pa.Table, block: Block, source: Source, li
 
 def _first_conflict(block: Block, source: Source, column: str, before: pa.DataType, limits: Limits) -> int:
     """The row of the first line of a block whose value of `column` does not go with the type before; by halving."""
-    lines = [line for line in block.data.split(b"\n") if line.strip()]
+    lines = filled_lines(block.data)
     low, high = 0, len(lines)
     while high - low > 1:
         middle = (low + high) // 2
@@ -278,8 +158,7 @@ def _exact_integers(table: pa.Table, block: Block, source: Source) -> None:
     suspects = [name for name in table.column_names if _has_large_double(table.column(name).combine_chunks())]
     if not suspects:
         return
-    lines = (line for line in block.data.removeprefix(BYTE_ORDER_MARK).split(b"\n") if line.strip())
-    for row, line in enumerate(lines):
+    for row, line in enumerate(filled_lines(block.data)):
         if re.search(rb"\d{16}", line) is None:
             continue
         value = json.loads(line)
