@@ -1,0 +1,47 @@
+"""Every operator that looks at one row at a time, as one union on `kind`: the union is the registry.
+
+Knows which operators exist; nothing of what they do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from curator.signals.boilerplate import Boilerplate
+from curator.signals.c4 import C4Quality
+from curator.signals.composition import Composition
+from curator.signals.damage import EncodingDamage
+from curator.signals.fineweb import FinewebQuality
+from curator.signals.gopher import GopherQuality, GopherRepetition
+from curator.signals.language import Language
+from curator.signals.length import Length
+
+__all__ = ["ROW_OPERATORS", "RowOperator"]
+
+RowOperator = Annotated[
+    Length
+    | GopherQuality
+    | GopherRepetition
+    | C4Quality
+    | FinewebQuality
+    | EncodingDamage
+    | Boilerplate
+    | Composition
+    | Language,
+    Field(discriminator="kind"),
+]
+
+ROW_OPERATORS = (
+    Length,
+    GopherQuality,
+    GopherRepetition,
+    C4Quality,
+    FinewebQuality,
+    EncodingDamage,
+    Boilerplate,
+    Composition,
+    Language,
+)
+"""The members of the union."""

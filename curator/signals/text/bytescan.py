@@ -1,0 +1,240 @@
+"""Eight bytes at a time: the loads, counts and hashes every text kernel is made of.
+
+Knows bytes and UTF-8; nothing of words, lines or signals. All positions are uint64 (mixing them with int64 would turn
+arithmetic into floats in numba); no load ever leaves the buffer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = [
+    "E0",
+    "E1",
+    "E8",
+    "HIGHS",
+    "ONES",
+    "byte_equal",
+    "code_point",
+    "count_chars",
+    "empty_table",
+    "first_byte",
+    "first_equal",
+    "hash_bytes",
+    "load_word",
+    "popcount",
+    "space_width",
+    "strip_left",
+    "strip_right",
+    "table_size",
+    "word_end",
+    "word_start",
+]
+
+U = np.uint64
+E0, E1, E8 = U(0), U(1), U(8)
+ONES = U(0x0101010101010101)
+HIGHS = U(0x8080808080808080)
+_PRIME = U(0x9E3779B97F4A7C15)
+_PRIME2 = U(0xC2B2AE3D27D4EB4F)
+_SEED = U(0x51ED270B9F6A1D3B)
+_SPACES = ONES * U(0x21)
+
+
+@intrinsic
+def _load8(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """An unaligned little-endian uint64 load; the caller has checked the bounds."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        view = context.make_array(array)(context, builder, arguments[0])
+        pointer = builder.bitcast(builder.gep(view.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        value = builder.load(pointer)
+        value.align = 1
+        return value
+
+    return types.uint64(array, index), generate
+
+
+@intrinsic
+def popcount(typing_context, word):  # type: ignore[no-untyped-def]
+    """Number of set bits of a uint64."""
+    return types.uint64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
+
+
+@intrinsic
+def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@njit(nogil=True, cache=True)
+def load_word(data, start, stop):  # type: ignore[no-untyped-def]
+    """Bytes start..min(start + 8, stop), the first in the lowest byte, zeros beyond stop."""
+    left = stop - start
+    if start + E8 <= U(data.size):
+        word = _load8(data, start)
+        if left < E8:
+            word &= (E1 << (left * E8)) - E1
+        return word
+    word = E0
+    for k in range(min(left, E8)):
+        word |= U(data[start + U(k)]) << (U(k) * E8)
+    return word
+
+
+@njit(nogil=True, cache=True)
+def first_byte(flags):  # type: ignore[no-untyped-def]
+    """Position 0..7 of the lowest byte whose high bit is set; flags must not be 0."""
+    return _trailing_zeros(flags) >> U(3)
+
+
+@njit(nogil=True, cache=True)
+def byte_equal(word, pattern):  # type: ignore[no-untyped-def]
+    """High bit of each byte of `word` equal to that of `pattern`; exact for every byte."""
+    x = word ^ pattern
+    return ~(((x & ~HIGHS) + ~HIGHS) | x | ~HIGHS)
+
+
+@njit(nogil=True, cache=True)
+def count_chars(data, start, stop):  # type: ignore[no-untyped-def]
+    """Code points of UTF-8 bytes start..stop: bytes that do not continue a character."""
+    count = stop - start
+    while start < stop:
+        word = load_word(data, start, stop)
+        count -= popcount((word >> U(7)) & (~(word >> U(6))) & ONES)
+        start += E8
+    return count
+
+
+@njit(nogil=True, cache=True)
+def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
+    """64-bit hash of bytes start..stop, never 0."""
+    h = _SEED
+    size = stop - start
+    while start < stop:
+        h = (h ^ load_word(data, start, stop)) * _PRIME
+        h ^= h >> U(32)
+        start += E8
+    h = (h ^ size) * _PRIME2
+    return (h ^ (h >> U(29))) | E1
+
+
+@njit(nogil=True, cache=True)
+def code_point(data, at):  # type: ignore[no-untyped-def]
+    """(code point, bytes) of the UTF-8 character at `at`; a broken sequence is U+FFFD of one byte."""
+    left = U(data.size) - at
+    b = np.int64(data[at])
+    if b < 0x80:
+        return b, E1
+    if 0xC2 <= b < 0xE0 and left >= U(2):
+        return ((b & 31) << 6) | (np.int64(data[at + E1]) & 63), U(2)
+    if 0xE0 <= b < 0xF0 and left >= U(3):
+        return ((b & 15) << 12) | ((np.int64(data[at + E1]) & 63) << 6) | (np.int64(data[at + U(2)]) & 63), U(3)
+    if 0xF0 <= b < 0xF5 and left >= U(4):
+        high = ((b & 7) << 18) | ((np.int64(data[at + E1]) & 63) << 12)
+        cp = high | ((np.int64(data[at + U(2)]) & 63) << 6) | (np.int64(data[at + U(3)]) & 63)
+        return min(cp, 0x10FFFF), U(4)
+    return 0xFFFD, E1
+
+
+@njit(nogil=True, cache=True)
+def space_width(data, at, stop):  # type: ignore[no-untyped-def]
+    """Bytes of the whitespace character (`str.isspace`) at `at`; 0 where there is none."""
+    b = data[at]
+    if b <= 32:
+        return E1 if b == 32 or 9 <= b <= 13 or b >= 28 else E0
+    if b < 0xC2:
+        return E0
+    left = stop - at
+    if b == 0xC2 and left >= U(2):
+        return U(2) if data[at + E1] == 0x85 or data[at + E1] == 0xA0 else E0
+    if b < 0xE1 or b > 0xE3 or left < U(3):
+        return E0
+    x, y = data[at + E1], data[at + U(2)]
+    wide = b == 0xE1 and x == 0x9A and y == 0x80
+    wide |= b == 0xE2 and x == 0x80 and (0x80 <= y <= 0x8A or y == 0xA8 or y == 0xA9 or y == 0xAF)
+    wide |= b == 0xE2 and x == 0x81 and y == 0x9F
+    wide |= b == 0xE3 and x == 0x80 and y == 0x80
+    return U(3) if wide else E0
+
+
+@njit(nogil=True, cache=True)
+def strip_left(data, start, stop):  # type: ignore[no-untyped-def]
+    """Where the text start..stop begins after its leading whitespace."""
+    while start < stop:
+        width = space_width(data, start, stop)
+        if width == E0:
+            break
+        start += width
+    return start
+
+
+@njit(nogil=True, cache=True)
+def strip_right(data, start, stop):  # type: ignore[no-untyped-def]
+    """Where the text start..stop ends before its trailing whitespace."""
+    while stop > start:
+        back = E1
+        while back < U(3) and stop - back > start and (data[stop - back] & 0xC0) == 0x80:
+            back += E1
+        if space_width(data, stop - back, stop) != back:
+            break
+        stop -= back
+    return stop
+
+
+@njit(nogil=True, cache=True)
+def word_end(data, start, stop):  # type: ignore[no-untyped-def]
+    """Where the run of non-whitespace that begins at `start` ends."""
+    at = start
+    while at < stop:
+        word = load_word(data, at, stop)  # zeros beyond stop count as an end
+        flags = (((word - _SPACES) & ~word) | word) & HIGHS  # first byte below 0x21 or above 0x7F
+        if flags == E0:
+            at += E8
+            continue
+        at += first_byte(flags)
+        if at >= stop:
+            return stop
+        if space_width(data, at, stop) != E0:
+            return at
+        at += E1
+    return min(at, stop)
+
+
+@njit(nogil=True, cache=True)
+def word_start(data, start, stop):  # type: ignore[no-untyped-def]
+    """Where the next run of non-whitespace begins; `stop` where there is none."""
+    return strip_left(data, start, stop)
+
+
+@njit(nogil=True, cache=True)
+def empty_table(table, count):  # type: ignore[no-untyped-def]
+    """Clears as much of `table` (int32[2^k]) as `count` keys need, half full at most; returns the index mask."""
+    size = 2
+    while size < 2 * count:
+        size *= 2
+    table[:size] = -1
+    return U(size - 1)
+
+
+@njit(nogil=True, cache=True)
+def first_equal(table, mask, keys, index):  # type: ignore[no-untyped-def]
+    """The first index given so far with the same key as `index`: itself, then remembered, if the key is new."""
+    key = keys[index]
+    at = key & mask
+    while table[at] >= 0:
+        if keys[table[at]] == key:
+            return np.int64(table[at])
+        at = (at + E1) & mask
+    table[at] = index
+    return np.int64(index)
+
+
+def table_size(count: int) -> int:
+    """Smallest power of two that holds `count` keys half full: the size `empty_table` may ask for."""
+    return 1 << max(1, (2 * int(count) - 1).bit_length())

@@ -1,0 +1,22 @@
+"""What a family of signals is: names with their meaning, and one pass over the rows that gives them all.
+
+Knows no signal in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from curator.signals.buffers import RowBytes
+
+__all__ = ["Family"]
+
+
+class Family(NamedTuple):
+    """`score(rows)` returns float32[n, k], one column per name of `signals`, in that order; null rows may hold anything."""
+
+    signals: dict[str, str]
+    score: Callable[[RowBytes], np.ndarray]

@@ -1,0 +1,214 @@
+"""What the lines of a text say: repeated lines and paragraphs, bullets, ellipses, ends without punctuation.
+
+Knows lines, not words. Definitions follow MassiveText (Rae et al. 2021, section A1.1) and FineWeb (Penedo et al. 2024)
+as the datatrove library counts them; `reference.py` spells them out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from curator.signals.buffers import RowBytes
+from curator.signals.text.bytescan import (
+    E1,
+    E8,
+    ONES,
+    byte_equal,
+    code_point,
+    count_chars,
+    empty_table,
+    first_byte,
+    first_equal,
+    hash_bytes,
+    load_word,
+    strip_left,
+    strip_right,
+    table_size,
+)
+from curator.signals.text.family import Family
+from curator.signals.text.unicode import TERMINAL, char_classes
+
+__all__ = ["LINES", "SHORT_LINE_CHARS"]
+
+SHORT_LINE_CHARS: Final = 30
+"""A line of at most so many characters is short (FineWeb)."""
+
+SIGNALS: Final = {
+    "num_lines": "lines that hold more than whitespace",
+    "duplicate_line_share": "lines seen before in the text, per line (Gopher)",
+    "duplicate_line_char_share": "characters of such lines per character (Gopher)",
+    "duplicate_paragraph_share": "paragraphs seen before, per paragraph; paragraphs lie between blank lines (Gopher)",
+    "duplicate_paragraph_char_share": "characters of such paragraphs per character (Gopher)",
+    "bullet_line_share": "lines that begin with • or -, per line (Gopher)",
+    "ellipsis_line_share": "lines that end with an ellipsis, per line (Gopher)",
+    "terminal_line_share": "non-blank lines that end with terminal punctuation, per non-blank line (FineWeb)",
+    "short_line_share": "non-blank lines of at most 30 characters, per non-blank line (FineWeb)",
+    "duplicate_stripped_char_share": "characters of non-blank lines seen before, per character of all (FineWeb)",
+}
+
+_NEWLINES = ONES * np.uint64(10)
+
+
+@njit(nogil=True, cache=True)
+def most_newlines(data, offsets):  # type: ignore[no-untyped-def]
+    """The largest number of newlines in a row."""
+    most = 0
+    for row in range(offsets.size - 1):
+        count = 0
+        for byte in data[offsets[row] : offsets[row + 1]]:
+            count += byte == 10
+        most = max(most, count)
+    return most
+
+
+@njit(nogil=True, cache=True)
+def split_lines(data, start, stop, starts, ends):  # type: ignore[no-untyped-def]
+    """Fills the bounds of the pieces between newlines and returns their number, one more than there are newlines."""
+    count = 0
+    begin = start
+    at = start
+    while at < stop:
+        flags = byte_equal(load_word(data, at, stop), _NEWLINES)
+        while flags:
+            end = at + first_byte(flags)
+            starts[count], ends[count] = begin, end
+            count += 1
+            begin = end + E1
+            flags &= flags - E1
+        at += E8
+    starts[count], ends[count] = begin, stop
+    return count + 1
+
+
+@njit(nogil=True, cache=True)
+def _duplicate_lines(data, starts, ends, num_pieces, table, keys):  # type: ignore[no-untyped-def]
+    """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends."""
+    mask = empty_table(table, num_pieces)
+    lines = duplicates = chars = 0
+    for k in range(num_pieces):
+        if ends[k] > starts[k]:
+            keys[lines] = hash_bytes(data, starts[k], ends[k])
+            if first_equal(table, mask, keys, lines) != lines:
+                duplicates += 1
+                chars += np.int64(count_chars(data, starts[k], ends[k]))
+            lines += 1
+    if num_pieces > 1:
+        leading = ends[0] == starts[0]
+        trailing = ends[num_pieces - 1] == starts[num_pieces - 1]
+        lines += leading + trailing
+        duplicates += leading and trailing
+    return lines, duplicates, chars
+
+
+@njit(nogil=True, cache=True)
+def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, keys):  # type: ignore[no-untyped-def]
+    """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip())."""
+    start = strip_left(data, start, stop)
+    stop = strip_right(data, start, stop)
+    mask = empty_table(table, num_pieces)
+    paragraphs = duplicates = chars = 0
+    k = 0
+    while k < num_pieces and starts[k] < stop:
+        if ends[k] <= start or ends[k] == starts[k]:
+            k += 1
+            continue
+        begin = max(starts[k], start)
+        while k + 1 < num_pieces and ends[k + 1] > starts[k + 1] and starts[k + 1] < stop:
+            k += 1
+        end = min(ends[k], stop)
+        keys[paragraphs] = hash_bytes(data, begin, end)
+        if first_equal(table, mask, keys, paragraphs) != paragraphs:
+            duplicates += 1
+            chars += np.int64(count_chars(data, begin, end))
+        paragraphs += 1
+        k += 1
+    return paragraphs, duplicates, chars
+
+
+@njit(nogil=True, cache=True)
+def _last_code_point(data, start, stop):  # type: ignore[no-untyped-def]
+    at = stop - E1
+    while at > start and (data[at] & 0xC0) == 0x80:
+        at -= E1
+    return code_point(data, at)[0]
+
+
+@njit(nogil=True, cache=True)
+def _marks(data, begin, end):  # type: ignore[no-untyped-def]
+    """(begins with a bullet, ends with an ellipsis) of a stripped, non-empty line."""
+    size = end - begin
+    bullet = data[begin] == 45
+    if not bullet and data[begin] == 0xE2 and size >= np.uint64(3):
+        bullet = data[begin + E1] == 0x80 and data[begin + np.uint64(2)] == 0xA2
+    if size < np.uint64(3):
+        return bullet, False
+    x, y, z = data[end - np.uint64(3)], data[end - np.uint64(2)], data[end - E1]
+    return bullet, (x == 46 and y == 46 and z == 46) or (x == 0xE2 and y == 0x80 and z == 0xA6)
+
+
+@njit(nogil=True, cache=True)
+def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts):  # type: ignore[no-untyped-def]
+    """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped non-blank lines."""
+    mask = empty_table(table, num_pieces)
+    counts[:] = 0
+    for k in range(num_pieces):
+        begin = strip_left(data, starts[k], ends[k])
+        if begin == ends[k]:
+            continue
+        end = strip_right(data, begin, ends[k])
+        chars = np.int64(count_chars(data, begin, end))
+        bullet, ellipsis = _marks(data, begin, end)
+        line = counts[0]
+        keys[line] = hash_bytes(data, begin, end)
+        counts[0] += 1
+        counts[1] += bullet
+        counts[2] += ellipsis
+        counts[3] += (classes[_last_code_point(data, begin, end)] & TERMINAL) != 0
+        counts[4] += chars <= SHORT_LINE_CHARS
+        if first_equal(table, mask, keys, line) != line:
+            counts[5] += chars
+        counts[6] += chars
+
+
+@njit(nogil=True, cache=True)
+def _lines(data, offsets, classes, starts, ends, keys, table, out):  # type: ignore[no-untyped-def]
+    counts = np.zeros(7, np.int64)
+    for row in range(offsets.size - 1):
+        start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
+        out[row, 0] = 0
+        out[row, 1:] = np.nan
+        if start == stop:
+            continue
+        chars = np.int64(count_chars(data, start, stop))
+        pieces = split_lines(data, start, stop, starts, ends)
+        lines, duplicates, dup_chars = _duplicate_lines(data, starts, ends, pieces, table, keys)
+        out[row, 1] = duplicates / lines
+        out[row, 2] = dup_chars / chars
+        paragraphs, duplicates, dup_chars = _duplicate_paragraphs(
+            data, start, stop, starts, ends, pieces, table, keys
+        )
+        out[row, 3] = duplicates / max(paragraphs, 1)
+        out[row, 4] = dup_chars / chars
+        _stripped_lines(data, starts, ends, pieces, classes, table, keys, counts)
+        out[row, 0] = counts[0]
+        all_lines = pieces - (data[stop - E1] == 10)
+        out[row, 5] = counts[1] / all_lines
+        out[row, 6] = counts[2] / all_lines
+        if counts[0]:
+            out[row, 7] = counts[3] / counts[0]
+            out[row, 8] = counts[4] / counts[0]
+            out[row, 9] = counts[5] / counts[6]
+
+
+def _score(rows: RowBytes) -> np.ndarray:
+    most = most_newlines(rows.data, rows.offsets) + 1
+    starts, ends, keys = np.empty((3, most), np.uint64)
+    out = np.empty((len(rows), len(SIGNALS)), np.float32)
+    _lines(rows.data, rows.offsets, char_classes(), starts, ends, keys, np.empty(table_size(most), np.int32), out)
+    return out
+
+
+LINES: Final = Family(SIGNALS, _score)
