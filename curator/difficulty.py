@@ -13,14 +13,14 @@ from typing import Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["DIFFICULTIES", "EASY", "HARD", "MEDIUM", "UNKNOWN", "TercileCuts", "sample_id_bytes", "terciles"]
+__all__ = ["EASY", "HARD", "MEDIUM", "NAMES", "UNKNOWN", "TercileCuts", "sample_id_bytes", "terciles"]
 
 EASY: Final = 0
 MEDIUM: Final = 1
 HARD: Final = 2
 UNKNOWN: Final = 255
 """A row that has no difficulty: dropped, or not yet measured."""
-DIFFICULTIES: Final = ("easy", "medium", "hard")
+NAMES: Final = ("easy", "medium", "hard")
 """Names by code."""
 
 _DIGITS: Final = 10  # a key is 32 bits of score and 128 of sample id: ten 16-bit digits

@@ -1,0 +1,162 @@
+"""One shard opened for reading: every byte checked before it is used, labels overlaid.
+
+Knows one shard and its index; nothing of manifests, order or caching.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator.digest import sha256_hex
+from curator.errors import IntegrityError, RequestError
+from curator.shards.index import Overlay, ShardIndex
+from curator.shards.layout import LABEL_BEFORE
+from curator.shards.manifest import ShardInfo
+from curator.shards.source import ShardSource
+from curator.shards.writer import frame_checksum
+
+__all__ = ["OpenShard"]
+
+
+class OpenShard:
+    """A shard's bytes and its index. Safe to use from several threads."""
+
+    def __init__(self, info: ShardInfo, data: Any, index: ShardIndex, label: str | None):
+        """Raises IntegrityError when the length, the header or the footer is not what the manifest says."""
+        self.info, self.index, self._label = info, index, label
+        self._data = data
+        self._view = memoryview(data)
+        self._checked = np.zeros(info.num_batches, dtype=bool)
+        self._readers: dict[tuple[int, ...], Any] = {}
+        self._lock = threading.Lock()
+        if len(self._view) != info.bytes:
+            raise IntegrityError(
+                f"shard {info.digest} has {len(self._view)} bytes, its manifest says {info.bytes}: it is cut off or "
+                f"grown at offset {min(len(self._view), info.bytes)}. Restore it from a copy."
+            )
+        if frame_checksum(self._view, info.batch_offsets[0], info.batch_offsets[-1]) != info.frame_checksum:
+            raise IntegrityError(
+                f"shard {info.digest} has a damaged header (offset 0) or footer (offset {info.batch_offsets[-1]}). "
+                "Restore it from a copy."
+            )
+        self.schema: pa.Schema = self._reader(()).schema
+
+    @classmethod
+    def fetch(cls, source: ShardSource, info: ShardInfo, label: str | None) -> OpenShard:
+        """Opens a shard of a manifest. A damaged cached copy is discarded and fetched once more.
+
+        Raises NotFoundError, RetryableError, and IntegrityError naming the shard and the offset.
+        """
+        index = _fetch_index(source, info)
+        try:
+            return cls(info, source.shard(info.digest), index, label)
+        except IntegrityError:
+            if not source.discard(info.digest):
+                raise
+            return cls(info, source.shard(info.digest), index, label)
+
+    def batch(self, number: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Record batch `number` decoded, labels overlaid, with the named columns (all when None).
+
+        Raises IntegrityError naming the shard and the offset, RequestError on an unknown column.
+        """
+        names = self.schema.names if columns is None else list(columns)
+        overlay = self._overlay_of(number) if {self._label, LABEL_BEFORE} & set(names) else None
+        if overlay is None:
+            return self.stored(number, names)
+        wanted = [name for name in self.schema.names if name in {*names, self._label, LABEL_BEFORE}]
+        return self._overlaid(self.stored(number, wanted), overlay).select(names)
+
+    def stored(self, number: int, names: Sequence[str]) -> pa.RecordBatch:
+        """Record batch `number` as written, without the overlay. Raises as `batch`."""
+        fields = self._fields(names)
+        self._check(number)
+        try:
+            rows = self._reader(fields).get_batch(number)
+        except (pa.ArrowException, OSError) as error:
+            raise IntegrityError(
+                f"shard {self.info.digest}, offset {self.info.batch_offsets[number]}: {error}. Restore it from a copy."
+            ) from error
+        return rows if rows.schema.names == list(names) else rows.select(list(names))
+
+    def _fields(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The column numbers to decode, rising; () stands for all."""
+        unknown = [name for name in names if name not in self.schema.names]
+        if unknown:
+            raise RequestError(f"shards have no column {unknown[0]!r}; they have {self.schema.names}")
+        fields = tuple(i for i, name in enumerate(self.schema.names) if name in names)
+        return () if len(fields) == len(self.schema) else fields
+
+    def _reader(self, fields: tuple[int, ...]) -> Any:
+        with self._lock:
+            reader = self._readers.get(fields)
+            if reader is None:
+                options = pa.ipc.IpcReadOptions(included_fields=list(fields))
+                reader = self._readers[fields] = pa.ipc.open_file(pa.BufferReader(self._data), options=options)
+            return reader
+
+    def _check(self, number: int) -> None:
+        """Compares a batch's bytes with its checksum, once."""
+        if self._checked[number]:
+            return
+        low, high = self.info.batch_offsets[number : number + 2]
+        if zlib.crc32(self._view[low:high]) != self.info.batch_checksums[number]:
+            raise IntegrityError(
+                f"shard {self.info.digest}, offset {low}: record batch {number} does not match its checksum. "
+                "Restore it from a copy."
+            )
+        self._checked[number] = True
+
+    def _overlay_of(self, number: int) -> Overlay | None:
+        """The overlay's part in one record batch, rows counted from its start."""
+        overlay = self.index.overlay
+        if overlay is None:
+            return None
+        first = number * self.info.batch_rows
+        low, high = np.searchsorted(overlay.rows, [first, first + self.info.batch_rows])
+        if low == high:
+            return None
+        return Overlay(overlay.rows[low:high] - np.uint32(first), overlay.labels[low:high])
+
+    def _overlaid(self, rows: pa.RecordBatch, overlay: Overlay) -> pa.RecordBatch:
+        """The given label moves to `label_before` where the new one differs from it."""
+        mask = np.zeros(rows.num_rows, dtype=bool)
+        mask[overlay.rows] = True
+        stored, before = rows.column(self._label), rows.column(LABEL_BEFORE)
+        given = pc.coalesce(before, stored)
+        new = pc.replace_with_mask(stored, pa.array(mask), overlay.labels)
+        same = pc.fill_null(pc.equal(new, given), False)
+        before = pc.if_else(pa.array(mask), pc.if_else(same, pa.nulls(len(given), given.type), given), before)
+        for name, column in ((self._label, new), (LABEL_BEFORE, before)):
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), column)
+        return rows
+
+
+def _fetch_index(source: ShardSource, info: ShardInfo) -> ShardIndex:
+    if info.index is None:
+        nothing = np.empty(0, dtype=np.uint32)
+        return ShardIndex((nothing, nothing, nothing))
+    try:
+        return _open_index(source, info, info.index)
+    except IntegrityError:
+        if not source.discard(info.index):
+            raise
+        return _open_index(source, info, info.index)
+
+
+def _open_index(source: ShardSource, info: ShardInfo, digest: str) -> ShardIndex:
+    data = source.index(digest)
+    if sha256_hex(memoryview(data)) != digest:
+        raise IntegrityError(f"index {digest} of shard {info.digest} does not match its digest; restore it from a copy")
+    index = ShardIndex.from_buffer(data, digest)
+    if index.live_counts != info.live:
+        raise IntegrityError(f"index {digest} lists {index.live_counts} live rows, its manifest says {info.live}")
+    return index

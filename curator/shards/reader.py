@@ -1,0 +1,178 @@
+"""Reads rows of a manifest: all live rows in order, or any rows by place. Without torch.
+
+Knows nothing of epochs or ranks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator.errors import IntegrityError, NotFoundError
+from curator.shards.layout import SAMPLE_ID
+from curator.shards.manifest import Manifest, columns_of
+from curator.shards.open_shard import OpenShard
+from curator.shards.source import ShardSource, StoreSource
+from curator.storage import Store
+
+__all__ = ["ShardReader"]
+
+CACHE_BYTES = 256 * 2**20
+
+
+class ShardReader:
+    """Rows of manifests from one source; safe to use from several threads.
+
+    source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`; the
+    least recently used go first.
+    """
+
+    def __init__(self, source: str | Store | ShardSource, *, cache_bytes: int = CACHE_BYTES, max_open: int = 256):
+        self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
+        self._cache_bytes, self._max_open = cache_bytes, max_open
+        self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
+        self._decoded: OrderedDict[tuple[object, ...], pa.RecordBatch] = OrderedDict()
+        self._decoded_bytes = 0
+        self._lock = threading.RLock()
+
+    def iter_batches(self, manifest: Manifest | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Every live row once, shard by shard in stored order, labels overlaid; batches of up to 4,096 rows.
+
+        Raises NotFoundError, IntegrityError naming shard and offset, RequestError on an unknown column.
+        """
+        manifest = self._resolve(manifest)
+        for number, info in enumerate(manifest.shards):
+            if sum(info.live):
+                live = self.open(manifest, number).index.live_rows
+                edges = np.searchsorted(live, np.arange(info.num_batches + 1) * info.batch_rows)
+                for batch in np.flatnonzero(np.diff(edges)).tolist():
+                    rows = self._decode(manifest, number, batch, columns)
+                    chosen = live[edges[batch] : edges[batch + 1]] - np.uint32(batch * info.batch_rows)
+                    yield rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+
+    def take(
+        self,
+        manifest: Manifest | str,
+        places: np.ndarray | Sequence[tuple[int, int]],
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatch:
+        """The rows at (shard number, row number) places, in their order; each record batch is decoded once.
+
+        places: int64[m, 2]; labels are overlaid; rows that do not live are given too. Raises as `iter_batches`,
+        and NotFoundError for a place outside the shards.
+        """
+        manifest = self._resolve(manifest)
+        where = np.asarray(places, dtype=np.int64).reshape(-1, 2)
+        self._check_places(manifest, where)
+        if not len(where):
+            return self._empty(manifest, columns)
+        batch_rows = np.array([info.batch_rows for info in manifest.shards])[where[:, 0]]
+        key = where[:, 0] << 32 | where[:, 1] // batch_rows
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.diff(key[order])) + 1
+        parts = []
+        for group in np.split(order, starts):
+            shard, batch = int(key[group[0]] >> 32), int(key[group[0]] & 0xFFFFFFFF)
+            rows = self._cached(manifest, shard, batch, columns)
+            parts.append(rows.take(pa.array(where[group, 1] - batch * manifest.shards[shard].batch_rows)))
+        together = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        if (np.diff(order) == 1).all():
+            return together
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        return together.take(pa.array(back))
+
+    def locate(self, manifest: Manifest | str, sample_ids: pa.Array) -> np.ndarray:
+        """The (shard number, row number) of each sample id, kept or quarantined, living or not: int64[m, 2].
+
+        sample_ids: fixed_size_binary(16) without repeats. Reads the id column of shard after shard until all are
+        found. Raises NotFoundError listing the first ten that are nowhere.
+        """
+        manifest = self._resolve(manifest)
+        places = np.full((len(sample_ids), 2), -1, dtype=np.int64)
+        missing = len(sample_ids)
+        for shard, info in enumerate(manifest.shards):
+            for batch in range(info.num_batches if missing else 0):
+                ids = self._decode(manifest, shard, batch, [SAMPLE_ID]).column(0)
+                found = pc.index_in(ids, value_set=sample_ids)
+                rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
+                if rows.size:
+                    which = found.take(pa.array(rows)).to_numpy(zero_copy_only=False)
+                    places[which, 0], places[which, 1] = shard, rows + batch * info.batch_rows
+                    missing -= rows.size
+        if missing:
+            lost = [sample_ids[int(i)].as_py().hex() for i in np.flatnonzero(places[:, 0] < 0)]
+            raise NotFoundError(
+                f"{len(lost)} sample ids are in no shard of {manifest.id}: {', '.join(lost[:10])}"
+                f"{' …' if len(lost) > 10 else ''}. Take ids from this run's ledger."
+            )
+        return places
+
+    def open(self, manifest: Manifest, shard: int) -> OpenShard:
+        """A shard of the manifest by number, its header, footer and index checked. Raises as `iter_batches`."""
+        info = manifest.shards[shard]
+        key = (info.digest, info.index)
+        with self._lock:
+            opened = self._open.get(key)
+            if opened is not None:
+                self._open.move_to_end(key)
+                return opened
+        opened = OpenShard.fetch(self.source, info, manifest.label)
+        if columns_of(opened.schema) != manifest.columns:
+            raise IntegrityError(f"shard {info.digest} has the columns {opened.schema.names}, its manifest says others")
+        with self._lock:
+            self._open[key] = opened
+            while len(self._open) > self._max_open:
+                self._open.popitem(last=False)
+        return opened
+
+    def _resolve(self, manifest: Manifest | str) -> Manifest:
+        return self.source.manifest(manifest) if isinstance(manifest, str) else manifest
+
+    def _decode(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
+        """A record batch; when a cached file proves damaged, it is discarded and fetched once more."""
+        try:
+            return self.open(manifest, shard).batch(batch, columns)
+        except IntegrityError:
+            info = manifest.shards[shard]
+            if not self.source.discard(info.digest):
+                raise
+            with self._lock:
+                self._open.pop((info.digest, info.index), None)
+            return self.open(manifest, shard).batch(batch, columns)
+
+    def _cached(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
+        info = manifest.shards[shard]
+        key = (info.digest, info.index, batch, None if columns is None else tuple(columns))
+        with self._lock:
+            if key in self._decoded:
+                self._decoded.move_to_end(key)
+                return self._decoded[key]
+        rows = self._decode(manifest, shard, batch, columns)
+        with self._lock:
+            if key not in self._decoded:
+                self._decoded[key] = rows
+                self._decoded_bytes += rows.nbytes
+            while self._decoded_bytes > self._cache_bytes:
+                self._decoded_bytes -= self._decoded.popitem(last=False)[1].nbytes
+        return rows
+
+    def _check_places(self, manifest: Manifest, where: np.ndarray) -> None:
+        num_rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)
+        bad = (where[:, 0] < 0) | (where[:, 0] >= len(num_rows))
+        bad[~bad] = (where[~bad, 1] < 0) | (where[~bad, 1] >= num_rows[where[~bad, 0]])
+        if bad.any():
+            shard, row = where[np.flatnonzero(bad)[0]].tolist()
+            raise NotFoundError(f"no row {row} in shard number {shard} of {manifest.id}")
+
+    def _empty(self, manifest: Manifest, columns: Sequence[str] | None) -> pa.RecordBatch:
+        if not manifest.shards:
+            raise NotFoundError(f"{manifest.id} has no shards, so its rows have no schema")
+        schema = self.open(manifest, 0).schema
+        chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        return pa.RecordBatch.from_pylist([], schema=chosen)
