@@ -1,0 +1,69 @@
+"""Attention behind one door: PyTorch's fused scaled-dot-product kernels, and the plain twin that says what they mean.
+
+Knows tensors only: no model, no tokens, no device policy.
+
+Legend: B batch, H heads, T positions, D head width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["attend", "attend_reference", "rotate"]
+
+
+def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys_BT: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/√D)·v, fused; the backend is PyTorch's choice (cuDNN, flash, efficient; a blocked loop on CPU).
+
+    `keys_BT` bool marks the keys that may be looked at; None means all of them, which keeps the unmasked kernels.
+    Every row must have at least one such key. Causal attention over right-padded rows needs no mask: a real position
+    never looks at what comes after it. Returns [B, H, T, D] in the dtype of v.
+    """
+    if keys_BT is None:
+        return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=causal)
+    mask = keys_BT[:, None, None, :]
+    if causal:
+        mask = mask & _lower_triangle(q_BHTD.shape[-2], q_BHTD.device)
+    return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, attn_mask=mask)
+
+
+def attend_reference(
+    q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys_BT: Tensor | None = None
+) -> Tensor:
+    """The twin of `attend`: every intermediate spelled out, in the dtype given (use float64). O(T²) memory.
+
+    Equation 1 of Vaswani et al. 2017 (arXiv 1706.03762).
+    """
+    scores_BHTT = q_BHTD @ k_BHTD.transpose(-1, -2) / math.sqrt(q_BHTD.shape[-1])
+    if causal:
+        scores_BHTT = scores_BHTT.masked_fill(~_lower_triangle(q_BHTD.shape[-2], q_BHTD.device), -math.inf)
+    if keys_BT is not None:
+        scores_BHTT = scores_BHTT.masked_fill(~keys_BT[:, None, None, :], -math.inf)
+    return torch.softmax(scores_BHTT, dim=-1) @ v_BHTD
+
+
+def rotate(x_BHTD: Tensor, *, base: float = 10_000.0, first: int = 0) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864, eq. 34), half-split layout; keeps the dtype.
+
+    Position `first + t` turns the pair (d, d + D/2) by (first + t)·base^(-2d/D) radians, so that the product of a
+    query and a key depends on the distance between them alone. Angles and sines are float32 (float64 for float64).
+    Raises ValueError for an odd D.
+    """
+    length, width = x_BHTD.shape[-2:]
+    if width % 2:
+        raise ValueError(f"rotary embedding turns pairs: head width {width} is odd; choose an even one")
+    precise = torch.float64 if x_BHTD.dtype == torch.float64 else torch.float32
+    powers = torch.arange(width // 2, device=x_BHTD.device, dtype=precise) * (-2.0 / width)
+    positions = torch.arange(first, first + length, device=x_BHTD.device, dtype=precise)
+    angles_TD = positions[:, None] * torch.pow(torch.tensor(base, device=x_BHTD.device, dtype=precise), powers)
+    cos, sin = angles_TD.cos(), angles_TD.sin()
+    left, right = x_BHTD.to(precise).chunk(2, dim=-1)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHTD.dtype)
+
+
+def _lower_triangle(length: int, device: torch.device) -> Tensor:
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

@@ -1,0 +1,152 @@
+"""A training job on disk: one safetensors file that holds everything the next step needs, replaced whole or not at all.
+
+Knows learners and their place; nothing of rows or of when to save. Weights are data: no pickle is written or read.
+
+Random numbers need no state of their own: each draw comes from (seed, phase, step), and seed and step are here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from
+from safetensors.torch import save as bytes_from
+from torch import Tensor
+
+from curator.errors import IntegrityError, NotFoundError
+from curator.storage import Store
+from pipelines.training.classes import ClassTable, Label
+from pipelines.training.model import Model, empty
+from pipelines.training.recipe import TrainingRecipe
+from pipelines.training.report import Tally
+from pipelines.training.step import Learner
+
+__all__ = ["CHECKPOINT", "MODEL", "Checkpoint", "TrainedModel", "load_model", "read", "restore", "save", "save_model"]
+
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
+_FORMAT = 1
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Checkpoint(BaseModel):
+    """The part of a checkpoint that is not tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    training_job: str
+    manifest: str
+    plan: str
+    recipe: TrainingRecipe
+    classes: tuple[Label, ...] | None
+    precision: str
+    epoch: int
+    step: int
+    total_steps: int
+    cursor: dict[str, Any] | None
+    """the stream's place inside `epoch`; None: at its first batch"""
+    scaler: dict[str, Any]
+    tally: Tally
+
+
+class TrainedModel(BaseModel):
+    """What a finished job leaves: enough to score rows with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    recipe: TrainingRecipe
+    classes: tuple[Label, ...] | None
+    model: Any
+
+    @property
+    def class_table(self) -> ClassTable | None:
+        return None if self.classes is None else ClassTable(self.classes)
+
+
+def save(store: Store, learner: Learner, checkpoint: Checkpoint) -> None:
+    """Replaces the folder's checkpoint; a crash leaves the one before."""
+    tensors = {f"model/{name}": tensor for name, tensor in learner.model.state_dict().items()}
+    for name, parameter in learner.model.named_parameters():
+        for moment, tensor in learner.optimizer.state[parameter].items():
+            tensors[f"optimiser/{name}/{moment}"] = tensor
+    store.write_bytes(CHECKPOINT, _packed(tensors, checkpoint.model_dump_json()))
+
+
+def read(store: Store) -> tuple[Checkpoint, dict[str, Tensor]] | None:
+    """The folder's checkpoint, or None where there is none. Raises IntegrityError for a file that is not one."""
+    if not store.exists(CHECKPOINT):
+        return None
+    text, tensors = _unpacked(store, CHECKPOINT)
+    try:
+        return Checkpoint.model_validate_json(text), tensors
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{CHECKPOINT} in {store.uri} was not written by this version: {error}; "
+            "resume with the version that wrote it, or start again with resume off"
+        ) from error
+
+
+def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
+    """Weights, moments and loss scale into a learner of the same shape, on its device. Raises IntegrityError."""
+    _fill(learner.model, tensors, learner.placement.device)
+    for name, parameter in learner.model.named_parameters():
+        moments = {m: tensors.get(f"optimiser/{name}/{m}") for m in _MOMENTS}
+        if any(tensor is None for tensor in moments.values()):
+            continue  # a parameter that has not had a gradient yet
+        learner.optimizer.state[parameter] = {m: t.to(parameter.device) for m, t in moments.items() if t is not None}
+    learner.scaler.load_state_dict(checkpoint.scaler)
+
+
+def save_model(store: Store, model: Model, recipe: TrainingRecipe, classes: ClassTable | None) -> None:
+    """Weights alone, with the recipe and the class table in the header."""
+    header = {"format": _FORMAT, "recipe": recipe.model_dump(mode="json"), "classes": classes and list(classes.labels)}
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    store.write_bytes(MODEL, _packed(tensors, json.dumps(header)))
+
+
+def load_model(checkpoint_dir: str, device: torch.device | None = None) -> TrainedModel:
+    """The model a finished job left in its folder. Raises NotFoundError, IntegrityError."""
+    store = Store.open(checkpoint_dir)
+    if not store.exists(MODEL):
+        raise NotFoundError(f"no {MODEL} in {checkpoint_dir}: the job has not finished; resume it first")
+    text, tensors = _unpacked(store, MODEL)
+    header = json.loads(text)
+    if header.get("format") != _FORMAT:
+        raise IntegrityError(
+            f"{MODEL} in {checkpoint_dir} has format {header.get('format')!r}, this version reads {_FORMAT}"
+        )
+    recipe = TypeAdapter[Any](TrainingRecipe).validate_python(header["recipe"])
+    classes = None if header["classes"] is None else tuple(header["classes"])
+    model = empty(recipe, len(classes or ()))
+    _fill(model, tensors, torch.device("cpu"))
+    return TrainedModel(recipe=recipe, classes=classes, model=model.to(device or "cpu").eval())
+
+
+def _fill(model: Model, tensors: dict[str, Tensor], device: torch.device) -> None:
+    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    try:
+        model.load_state_dict({name: tensor.to(device) for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise IntegrityError(f"the stored weights do not fit the recipe's model: {error}") from error
+
+
+def _packed(tensors: dict[str, Tensor], header: str) -> bytes:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return bytes_from(plain, metadata={"winnow": header})
+
+
+def _unpacked(store: Store, name: str) -> tuple[str, dict[str, Tensor]]:
+    data = store.read_bytes(name)
+    try:
+        tensors = tensors_from(data)
+        length = int.from_bytes(data[:8], "little")
+        return json.loads(data[8 : 8 + length])["__metadata__"]["winnow"], tensors
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise IntegrityError(
+            f"{name} in {store.uri} is not a training file: {error}; "
+            "delete it and start again, or restore it from a copy"
+        ) from error

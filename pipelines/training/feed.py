@@ -1,0 +1,166 @@
+"""From rows to tensors: text to padded ids, images to pixels, labels to class numbers.
+
+Knows recipes and Arrow; nothing of where the rows come from, of models or of optimisers. Reads columns whole, counts
+what it cuts or resizes, and refuses what it cannot read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from curator.errors import InputError
+from pipelines.training.classes import ClassTable
+from pipelines.training.images import augmented, decode_images, normalised
+from pipelines.training.loss import IGNORE
+from pipelines.training.model import generator
+from pipelines.training.recipe import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
+from pipelines.training.tokens import Tokens, encode
+from pipelines.training.transformer import keys_from_lengths
+
+__all__ = ["Feed", "TensorBatch", "feed_for"]
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """B rows ready for a model."""
+
+    sample_ids: pa.Array
+    inputs: Tensor
+    """ids int64[B, T], or pixels float32[B, C, S, S]"""
+    targets: Tensor
+    """class numbers int64[B], or next ids int64[B, T] with IGNORE at padding"""
+    keys_BT: Tensor | None = None
+    """real positions bool[B, T]; None where all are"""
+    num_tokens: int = 0
+    num_truncated: int = 0
+    bytes_truncated: int = 0
+    num_resized: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def pinned(self) -> TensorBatch:
+        """In page-locked memory, from which CUDA copies while it computes."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> TensorBatch:
+        """On the device; the copy does not wait where this batch is pinned."""
+        return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> TensorBatch:
+        keys = None if self.keys_BT is None else move(self.keys_BT)
+        return replace(self, inputs=move(self.inputs), targets=move(self.targets), keys_BT=keys)
+
+
+Feed = Callable[[pa.RecordBatch, int | None], TensorBatch]
+"""(rows, step) to tensors; step None is evaluation: nothing random."""
+
+
+def feed_for(recipe: TrainingRecipe, classes: ClassTable | None) -> Feed:
+    """The feed of a recipe; classifiers need the class table. A batch raises InputError for a row that is unusable."""
+    if isinstance(recipe, LanguageModel):
+        return lambda batch, step: _language(batch, recipe)
+    assert classes is not None, "a classifier's feed is made with its class table"
+    if isinstance(recipe, TextClassifier):
+        return lambda batch, step: _text(batch, recipe, classes)
+    return lambda batch, step: _image(batch, step, recipe, classes)
+
+
+def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) -> TensorBatch:
+    tokens = encode(_texts(batch, recipe.columns.text), context=recipe.context)
+    targets = _classes(batch, recipe.columns.label, classes)
+    return replace(_tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets), keys_BT=_keys(tokens))
+
+
+def _language(batch: pa.RecordBatch, recipe: LanguageModel) -> TensorBatch:
+    """Inputs are ids 0…T-2, targets ids 1…T-1. Not targets: padding, the prompt, and the end mark of a text cut short.
+
+    Raises InputError when that leaves the whole batch without a target.
+    """
+    texts = _texts(batch, recipe.columns.text)
+    prompts = _prompts(batch, recipe.columns.prompt)
+    joined = texts if prompts is None else pc.binary_join_element_wise(prompts, texts, "")
+    tokens = encode(joined, context=recipe.context)
+    ends = tokens.lengths - 1 - (tokens.cut > 0)
+    begins = np.zeros(len(ends), dtype=np.int64) if prompts is None else np.asarray(pc.binary_length(prompts))
+    places = np.arange(tokens.ids.shape[1] - 1)
+    real = (places >= begins[:, None]) & (places < ends[:, None])
+    if not real.any():
+        raise InputError(
+            f"no row of a batch of {len(real)} has a byte of text inside the context of {recipe.context} tokens: "
+            "there is nothing to learn; raise `context`",
+            column=recipe.columns.text,
+        )
+    targets = np.where(real, tokens.ids[:, 1:], IGNORE)
+    inputs = np.ascontiguousarray(tokens.ids[:, :-1])
+    return _tokenised(batch, tokens, torch.from_numpy(inputs), torch.from_numpy(targets))
+
+
+def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, classes: ClassTable) -> TensorBatch:
+    column, ids = recipe.columns.image, batch.column("sample_id")
+    pixels, num_resized = decode_images(
+        _column(batch, column), ids, size=recipe.image_size, colours=recipe.colours, column=column
+    )
+    block = torch.from_numpy(pixels)
+    if step is not None and recipe.augment != "none":
+        block = augmented(block, generator(recipe.seed, "augment", step), flip=recipe.augment == "shift-flip")
+    return TensorBatch(
+        sample_ids=ids,
+        inputs=normalised(block),
+        targets=_classes(batch, recipe.columns.label, classes),
+        num_resized=num_resized,
+    )
+
+
+def _tokenised(batch: pa.RecordBatch, tokens: Tokens, inputs: Tensor, targets: Tensor) -> TensorBatch:
+    return TensorBatch(
+        sample_ids=batch.column("sample_id"),
+        inputs=inputs,
+        targets=targets,
+        num_tokens=int(tokens.lengths.sum()),
+        num_truncated=tokens.num_truncated,
+        bytes_truncated=int(tokens.cut.sum()),
+    )
+
+
+def _keys(tokens: Tokens) -> Tensor | None:
+    width = tokens.ids.shape[1]
+    return None if (tokens.lengths == width).all() else keys_from_lengths(torch.from_numpy(tokens.lengths), width)
+
+
+def _classes(batch: pa.RecordBatch, column: str, classes: ClassTable) -> Tensor:
+    return torch.from_numpy(classes.codes(_column(batch, column), batch.column("sample_id"), column=column))
+
+
+def _prompts(batch: pa.RecordBatch, columns: tuple[str, ...]) -> pa.Array | None:
+    """The prompt columns of each row, nulls skipped, each followed by a blank line."""
+    if not columns:
+        return None
+    parts = [pc.binary_join_element_wise(pc.cast(_column(batch, name), pa.string()), "", "\n\n") for name in columns]
+    return pc.binary_join_element_wise(*[pc.fill_null(part, "") for part in parts], "")
+
+
+def _texts(batch: pa.RecordBatch, column: str) -> pa.Array:
+    array = _column(batch, column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        raise InputError(f"text is {array.type}; give a text column as columns.text", column=column)
+    if array.null_count:
+        row = int(np.flatnonzero(np.asarray(array.is_null()))[0])
+        name = batch.column("sample_id")[row].as_py().hex()
+        raise InputError(f"the text of sample {name} is null: there is nothing to read; drop the row", column=column)
+    return pc.cast(array, pa.string())
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name not in batch.schema.names:
+        raise InputError(f"the rows have no such column; they have {', '.join(batch.schema.names)}", column=name)
+    return batch.column(name)

@@ -1,0 +1,84 @@
+"""Encoded images to one block of pixels, decoded with Pillow; and the small random moves that augment them.
+
+Knows image bytes; nothing of models, labels or devices. One image at a time: decoding is per file by nature.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from curator.errors import InputError
+
+__all__ = ["MAX_PIXELS", "augmented", "decode_images", "normalised"]
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""A header may promise any size; above this an image is refused before it is unpacked."""
+
+_MODES: dict[str, Literal["L", "RGB"]] = {"grey": "L", "rgb": "RGB"}
+
+
+def decode_images(
+    images: pa.Array, sample_ids: pa.Array, *, size: int, colours: Literal["grey", "rgb"], column: str
+) -> tuple[np.ndarray, int]:
+    """(pixels uint8[B, channels, size, size], how many had to be resized).
+
+    `images` is binary, or a struct with a binary field `bytes`. Other sizes are resized bilinearly without keeping the
+    aspect. Raises InputError naming the sample for a null, a file that is no image, or one above MAX_PIXELS.
+    """
+    cells = images.field("bytes") if pa.types.is_struct(images.type) else images
+    if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
+        raise InputError(f"images are {images.type}; give encoded bytes (PNG, JPEG …) as binary", column=column)
+    channels = 1 if colours == "grey" else 3
+    out = np.empty((len(cells), size, size, channels), dtype=np.uint8)
+    num_resized = 0
+    for row, cell in enumerate(cells):
+        try:
+            image = _opened(cell.as_py(), _MODES[colours])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"sample {sample_ids[row].as_py().hex()} holds no image that can be read: {error}; "
+                "drop the row or give PNG or JPEG bytes",
+                row=row,
+                column=column,
+            ) from error
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+            num_resized += 1
+        out[row] = np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2)), num_resized
+
+
+def normalised(pixels_BCHW: Tensor) -> Tensor:
+    """uint8 pixels to float32 in [-2, 2]: half-grey is 0, a quarter of the range is 1."""
+    return pixels_BCHW.float() / 63.75 - 2.0
+
+
+def augmented(pixels_BCHW: Tensor, draws: torch.Generator, *, flip: bool) -> Tensor:
+    """Images moved by up to an eighth of their side along both axes, edges repeated; half are mirrored if `flip`."""
+    num_images, _, size, _ = pixels_BCHW.shape
+    reach = max(size // 8, 1)
+    padded = F.pad(pixels_BCHW.float(), (reach,) * 4, mode="replicate").to(pixels_BCHW.dtype)
+    moves_B2 = torch.randint(0, 2 * reach + 1, (num_images, 2), generator=draws)
+    mirrored_B = torch.randint(0, 2, (num_images,), generator=draws).bool() & flip
+    span = torch.arange(size)
+    rows_BS = moves_B2[:, :1] + span
+    columns_BS = moves_B2[:, 1:] + torch.where(mirrored_B[:, None], span.flip(0), span)
+    batch = torch.arange(num_images)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[batch, rows_BS[:, :, None], columns_BS[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _opened(data: bytes | None, mode: str) -> Image.Image:
+    if data is None:
+        raise ValueError("the cell is null")
+    image = Image.open(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}×{image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,96 @@
+"""Cross-entropy of a language model that never holds all its logits at once, and the plain twin.
+
+Knows hidden states, a projection and targets; nothing of models, tokens or optimisers.
+
+Legend: N positions of a batch in one row, D hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["IGNORE", "chunked_cross_entropy", "plain_cross_entropy", "row_means"]
+
+IGNORE = -100
+"""A target that is no target: padding."""
+
+
+def chunked_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, *, chunk: int = 4096
+) -> tuple[Tensor, Tensor]:
+    """(mean loss over real targets, with gradient; loss per position float32[N], detached, 0 where ignored).
+
+    Logits live for `chunk` positions at a time: O(chunk·V) memory, not O(N·V). The gradient of the mean is computed
+    on the way forward (as in Liger-Kernel, arXiv 2410.10989, section 3.2), unscaled, so that half precision does not
+    underflow; the incoming gradient and 1/N are applied in the backward. Matrix products run in the autocast dtype
+    where one is on, soft-max and sums in float32 (float64 stays float64). Raises ValueError if there is no real target.
+    """
+    real = targets_N != IGNORE
+    count = real.sum()
+    if not real.is_cuda and not bool(count):
+        raise ValueError("every target is padding: there is nothing to learn from in this batch")
+    total, per_position = _ChunkedSum.apply(hidden_ND, weight_VD, targets_N, chunk, _product_dtype(hidden_ND))
+    return total / count, per_position
+
+
+def plain_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The twin of `chunked_cross_entropy`, all N×V logits at once."""
+    per_position = F.cross_entropy(hidden_ND @ weight_VD.T, targets_N, ignore_index=IGNORE, reduction="none")
+    return per_position.sum() / (targets_N != IGNORE).sum(), per_position.detach()
+
+
+def row_means(per_position_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """The mean loss of each row over its real targets, [B]; NaN for a row without any."""
+    return per_position_BT.sum(dim=1) / (targets_BT != IGNORE).sum(dim=1)
+
+
+def _product_dtype(hidden: Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+class _ChunkedSum(torch.autograd.Function):
+    """Sum of losses over real targets; keeps the two gradients, not the logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        precise = torch.float64 if dtype == torch.float64 else torch.float32
+        weight = weight_VD.to(dtype)
+        losses = torch.zeros(targets_N.shape, dtype=precise, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND, dtype=dtype)
+        grad_weight = torch.zeros_like(weight_VD, dtype=precise)
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            for first in range(0, len(targets_N), chunk):
+                part = slice(first, first + chunk)
+                hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
+                logits = (hidden @ weight.T).to(precise)
+                losses[part] = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+                slope = torch.softmax(logits, dim=-1)
+                real = targets != IGNORE
+                rows = torch.arange(len(targets), device=targets.device)
+                slope[rows, targets.clamp(min=0)] -= 1.0
+                slope = (slope * real[:, None]).to(dtype)
+                grad_hidden[part] = slope @ weight
+                grad_weight += slope.T @ hidden
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtypes = (hidden_ND.dtype, weight_VD.dtype)
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        hidden_dtype, weight_dtype = ctx.dtypes
+        return (
+            (grad_hidden * grad_total).to(hidden_dtype),
+            (grad_weight * grad_total).to(weight_dtype),
+            None,
+            None,
+            None,
+        )

@@ -1,0 +1,95 @@
+"""One step of learning: forward under the chosen arithmetic, backward, clip, AdamW; the loss of every row comes out.
+
+Knows models and tensors; nothing of rows, epochs, schedules or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.training.feed import TensorBatch
+from pipelines.training.loss import chunked_cross_entropy, row_means
+from pipelines.training.model import Model
+from pipelines.training.precision import Placement
+from pipelines.training.recipe import Optimiser
+from pipelines.training.transformer import CausalTransformer, EncoderClassifier
+
+__all__ = ["Learner", "Losses", "StepResult", "losses"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`mean` carries the gradient; the rest is detached, on the model's device."""
+
+    mean: Tensor
+    per_sample_B: Tensor
+    """float32[B]; of a text in a language model: the mean over its tokens, in nats"""
+    correct_B: Tensor | None
+    """bool[B]; None where rows have no class"""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step saw, before it changed the model. Tensors stay on the device until somebody reads them."""
+
+    per_sample_B: Tensor
+    correct_B: Tensor | None
+    mean: Tensor
+    gradient_norm: Tensor
+    skipped: bool
+    """float16 gradients overflowed: the scale was halved and no weight moved"""
+
+
+def losses(model: Model, batch: TensorBatch) -> Losses:
+    """The losses of a batch in float32; call under the placement's autocast."""
+    if isinstance(model, CausalTransformer):
+        hidden_BTD = model(batch.inputs)
+        mean, per_position = chunked_cross_entropy(hidden_BTD.flatten(0, 1), model.head.weight, batch.targets.flatten())
+        return Losses(mean, row_means(per_position.view(batch.targets.shape), batch.targets), None)
+    scores_BC = model(batch.inputs, batch.keys_BT) if isinstance(model, EncoderClassifier) else model(batch.inputs)
+    per_sample_B = F.cross_entropy(scores_BC.float(), batch.targets, reduction="none")
+    return Losses(per_sample_B.mean(), per_sample_B.detach(), scores_BC.detach().argmax(dim=1) == batch.targets)
+
+
+class Learner:
+    """A model with its optimiser and loss scaler: what a checkpoint saves."""
+
+    def __init__(self, model: Model, optimiser: Optimiser, placement: Placement):
+        self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, optimiser.weight_decay),
+            lr=optimiser.learning_rate,
+            betas=(optimiser.beta_1, optimiser.beta_2),
+            fused=True,
+        )
+        self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.scales_loss)
+
+    def step(self, batch: TensorBatch, learning_rate: float) -> StepResult:
+        """One update from a batch that is already on the device."""
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with self.placement.autocast:
+            found = losses(self.model, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(found.mean).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, foreach=True)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        skipped = self.placement.scales_loss and self.scaler.get_scale() < scale
+        return StepResult(found.per_sample_B, found.correct_B, found.mean.detach(), norm, skipped)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices and kernels decay; embeddings, gains and biases do not."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    parameters = list(model.parameters())
+    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+    rest = [p for p in parameters if p.ndim < 2 or id(p) in embeddings]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
