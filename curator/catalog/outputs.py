@@ -46,16 +46,17 @@ class Outputs:
         """Records a unit in one transaction that checks the fence; the same commit again changes nothing.
 
         Raises LeaseLostError when the run is no longer this runner's, IntegrityError when the unit was committed
-        with other outputs (equal input gives equal output, so one of the two is wrong).
+        with other outputs (equal input gives equal output, so one of the two is wrong), ValueError for outputs that
+        are not JSON (NaN, infinity).
         """
-        key = {"run": run.id, "step": step, "unit": unit}
+        key, given = {"run": run.id, "step": step, "unit": unit}, canonical_json(outputs)
         with self._db.write() as connection:
             held(connection, run.id, run.fence)
             values = {**key, "fence": run.fence, "outputs": outputs, "committed_at": now()}
             if connection.execute(insert_ignore(connection, run_outputs).values(**values)).rowcount == 1:
                 return
             stored = connection.execute(sa.select(run_outputs.c.outputs).filter_by(**key)).scalar_one()
-        if canonical_json(stored) != canonical_json(outputs):
+        if canonical_json(stored) != given:
             raise IntegrityError(
                 f"run {run.id}, step {step!r}, unit {unit} was committed as {stored!r} and is now {outputs!r}; "
                 "the first stays. Equal input must give equal output: retry the run from the start"

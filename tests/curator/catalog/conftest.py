@@ -1,4 +1,4 @@
-"""Catalogs to test on: a fresh SQLite file, and a PostgreSQL server of the tests' own where its programs are installed."""
+"""Catalogs to test on: a fresh SQLite file, and a PostgreSQL server of the tests' own where it is installed."""
 
 from __future__ import annotations
 

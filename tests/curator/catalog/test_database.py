@@ -80,9 +80,10 @@ def test_what_a_writer_read_cannot_change_under_it(catalog: Catalog) -> None:
 
 def test_a_lock_that_stays_is_retryable(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.05)
-    with catalog.database.write(), Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}") as other:
-        with pytest.raises(RetryableError, match="locked"):
-            other.keys.tenant("somebody")
+    other = Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}")
+    with catalog.database.write(), pytest.raises(RetryableError, match="locked"):
+        other.keys.tenant("somebody")
+    other.close()
 
 
 def test_a_full_disk_is_named(catalog: Catalog) -> None:

@@ -1,0 +1,64 @@
+"""The outbox replays from any number and never renumbers."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from curator.catalog import Catalog, ClaimedRun
+from curator.catalog.schema import events
+from curator.errors import ConflictError, RequestError
+from curator.run import Progress, RunRequest, RunState
+
+
+@pytest.fixture
+def claimed(catalog: Catalog, request_: RunRequest) -> ClaimedRun:
+    return catalog.runs.create_claimed("local", request_, "me", 60.0)
+
+
+def test_every_change_of_state_is_told_in_order(catalog: Catalog, claimed: ClaimedRun) -> None:
+    catalog.runs.move(claimed, {RunState.VALIDATING}, RunState.RUNNING)
+    told = catalog.events.after("local", 0, subject=claimed.id)
+    assert [event.data["to_state"] for event in told] == ["queued", "validating", "running"]
+    assert [event.data["version"] for event in told] == [1, 2, 3]
+    assert catalog.events.after("local", told[1].sequence) == told[2:]
+    assert catalog.events.latest("local") == told[-1].sequence
+
+
+def test_a_listener_without_a_past_starts_at_the_end(catalog: Catalog, claimed: ClaimedRun) -> None:
+    start = catalog.events.latest("local", subject=claimed.id)
+    assert catalog.events.latest("local", subject="run_unknown") == 0
+    assert catalog.events.after("local", start) == []
+    catalog.runs.request_stop("local", claimed.id, "cancel")
+    assert [event.data["to_state"] for event in catalog.events.after("local", start)] == ["cancelling"]
+
+
+def test_progress_replaces_progress_and_keeps_the_order(catalog: Catalog, claimed: ClaimedRun) -> None:
+    for rows in (1, 2, 3):
+        catalog.runs.heartbeat(claimed, 60.0, Progress(rows_done=rows))
+    told = catalog.events.after("local", 0, subject=claimed.id)
+    assert [event.kind for event in told] == ["run.state", "run.state", "run.progress"]
+    assert told[-1].data["progress"]["rows_done"] == 3
+    assert told[-1].sequence == 5  # the numbers 3 and 4 were used up
+
+
+def test_a_refused_order_tells_nothing(catalog: Catalog, claimed: ClaimedRun) -> None:
+    before = catalog.events.latest("local")
+    with pytest.raises(ConflictError):
+        catalog.runs.resume("local", claimed.id)
+    assert catalog.events.latest("local") == before
+
+
+def test_pruned_numbers_are_not_used_again(catalog: Catalog, claimed: ClaimedRun) -> None:
+    last = catalog.events.latest("local")
+    assert catalog.events.prune(3600.0) == 0
+    with catalog.database.write() as connection:
+        connection.execute(sa.update(events).values(at=0.0))
+    assert catalog.events.prune(3600.0) == 2
+    catalog.runs.request_stop("local", claimed.id, "cancel")
+    assert catalog.events.latest("local") == last + 1
+
+
+def test_a_limit_out_of_range_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(RequestError):
+        catalog.events.after("local", 0, limit=1001)
