@@ -16,7 +16,7 @@ import pyarrow.types as pt
 from curator.errors import InputError
 from curator.readers.limits import Limits
 
-__all__ = ["checked", "conform", "missing_column", "normal_schema", "pieces", "select", "widest"]
+__all__ = ["checked", "columns_within", "conform", "missing_column", "normal_schema", "pieces", "select", "widest"]
 
 
 def normal_schema(schema: pa.Schema, file: str, limits: Limits, *, text_times: bool = False) -> pa.Schema:
@@ -27,15 +27,20 @@ def normal_schema(schema: pa.Schema, file: str, limits: Limits, *, text_times: b
     """
     if not len(schema):
         raise InputError("has no columns; there is nothing to curate", file=file)
+    columns_within(len(schema), file, limits)
     names = schema.names
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise InputError(f"column names are repeated: {', '.join(map(repr, repeated[:10]))}; rename them", file=file)
     fields = [pa.field(field.name, _normal(field, file, limits, text_times, 1)) for field in schema]
-    leaves = sum(_leaves(field.type) for field in fields)
-    if leaves > limits.num_columns:
-        raise InputError(f"{leaves} leaf columns, more than the cap of {limits.num_columns}; select fewer", file=file)
+    columns_within(sum(_leaves(field.type) for field in fields), file, limits)
     return pa.schema(fields)
+
+
+def columns_within(number: int, file: str, limits: Limits) -> None:
+    """Raises InputError for more leaf columns than the cap."""
+    if number > limits.num_columns:
+        raise InputError(f"{number} leaf columns, more than the cap of {limits.num_columns}; select fewer", file=file)
 
 
 def _normal(field: pa.Field, file: str, limits: Limits, text_times: bool, depth: int) -> pa.DataType:

@@ -19,7 +19,7 @@ import pyarrow.json as pj
 import pyarrow.types as pt
 
 from curator.errors import InputError
-from curator.readers.columns import normal_schema, widest
+from curator.readers.columns import columns_within, normal_schema, widest
 from curator.readers.limits import Limits
 from curator.readers.line_blocks import Block, LineBlocks, check_block, filled_lines, row_ends
 from curator.readers.opening import damaged
@@ -39,7 +39,7 @@ def scan_jsonl(
     kind: pa.DataType = pa.struct([])
     cuts, offset, rows = [(0, 0)], 0, 0
     blocks = LineBlocks(source, 0, None, 0, limits)
-    for block in blocks:
+    for block in blocks.narrow():
         table = _parse(block, source, None, limits)
         kind = _merged(kind, table, block, source, limits)
         _exact_integers(table, block, source)
@@ -123,6 +123,7 @@ def _merged(kind: pa.DataType, table: pa.Table, block: Block, source: Source, li
     here = pa.struct(list(normal_schema(table.schema, source.uri, limits, text_times=True)))
     merged = widest(kind, here)
     if merged is not None:
+        columns_within(merged.num_fields, source.uri, limits)
         return merged
     column = next(
         field.name

@@ -27,7 +27,7 @@ class Limits(BaseModel):
     expansion: int = Field(default=1_000, gt=0, description="uncompressed bytes per compressed byte")
     expansion_free_bytes: int = Field(default=256 * MIB, gt=0, description="below this size the ratio is not asked")
     uncompressed_bytes: int = Field(default=4 << 40, gt=0, description="what one compressed file may unfold to")
-    line_bytes: int = Field(default=64 * MIB, gt=0, description="one JSONL line or one CSV row")
+    line_bytes: int = Field(default=16 * MIB, gt=0, description="one JSONL line or one CSV row")
     cell_bytes: int = Field(default=64 * MIB, gt=0, description="one string or binary value")
     batch_bytes: int = Field(default=64 * MIB, gt=0, description="aim for the memory of one batch")
 

@@ -20,6 +20,7 @@ __all__ = ["Block", "LineBlocks", "check_block", "filled_lines", "row_ends"]
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 NEWLINE: Final = 10
+GUESSING_BUDGET: Final = 1 << 28
 OPENING: Final = 0x7B
 """`{`, and `[` once bit 5 is set."""
 
@@ -44,6 +45,7 @@ class LineBlocks:
         self.row = first_row
 
     def __iter__(self) -> Iterator[Block]:
+        """Large blocks, for a parser that is told the columns."""
         offset = self._start
         carry: list[bytes] = []
         for chunk in self._chunks():
@@ -58,6 +60,22 @@ class LineBlocks:
             carry = [chunk[cut:]] if cut < len(chunk) else []
         if carry:
             yield self._block(b"".join(carry), offset)
+
+    def narrow(self) -> Iterator[Block]:
+        """Blocks cut finer, for a parser that makes a column of every key it meets.
+
+        Bytes times lines stay under GUESSING_BUDGET: at six bytes a key at least, keys times rows, and with them the
+        parser's memory, stay bounded whatever the file holds.
+        """
+        for block in self:
+            ends = _line_ends(block.data)
+            line = start = 0
+            while line < len(ends):
+                fits = (ends[line:] - start) * np.arange(1, len(ends) - line + 1) <= GUESSING_BUDGET
+                line += max(1, int(np.searchsorted(~fits, True)))
+                stop = int(ends[line - 1])
+                yield Block(block.data[start:stop], block.offset + start, self.row)
+                start = stop
 
     def _block(self, data: bytes, offset: int) -> Block:
         if offset == 0 and data.startswith(BYTE_ORDER_MARK):
@@ -98,9 +116,7 @@ def row_ends(block: Block, num_rows: int, source: Source) -> np.ndarray:
     Raises InputError if `num_rows` objects do not stand on as many lines.
     """
     data = block.data
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
+    ends = _line_ends(data)
     if len(ends) != num_rows:
         starts = np.concatenate([[0], ends[:-1]])
         filled = [bool(data[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
@@ -112,6 +128,11 @@ def row_ends(block: Block, num_rows: int, source: Source) -> np.ndarray:
             row=block.first_row,
         )
     return ends
+
+
+def _line_ends(data: bytes) -> np.ndarray:
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1
+    return ends if data.endswith(b"\n") else np.append(ends, len(data))
 
 
 def check_block(block: Block, source: Source, limits: Limits) -> None:

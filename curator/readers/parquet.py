@@ -110,11 +110,6 @@ def _within(metadata: Any, source: Source, limits: Limits) -> None:
             "larger ones",
             file=source.uri,
         )
-    if metadata.num_columns > limits.num_columns:
-        raise InputError(
-            f"{metadata.num_columns} leaf columns, more than the cap of {limits.num_columns}; select fewer",
-            file=source.uri,
-        )
     # Column chunks are not asked one by one: pyarrow ends the process on some damaged ones instead of raising.
     plain = sum(_bytes(metadata, group) for group in range(metadata.num_row_groups))
     if plain > limits.expansion_free_bytes and plain > source.size_bytes * limits.expansion:
