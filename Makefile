@@ -21,7 +21,7 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/installed
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from agents.rules_policy import rules_decide
+from agents.types import REASONS
 from curator.verdict import DROP, KEEP, RELABEL
 from pipelines.job import Job
 from pipelines.judging import duplicate_rows, load_judge, load_rows, truth_of
@@ -111,10 +112,9 @@ class _Draft:
         decisions = rules_decide({**fired, "missing_content": ~present}, worst)
         draft = cls(len(present))
         draft.action[:] = decisions.actions
-        lookup = np.array([names.index(name) if name else -1 for name in REASONS], np.int16)
+        lookup = np.array([*(names.index(name) for name in fired), names.index("missing_content"), -1], np.int16)
         draft.reason[:] = lookup[decisions.reasons]
         draft.label_score[:] = decisions.label_score
-        draft.confidence[:] = decisions.confidence
         return draft
 
     def judge(self, judge: Any, rows: Any, names: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from curator.difficulty import NAMES as DIFFICULTIES
-from curator.difficulty import terciles
+from curator.difficulty import UNKNOWN, TercileCuts
 from curator.ledger import Ledger, ledger_schema
 from curator.shards import Manifest, ShardInfo, write_index
 from curator.verdict import ACTIONS, DROP
@@ -27,22 +27,25 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 def finish(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     """Writes ledger, indexes and manifest. Returns {manifest, difficulty: {name: rows}, shards, quarantine}."""
-    difficulty = _difficulties(job, outputs)
+    units = range(len(job.plan.units))
+    cuts = TercileCuts.find(lambda: (_kept_scores(job, unit)[1:] for unit in units))
+    counts = np.zeros(len(DIFFICULTIES), np.int64)
     shards: list[ShardInfo] = []
-    for unit in range(len(job.plan.units)):
-        codes = difficulty[unit]
+    for unit in units:
+        codes = _difficulty(job, unit, cuts)
+        counts += np.bincount(codes[codes != UNKNOWN], minlength=len(DIFFICULTIES))
         _write_ledger(job, unit, outputs, codes)
         shards += _indexed(job, unit, outputs, codes)
     manifest = Manifest.of(
         schema=shard_schema(job),
         shards=shards,
+        label=job.recipe.columns.label if job.plan.label_type is not None else None,
         recipe_digest=job.recipe.digest,
         policy_version=outputs["learn"]["policy"],
         dataset_version=job.plan.dataset_version,
+        run=job.run,
     )
     manifest.save(job.store)
-    every = np.concatenate([codes[codes < len(DIFFICULTIES)] for codes in difficulty]) if difficulty else np.zeros(0, np.uint8)
-    counts = np.bincount(every, minlength=len(DIFFICULTIES))
     return {
         "manifest": manifest.id,
         "difficulty": dict(zip(DIFFICULTIES, counts.tolist(), strict=True)),
@@ -51,43 +54,36 @@ def finish(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-NONE = 255
-"""Code of a row that was dropped and so has no difficulty."""
+def _kept_scores(job: Job, unit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(kept bool[n], difficulty scores float32[m] and sample ids uint8[m, 16] of the kept rows)."""
+    kept = job.read_side(unit, "verdicts", ["action"])["action"].to_numpy() != DROP
+    scores = job.read_side(unit, "difficulty")["score"].to_numpy(zero_copy_only=False).astype(np.float32)
+    ids = bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
+    return kept, scores[kept], ids[kept]
 
 
-def _difficulties(job: Job, outputs: dict[str, Any]) -> list[np.ndarray]:
-    """Per unit uint8[n]: terciles over all kept rows, NONE for dropped ones. 21 bytes a kept row while it runs."""
-    masks, scores, ids = [], [], []
-    for unit in range(len(job.plan.units)):
-        kept = job.read_side(unit, "verdicts", ["action"])["action"].to_numpy() != DROP
-        masks.append(kept)
-        scores.append(job.read_side(unit, "difficulty")["score"].to_numpy(zero_copy_only=False)[kept].astype(np.float32))
-        ids.append(bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)[kept])
-    codes = terciles(np.concatenate(scores), np.concatenate(ids))
-    out, first = [], 0
-    for kept in masks:
-        unit_codes = np.full(len(kept), NONE, np.uint8)
-        unit_codes[kept] = codes[first : first + int(kept.sum())]
-        first += int(kept.sum())
-        out.append(unit_codes)
-    return out
+def _difficulty(job: Job, unit: int, cuts: TercileCuts) -> np.ndarray:
+    """uint8[n]: thirds of all kept rows, UNKNOWN for dropped ones."""
+    kept, scores, ids = _kept_scores(job, unit)
+    codes = np.full(len(kept), UNKNOWN, np.uint8)
+    codes[kept] = cuts.classify(scores, ids)
+    return codes
 
 
 def _indexed(job: Job, unit: int, outputs: dict[str, Any], codes: np.ndarray) -> list[ShardInfo]:
-    """The unit's shards with their indexes; a quarantine shard's index lists no live row."""
+    """The unit's shards with their indexes. A kept row lives where its shard says; a quarantined one does not."""
     ids = bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
-    kept = codes != NONE
-    parts = {False: (codes[kept], ids[kept]), True: (codes[~kept], ids[~kept])}
+    kept = codes != UNKNOWN
+    rows = {False: np.flatnonzero(kept), True: np.flatnonzero(~kept)}
     first = {False: 0, True: 0}
     shards = []
     for raw in outputs["write"][unit]["shards"]:
         shard = ShardInfo.model_validate(raw)
         start = first[shard.quarantine]
-        first[shard.quarantine] = stop = start + shard.rows
-        part_codes, part_ids = (column[start:stop] for column in parts[shard.quarantine])
+        first[shard.quarantine] += shard.rows
+        here = rows[shard.quarantine][start : start + shard.rows]
         live = np.full(shard.rows, not shard.quarantine)
-        digest, counts = write_index(job.store, np.where(live, part_codes, 1).astype(np.uint8), live, part_ids)
-        shards.append(shard.model_copy(update={"index": digest, "live": counts}))
+        shards.append(shard.with_index(*write_index(job.store, codes[here], live, ids[here])))
     return shards
 
 
@@ -118,7 +114,7 @@ def _ledger_batch(
         "reasons": pa.ListArray.from_arrays(nested.offsets, pa.DictionaryArray.from_arrays(nested.values, names)),
         "given_label": signals["label"].combine_chunks() if labels is not None else pa.nulls(rows),
         "predicted_label": labels.take(pa.array(predicted, mask=predicted < 0)) if labels is not None else pa.nulls(rows),
-        "difficulty": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8), mask=codes == NONE), pa.array(DIFFICULTIES)),
+        "difficulty": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8), mask=codes == UNKNOWN), pa.array(DIFFICULTIES)),
         "difficulty_score": scores["score"].combine_chunks(),
         "policy_version": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([outputs["learn"]["policy"]])),
     }

@@ -84,7 +84,18 @@ def _learning_rows(job: Job, outputs: dict[str, Any]) -> tuple[Rows, np.ndarray]
         chosen = alive & (sample_mask(rows.ids, share) | (truth >= 0))
         parts.append(rows.take(np.flatnonzero(chosen)))
         truths.append(truth[chosen])
-    return Rows.concat(parts), np.concatenate(truths)
+    return _joined(parts), np.concatenate(truths)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    vectors = [part.embeddings for part in parts if part.embeddings is not None]
+    return Rows(
+        ids=np.concatenate([part.ids for part in parts]),
+        embeddings=np.concatenate(vectors) if vectors else None,
+        valid=np.concatenate([part.valid for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        signals=np.concatenate([part.signals for part in parts]),
+    )
 
 
 def _count_survivors(job: Job, outputs: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ Reads side files only. Knows the duplicate index; decides nothing about a row's 
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,15 @@ def find_edges(job: Job, starts: np.ndarray) -> Edges:
         return index.edges(EDGE_FLOOR)
 
 
+class _Found(NamedTuple):
+    """Rows that one operator drops, the rows they duplicate, and how closely."""
+
+    rows: np.ndarray
+    operator: int
+    keepers: np.ndarray
+    similarity: np.ndarray
+
+
 def find_duplicates(job: Job, starts: np.ndarray, edges: Edges, recipe: Any = None) -> pa.RecordBatch:
     """(row, operator, keeper row, keeper sample_id, similarity) of every row a set operator drops, by row.
 
@@ -56,19 +65,18 @@ def find_duplicates(job: Job, starts: np.ndarray, edges: Edges, recipe: Any = No
     recipe = recipe or job.recipe
     num_rows = int(starts[-1])
     alive, lengths = _alive_and_lengths(job, starts, recipe)
-    found: list[tuple[np.ndarray, int, np.ndarray, np.ndarray]] = []
+    found: list[_Found] = []
     for position, op in enumerate(recipe.process):
         if op not in recipe.set_operators:
             continue
         usable = alive[position]
         for earlier in found:
-            usable = usable.copy()
-            usable[earlier[0]] = False
+            usable[earlier.rows] = False
         threshold = 1.0 if op.kind == "exact_duplicates" else op.threshold
         part = edges.where(usable, exact_only=op.kind == "exact_duplicates")
         of, similarity = clusters(num_rows, part, threshold, keep=op.keep, lengths=lengths)
         dropped = np.flatnonzero(of >= 0)
-        found.append((dropped, position, of[dropped], similarity[dropped]))
+        found.append(_Found(dropped, position, of[dropped], similarity[dropped]))
     return _table(job, starts, found)
 
 
@@ -103,14 +111,14 @@ _DUPLICATES = pa.schema(
 )
 
 
-def _table(job: Job, starts: np.ndarray, found: list[tuple[np.ndarray, int, np.ndarray, np.ndarray]]) -> pa.RecordBatch:
-    rows = np.concatenate([item[0] for item in found]) if found else np.zeros(0, np.int64)
-    operators = np.concatenate([np.full(len(item[0]), item[1], np.int16) for item in found]) if found else np.zeros(0, np.int16)
-    keepers = np.concatenate([item[2] for item in found]) if found else np.zeros(0, np.int64)
-    similarity = np.concatenate([item[3] for item in found]) if found else np.zeros(0, np.float32)
+def _table(job: Job, starts: np.ndarray, found: list[_Found]) -> pa.RecordBatch:
+    rows = np.concatenate([item.rows for item in found])
+    operators = np.concatenate([np.full(len(item.rows), item.operator, np.int16) for item in found])
     order = np.argsort(rows, kind="stable")
-    ids = _sample_ids_of(job, starts, keepers[order])
-    return pa.record_batch([rows[order], operators[order], ids, similarity[order].astype(np.float32)], schema=_DUPLICATES)
+    keepers = np.concatenate([item.keepers for item in found])[order]
+    similarity = np.concatenate([item.similarity for item in found])[order]
+    ids = _sample_ids_of(job, starts, keepers)
+    return pa.record_batch([rows[order], operators[order], ids, similarity.astype(np.float32)], schema=_DUPLICATES)
 
 
 def _sample_ids_of(job: Job, starts: np.ndarray, rows: np.ndarray) -> pa.Array:

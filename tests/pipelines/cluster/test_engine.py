@@ -1,0 +1,96 @@
+"""The Ray engine is the inline engine elsewhere: same files, same manifest, whatever the number of workers and their fate."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from curator.run import RunRequest
+from curator.settings import Settings
+from pipelines.execute import execute
+from pipelines.job import Job
+from tests.pipelines.conftest import MemoryJournal
+from tests.pipelines.test_execute import labelled_recipe, text_recipe
+
+ray = pytest.importorskip("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session() -> Iterator[None]:
+    from pipelines.cluster.session import connect
+
+    connect(None)
+    yield
+    ray.shutdown()
+
+
+def go(root: Path, request: RunRequest, **engine: Any) -> str:
+    """The manifest of a run on a fresh root; `engine` options make it a Ray run."""
+    if engine:
+        from pipelines.cluster import engine as cluster
+
+        def make(job: Job, _: object, __: object) -> Any:
+            return cluster.RayEngine(job, **engine)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipelines.execute._engine", make)
+            return execute(SimpleNamespace(id="run_1", request=request), MemoryJournal(), Settings(root=str(root))).manifest
+    return execute(SimpleNamespace(id="run_1", request=request), MemoryJournal(), Settings(root=str(root))).manifest
+
+
+@pytest.mark.parametrize("kind", ["text", "labelled"])
+def test_any_number_of_workers_gives_the_inline_manifest(tmp_path: Path, kind: str, texts: Path, labelled: dict[str, Path]) -> None:
+    request = (
+        RunRequest(inputs=(str(texts),), recipe=text_recipe())
+        if kind == "text"
+        else RunRequest(inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"]))
+    )
+    expected = go(tmp_path / "inline", request)
+    for workers in (1, 3):
+        assert go(tmp_path / f"ray-{workers}", request, num_workers=workers) == expected
+
+
+def test_a_worker_killed_in_its_work_is_replaced(tmp_path: Path, texts: Path) -> None:
+    request = RunRequest(inputs=(str(texts),), recipe=text_recipe())
+    expected = go(tmp_path / "inline", request)
+    stop = threading.Event()
+    killed: list[int] = []
+
+    def reaper() -> None:
+        """Kills worker processes of this engine one after another while it runs."""
+        while not stop.wait(1.5) and len(killed) < 3:
+            for pid in _worker_pids():
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                break
+
+    thread = threading.Thread(target=reaper)
+    thread.start()
+    try:
+        found = go(tmp_path / "ray", request, num_workers=2)
+    finally:
+        stop.set()
+        thread.join()
+    assert found == expected
+    assert killed, "the run was over before a worker could be killed"
+
+
+def _worker_pids() -> list[int]:
+    pids = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"ray::_Worker" in command:
+                pids.append(int(entry.name))
+    return pids
