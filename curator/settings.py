@@ -24,11 +24,13 @@ _FOREIGN: Final = {"RAY_ADDRESS": "ray_address"}
 class Settings(BaseModel):
     """One process's settings. `from_environment` reads `WINNOW_<FIELD>` for each field; lists are comma-separated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     root: str = Field("./winnow-data", description="where runs, shards and manifests lie: a directory or s3://…")
     database_url: str = Field(
-        "", description="the catalog: sqlite:///FILE or postgresql+psycopg://…; default: SQLite in `<root>/winnow.db`"
+        "",
+        repr=False,
+        description="the catalog: sqlite:///FILE or postgresql+psycopg://…; default: SQLite in `<root>/winnow.db`",
     )
     url: str | None = Field(None, description="the server the client commands talk to")
     api_key: SecretStr | None = Field(None, description="the key they show it")
@@ -56,7 +58,7 @@ class Settings(BaseModel):
         known = _variables()
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
         if unknown:
-            raise RequestError(_unknown(unknown[0], sorted(known)))
+            raise RequestError(_unknown(unknown[0], sorted(name for name in known if name.startswith(PREFIX))))
         values: dict[str, Any] = {field: environ[name] for name, field in known.items() if environ.get(name)}
         values |= {field: value for field, value in given.items() if value is not None}
         try:
@@ -105,8 +107,9 @@ def _variables() -> dict[str, str]:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    endings = [variable.removeprefix(PREFIX) for variable in known]
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), endings, n=1)
+    hint = f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(known)}."
     return f"the environment sets {name}, which is not a setting and would have no effect; {hint} Unset or correct it."
 
 
