@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from curator.epochs.apportion import exact_shares
 from curator.errors import RequestError
 
-__all__ = ["Constant", "Curriculum", "Linear", "Mix", "Ratios", "Stage", "Staged", "curriculum_of"]
+__all__ = ["AnyCurriculum", "Constant", "Curriculum", "Linear", "Mix", "Ratios", "Stage", "Staged", "curriculum_of"]
 
 
 class Ratios(NamedTuple):
@@ -115,7 +115,11 @@ Curriculum = Annotated[Staged | Constant | Linear, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[Staged | Constant | Linear] = TypeAdapter(Curriculum)
 
 
-def curriculum_of(value: str | dict[str, object] | Staged | Constant | Linear) -> Staged | Constant | Linear:
+AnyCurriculum: TypeAlias = str | dict[str, object] | Staged | Constant | Linear
+"""A curriculum, its name, or its fields."""
+
+
+def curriculum_of(value: AnyCurriculum) -> Staged | Constant | Linear:
     """A curriculum from its name, its parameters as a dict with `kind`, or itself. Raises RequestError."""
     if isinstance(value, (Staged, Constant, Linear)):
         return value

@@ -11,19 +11,21 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curator.digest import content_id
 from curator.epochs.apportion import apportion, exact_shares
-from curator.epochs.curriculum import Curriculum, Ratios, Staged
+from curator.epochs.curriculum import AnyCurriculum, Curriculum, Ratios, Staged, curriculum_of
 from curator.epochs.interleave import PADDING, Counts, Interleave, Slots
 from curator.epochs.permutation import derive_key
 from curator.epochs.shuffle import Shuffle, Walk
 from curator.errors import RequestError
+from curator.shards.manifest import Manifest
 
 __all__ = ["PADDING", "EpochPlan", "Positions", "Tail", "rank_slice"]
 
 Tail = Literal["drop", "pad", "short"]
+BLOCK_BYTES = 4 * 2**20
 
 
 class Positions(NamedTuple):
@@ -59,6 +61,40 @@ class EpochPlan(BaseModel):
         for epoch in range(self.num_epochs):
             self._check_epoch(epoch)
         return self
+
+    @classmethod
+    def of(
+        cls,
+        manifest: Manifest,
+        *,
+        curriculum: AnyCurriculum = "staged",
+        num_epochs: int = 10,
+        seed: int = 0,
+        global_batch_size: int = 64,
+        epoch_size: int | None = None,
+        shuffle: Shuffle = "window",
+        tail: Tail = "drop",
+    ) -> EpochPlan:
+        """The plan of a manifest; blocks of the window shuffle are sized to about 4 MiB on disk.
+
+        Raises RequestError on values out of range or a manifest that cannot fill an epoch.
+        """
+        block_rows = min(max(int(BLOCK_BYTES / manifest.mean_row_bytes), 64), 4096)
+        try:
+            return cls(
+                manifest=manifest.id,
+                live=manifest.live,
+                curriculum=curriculum_of(curriculum),
+                num_epochs=num_epochs,
+                seed=seed,
+                global_batch_size=global_batch_size,
+                epoch_size=epoch_size,
+                shuffle=shuffle,
+                tail=tail,
+                block_rows=1 << (block_rows.bit_length() - 1),
+            )
+        except ValidationError as error:
+            raise RequestError(f"not a lawful epoch plan: {error}") from error
 
     @cached_property
     def id(self) -> str:

@@ -119,6 +119,11 @@ class Manifest(_Frozen):
     def num_live(self) -> int:
         return sum(self.live)
 
+    @property
+    def mean_row_bytes(self) -> float:
+        """Bytes on disk of an average row, at least 1."""
+        return max(sum(shard.bytes for shard in self.shards) / max(sum(shard.rows for shard in self.shards), 1), 1.0)
+
     @cached_property
     def live_by_shard(self) -> np.ndarray:
         """int64[num_shards, 3]."""

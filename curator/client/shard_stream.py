@@ -1,0 +1,294 @@
+"""The stream a training job reads: one rank's rows of every global batch, epoch after epoch, resumable anywhere.
+
+Runs without torch; where torch is loaded, `ShardStream(...)` is also an `IterableDataset` (`torch_stream.py`). Knows
+plans, sources and cursors; what rows mean is the training job's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from curator.client.sources import open_source
+from curator.client.windows import Chunk, Share, gather
+from curator.epochs.curriculum import AnyCurriculum
+from curator.epochs.plan import EpochPlan, Tail, rank_slice
+from curator.epochs.shuffle import Shuffle
+from curator.errors import ConflictError, RequestError
+from curator.shards.manifest import Manifest
+from curator.shards.reader import ShardReader
+
+__all__ = ["ShardStream", "Worker", "pull"]
+
+STATE_VERSION = 1
+_POSITION = b"winnow.position"
+_EPOCH = b"winnow.epoch"
+T = TypeVar("T")
+
+
+class Worker(NamedTuple):
+    """Which of `count` DataLoader workers this is; `sends` when its batches go to another process."""
+
+    number: int
+    count: int
+    sends: bool
+
+
+class ShardStream:
+    """Yields a `pyarrow.RecordBatch` per global batch: this rank's slice of it.
+
+    Columns are the data's, `label_before` where labels were curated, `sample_id`, and `difficulty` (easy, medium,
+    hard; null for a slot that tail="pad" filled by repeating a row: mask it).
+
+    source: a root directory or object-store URL, a Store, or a Client. manifest: an id or a Manifest. rank and
+    world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
+    wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
+    copies of remote shards. The order depends on the plan alone: not on world_size, workers or resumptions.
+
+    Raises RequestError on a request that cannot be met, NotFoundError, IntegrityError naming shard and offset,
+    TransportError when a server stays silent.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> ShardStream:
+        if cls is ShardStream and "torch.utils.data" in sys.modules:
+            from curator.client.torch_stream import TorchShardStream
+
+            return super().__new__(TorchShardStream)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        source: Any,
+        manifest: str | Manifest,
+        *,
+        curriculum: AnyCurriculum = "staged",
+        num_epochs: int = 10,
+        seed: int = 0,
+        global_batch_size: int = 64,
+        epoch_size: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        columns: Sequence[str] | None = None,
+        shuffle: Shuffle = "window",
+        tail: Tail = "drop",
+        transform: Callable[[pa.RecordBatch], Any] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ):
+        self._source = open_source(source, cache_dir)
+        self.manifest = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
+        self.plan = EpochPlan.of(
+            self.manifest,
+            curriculum=curriculum,
+            num_epochs=num_epochs,
+            seed=seed,
+            global_batch_size=global_batch_size,
+            epoch_size=epoch_size,
+            shuffle=shuffle,
+            tail=tail,
+        )
+        self.rank, self.world_size = _detected(rank, world_size)
+        self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
+        self._columns, self._transform = columns, transform
+        self._cursor = self._new_cursor()
+        self._done: int | None = None
+        self._reader: tuple[int, ShardReader] | None = None
+
+    @property
+    def epoch(self) -> int:
+        return int(self._cursor[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the start of another epoch; setting the present one again keeps a loaded position.
+
+        Raises RequestError when the plan has no such epoch.
+        """
+        self.plan.ratios(epoch)
+        if epoch != self.epoch:
+            self._cursor[0], self._cursor[1] = epoch, 0
+        self._done = None
+
+    def state_dict(self, *, samples: int | None = None) -> dict[str, Any]:
+        """The cursor: {version, plan, epoch, samples}; samples counts the whole job's, over all ranks, this epoch.
+
+        samples: needed when batches are read in DataLoader workers, which run ahead of the loop: `position(batch)`
+        of the last batch used. Without it, this object's own iteration counts.
+        """
+        done = samples if samples is not None else self._done if self._done is not None else int(self._cursor[1])
+        return {"version": STATE_VERSION, "plan": self.plan.id, "epoch": self.epoch, "samples": int(done)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to a cursor: every later iteration of that epoch starts there.
+
+        Raises ConflictError when it belongs to another plan or stands inside a global batch.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ConflictError(f"state version {state.get('version')!r}; this program knows {STATE_VERSION}")
+        if state["plan"] != self.plan.id:
+            raise ConflictError(
+                f"the state is a cursor of {state['plan']}, this stream follows {self.plan.id}: another manifest, "
+                "curriculum, seed, batch size or shuffle. Its position means nothing here; make the stream as it was."
+            )
+        epoch, samples = int(state["epoch"]), int(state["samples"])
+        length = self.plan.num_positions(epoch)
+        if not 0 <= samples <= length or (samples % self.plan.global_batch_size and samples != length):
+            raise ConflictError(f"{samples} samples is no end of a global batch in epoch {epoch} of {length}")
+        self._cursor[0], self._cursor[1] = epoch, samples
+        self._done = None
+
+    @staticmethod
+    def position(batch: pa.RecordBatch) -> int:
+        """Samples of the epoch consumed, over all ranks, once this batch is."""
+        return int((batch.schema.metadata or {})[_POSITION])
+
+    def __len__(self) -> int:
+        """Batches in the whole present epoch."""
+        return self.plan.num_batches(self.epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._transform is None:
+            return self.iter_batches()
+        return map(self._transform, self.iter_batches())
+
+    def __getitem__(self, index: int) -> Any:
+        raise TypeError(
+            "a ShardStream is read in order, not by index. For a DataLoader, import torch before making the stream, "
+            "and give batch_size=None."
+        )
+
+    def iter_batches(self) -> Iterator[pa.RecordBatch]:
+        """This rank's slice of each global batch of the epoch, from the loaded position on.
+
+        Each batch's schema metadata tells `winnow.epoch` and `winnow.position`.
+        """
+        epoch, samples = self.epoch, int(self._cursor[1])
+        worker = self._worker()
+        size, length = self.plan.global_batch_size, self.plan.num_positions(epoch)
+        low, high = self._slice
+        share = Share(low, high, -(-samples // size) + worker.number, worker.count)
+        self._done = samples
+        chunks = gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
+        for chunk in _ahead(chunks):
+            schema = chunk.rows.schema
+            for number, rows in _cut(chunk):
+                position = min((number + 1) * size, length)
+                self._done = position
+                yield _sendable(rows, worker).replace_schema_metadata(
+                    {**(schema.metadata or {}), _EPOCH: str(epoch), _POSITION: str(position)}
+                )
+
+    def _rows(self) -> ShardReader:
+        """One reader a process: a forked worker must not share its parent's locks."""
+        if self._reader is None or self._reader[0] != os.getpid():
+            self._reader = (os.getpid(), ShardReader(self._source))
+        return self._reader[1]
+
+    def _worker(self) -> Worker:
+        return Worker(0, 1, sends=False)
+
+    def _new_cursor(self) -> Any:
+        """[epoch, samples consumed]."""
+        return [0, 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reader": None}
+
+
+def pull(
+    source: Any,
+    manifest: str | Manifest,
+    epoch: int,
+    *,
+    num_epochs: int = 10,
+    curriculum: AnyCurriculum = "staged",
+    seed: int = 0,
+    global_batch_size: int = 64,
+    epoch_size: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    columns: Sequence[str] | None = None,
+    shuffle: Shuffle = "window",
+    tail: Tail = "drop",
+    from_position: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """A rank's rows of an epoch in order, thousands at a time, columns as a ShardStream's.
+
+    from_position: skips rows before this position of the epoch (counted over all ranks); any number, not only ends of
+    batches. Raises as ShardStream, at once for a wrong request.
+    """
+    opened = open_source(source, cache_dir)
+    content = opened.manifest(manifest) if isinstance(manifest, str) else manifest
+    plan = EpochPlan.of(
+        content,
+        curriculum=curriculum,
+        num_epochs=num_epochs,
+        seed=seed,
+        global_batch_size=global_batch_size,
+        epoch_size=epoch_size,
+        shuffle=shuffle,
+        tail=tail,
+    )
+    low, high = rank_slice(global_batch_size, rank, world_size)
+    length = plan.num_positions(epoch)
+    if not 0 <= from_position <= length:
+        raise RequestError(f"position {from_position} is not within 0 to {length}, epoch {epoch}'s length")
+    share = Share(low, high, from_position // global_batch_size)
+    chunks = _ahead(gather(plan, content, ShardReader(opened), epoch, share, columns))
+    return _from_position(chunks, plan, epoch, share, from_position)
+
+
+def _from_position(
+    chunks: Iterator[Chunk], plan: EpochPlan, epoch: int, share: Share, position: int
+) -> Iterator[pa.RecordBatch]:
+    """Cuts the rows before a position off the first chunk."""
+    skip = 0
+    if position % plan.global_batch_size:
+        batch = position // plan.global_batch_size
+        rows = plan.interleave(epoch).batch_rows(batch)
+        low, high = (rows * edge // plan.global_batch_size for edge in (share.low, share.high))
+        skip = int(np.clip(position - batch * plan.global_batch_size - low, 0, high - low))
+    for chunk in chunks:
+        if chunk.rows.num_rows > skip:
+            yield chunk.rows.slice(skip)
+        skip = max(skip - chunk.rows.num_rows, 0)
+
+
+def _cut(chunk: Chunk) -> Iterator[tuple[int, pa.RecordBatch]]:
+    first = 0
+    for number, end in zip(chunk.batches.tolist(), chunk.ends.tolist(), strict=True):
+        yield number, chunk.rows.slice(first, end - first)
+        first = end
+
+
+def _sendable(rows: pa.RecordBatch, worker: Worker) -> pa.RecordBatch:
+    """In a worker, a copy: pickling a slice would send the whole chunk it is cut from."""
+    return rows if not worker.sends else rows.take(pa.array(range(rows.num_rows)))
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one made by a thread while the present one is used."""
+    with ThreadPoolExecutor(1, "winnow-gather") as pool:
+        future = pool.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = pool.submit(next, items, None)
+            yield item
+
+
+def _detected(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """The rank and world size given, or torch.distributed's, or the launcher's, or 0 of 1."""
+    if (rank is None) != (world_size is None):
+        raise RequestError(f"rank {rank} and world_size {world_size}: give both or neither")
+    if rank is not None and world_size is not None:
+        return rank, world_size
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return 0, 1

@@ -1,0 +1,229 @@
+"""Where a client gets shards: a root directory, an object store, or a server.
+
+Transport only; the bytes' meaning is `curator.shards`'.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from curator.client.cache import FileCache
+from curator.errors import (
+    ConflictError,
+    NotFoundError,
+    RequestError,
+    RetryableError,
+    TransportError,
+    WinnowError,
+)
+from curator.shards.layout import index_name, shard_name
+from curator.shards.manifest import Manifest
+from curator.shards.source import ShardSource, StoreSource
+from curator.storage import Store
+
+__all__ = ["HttpSource", "RemoteStoreSource", "ShardSource", "StoreSource", "open_source"]
+
+
+def open_source(source: Any, cache_dir: str | os.PathLike[str] | None = None) -> ShardSource:
+    """A source from a root path or object-store URL, a Store, a source, or anything with `.shard_source()`.
+
+    cache_dir: where copies of remote files go; the user's cache folder when None. Raises RequestError.
+    """
+    if hasattr(source, "shard_source"):
+        made = source.shard_source() if cache_dir is None else source.shard_source(cache_dir=cache_dir)
+        return _checked(made)
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        if text.startswith(("http://", "https://")):
+            raise RequestError(f"{text} is a server: give Client({text!r}, api_key=…) or HttpSource instead")
+        source = Store.open(text)
+    if isinstance(source, Store):
+        return StoreSource(source) if source.is_local else RemoteStoreSource(source, cache_dir)
+    return _checked(source)
+
+
+def _checked(source: Any) -> ShardSource:
+    if not isinstance(source, ShardSource):
+        raise RequestError(f"cannot pull shards from a {type(source).__name__}; give a root, a Store or a Client")
+    return source
+
+
+class _Cached:
+    """Shards and indexes through a cache of files; `_copy` brings one from its origin."""
+
+    def __init__(self, cache_dir: str | os.PathLike[str] | None, cache_limit_bytes: int | None):
+        self._cache = FileCache(cache_dir, limit_bytes=cache_limit_bytes)
+
+    def shard(self, digest: str) -> Any:
+        return self._cache.get(shard_name(digest), digest, lambda file: self._copy("shards", digest, file))
+
+    def index(self, digest: str) -> Any:
+        return self._cache.get(index_name(digest), digest, lambda file: self._copy("indexes", digest, file))
+
+    def discard(self, digest: str) -> bool:
+        self._cache.discard(shard_name(digest))
+        self._cache.discard(index_name(digest))
+        return True
+
+    def _fits(self, manifest: Manifest) -> Manifest:
+        self._cache.require(max((info.bytes for info in manifest.shards), default=0))
+        return manifest
+
+    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
+        raise NotImplementedError
+
+
+class RemoteStoreSource(_Cached):
+    """The parts under an object-store root, copied to a local cache as they are needed."""
+
+    def __init__(
+        self,
+        root: str | Store,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        cache_limit_bytes: int | None = None,
+    ):
+        super().__init__(cache_dir, cache_limit_bytes)
+        self.store = root if isinstance(root, Store) else Store.open(root)
+
+    def manifest(self, manifest_id: str) -> Manifest:
+        """Raises NotFoundError, IntegrityError, and RequestError when a shard is larger than the cache may be."""
+        return self._fits(Manifest.load(self.store, manifest_id))
+
+    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
+        name = shard_name(digest) if kind == "shards" else index_name(digest)
+        with self.store.open_input(name) as origin:
+            shutil.copyfileobj(origin, file, 1 << 20)
+
+
+class HttpSource(_Cached):
+    """A Winnow server, with bearer authentication, retries and a local cache.
+
+    base_url: as given to `Client`, without `/v1`. cache_dir: None for the user's cache folder. retries: tries after
+    the first, each waiting twice as long as the one before, from backoff_s on, or as long as the server asks.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        cache_limit_bytes: int | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 5,
+        backoff_s: float = 0.2,
+        transport: Any = None,
+    ):
+        super().__init__(cache_dir, cache_limit_bytes)
+        self.base_url = base_url.rstrip("/")
+        self._api_key, self._timeout_s = api_key, timeout_s
+        self._retries, self._backoff_s, self._transport = retries, backoff_s, transport
+        self._client: tuple[int, Any] | None = None
+
+    def manifest(self, manifest_id: str) -> Manifest:
+        """Raises NotFoundError, IntegrityError, TransportError, and RequestError when a shard is larger than the
+        cache may be."""
+        text = self._retrying(lambda: self._get_whole(f"/v1/manifests/{manifest_id}"))
+        return self._fits(Manifest.parse(text, manifest_id))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_client": None}
+
+    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
+        file.seek(0)
+        file.truncate()
+        self._retrying(lambda: self._download(f"/v1/{kind}/{digest}", file))
+
+    def _get_whole(self, path: str) -> bytes:
+        response = self._http().get(path)
+        _raise_for(response)
+        return bytes(response.content)
+
+    def _download(self, path: str, file: BinaryIO) -> None:
+        """Appends what is still missing; goes on where a broken transfer stopped when the server can."""
+        have = file.tell()
+        with self._http().stream("GET", path, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+            if response.status_code not in (200, 206):
+                response.read()
+                if response.status_code == 416:  # everything was there already
+                    return
+                _raise_for(response)
+            if response.status_code == 200 and have:
+                file.seek(0)
+                file.truncate()
+            for piece in response.iter_raw(1 << 20):
+                file.write(piece)
+
+    def _retrying(self, call: Callable[[], Any]) -> Any:
+        import httpx
+
+        for attempt in range(self._retries + 1):
+            wait_s = self._backoff_s * 2**attempt
+            try:
+                return call()
+            except _AskedToWait as error:
+                problem: WinnowError = error
+                wait_s = max(wait_s, error.wait_s)
+            except RetryableError as error:
+                problem = error
+            except httpx.TransportError as error:
+                problem = TransportError(f"{self.base_url} did not answer: {type(error).__name__}: {error}")
+            if attempt < self._retries:
+                time.sleep(wait_s)
+        raise TransportError(f"gave up after {self._retries + 1} tries; {problem}") from problem
+
+    def _http(self) -> Any:
+        """One connection pool a process: a forked worker must not share its parent's sockets."""
+        import httpx
+
+        if self._client is None or self._client[0] != os.getpid():
+            headers = {"Accept-Encoding": "identity"}  # shards are compressed, and ranges count stored bytes
+            if self._api_key:
+                headers["Authorization"] = f"Bearer {self._api_key}"
+            client = httpx.Client(
+                base_url=self.base_url, headers=headers, timeout=self._timeout_s, transport=self._transport
+            )
+            self._client = (os.getpid(), client)
+        return self._client[1]
+
+
+class _AskedToWait(TransportError):
+    """The server answered 429 or 503 and named a time."""
+
+    def __init__(self, message: str, wait_s: float):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+def _raise_for(response: Any) -> None:
+    """The error a status stands for; nothing for success."""
+    status = response.status_code
+    if status < 400:
+        return
+    message = f"{response.request.method} {response.request.url} answered {status}: {_detail(response)}"
+    if status in (408, 425, 429) or status >= 500:
+        raise _AskedToWait(message, _seconds(response.headers.get("Retry-After")))
+    if status == 404:
+        raise NotFoundError(message)
+    if status in (409, 412, 422):
+        raise ConflictError(message)
+    if status in (401, 403):
+        raise RequestError(f"{message}. Give an API key that may read shards.")
+    raise RequestError(message)
+
+
+def _detail(response: Any) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return str(response.text[:200])
+    return str(body.get("detail") or body.get("title") or body) if isinstance(body, dict) else str(body)
+
+
+def _seconds(value: str | None) -> float:
+    return float(value) if value is not None and value.isdigit() else 0.0

@@ -1,0 +1,159 @@
+"""Gathers an epoch's rows window by window, so that each record batch is decoded once a window.
+
+Knows a plan and a reader; nothing of ranks' meaning, workers, torch or cursors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from curator.difficulty import NAMES
+from curator.epochs.interleave import PADDING, Slots
+from curator.epochs.locate import Locator, Order
+from curator.epochs.plan import EpochPlan
+from curator.shards.manifest import Manifest
+from curator.shards.reader import ShardReader
+
+__all__ = ["Share", "difficulty_column", "gather"]
+
+CHUNK_ROWS = 4096
+CHUNK_BYTES = 32 * 2**20  # of compressed rows: heavy rows come in smaller chunks
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which slots of an epoch are wanted: places [low, high) of every `step`-th global batch from `first` on."""
+
+    low: int
+    high: int
+    first: int = 0
+    step: int = 1
+
+    def batches(self, begin: int, end: int) -> np.ndarray:
+        """The wanted batches in [begin, end): int64[m], rising."""
+        begin = max(begin, self.first)
+        begin += -(begin - self.first) % self.step
+        return np.arange(begin, end, self.step)
+
+
+class Chunk(NamedTuple):
+    """Rows of several global batches, one after the other.
+
+    batches: int64[m], their numbers. ends: int64[m], where each one's rows end in `rows`.
+    """
+
+    batches: np.ndarray
+    ends: np.ndarray
+    rows: pa.RecordBatch
+
+
+def gather(
+    plan: EpochPlan,
+    manifest: Manifest,
+    reader: ShardReader,
+    epoch: int,
+    share: Share,
+    columns: Sequence[str] | None = None,
+) -> Iterator[Chunk]:
+    """The wanted rows of an epoch in order, with their difficulty as the last column; a few thousand rows at a time.
+
+    Padded slots repeat the chunk's first row with a null difficulty. Raises what the reader raises.
+    """
+    mix = plan.interleave(epoch)
+    windows = [_Window(plan, manifest, reader, epoch, share, d, columns) for d in range(3)]
+    each = max(share.high - share.low, 1)
+    at_once = max(int(min(CHUNK_ROWS, CHUNK_BYTES / manifest.mean_row_bytes)) // each, 1) * share.step
+    for begin in range(share.first, mix.num_batches, at_once):
+        batches = share.batches(begin, min(begin + at_once, mix.num_batches))
+        slots = mix.slices(batches, share.low, share.high)
+        sizes = np.full(len(batches), each, dtype=np.int64)
+        sizes[-1] += len(slots.nth) - sizes.sum()
+        yield Chunk(batches, np.cumsum(sizes), _fill(slots, windows, reader, manifest, columns))
+
+
+def _fill(
+    slots: Slots, windows: list[_Window], reader: ShardReader, manifest: Manifest, columns: Sequence[str] | None
+) -> pa.RecordBatch:
+    """The rows of some slots, in order."""
+    parts, first = [], 0
+    order = np.zeros(len(slots.nth), dtype=np.int64)
+    for difficulty, window in enumerate(windows):
+        chosen = np.flatnonzero(slots.difficulty == difficulty)
+        if chosen.size:
+            by_nth = chosen[np.argsort(slots.nth[chosen])]  # a turned pattern starts in the middle of a batch
+            parts += window.rows(slots.nth[by_nth])
+            order[by_nth] = np.arange(first, first + len(by_nth))
+            first += len(by_nth)
+    if not parts:
+        parts = [reader.take(manifest, [_any_place(manifest)] * min(len(order), 1), columns)]
+    rows = (parts[0] if len(parts) == 1 else pa.concat_batches(parts)).take(pa.array(order))
+    name = difficulty_column(rows.schema.names)
+    return rows.append_column(name, _named(slots.difficulty))
+
+
+def difficulty_column(names: Sequence[str]) -> str:
+    """`difficulty`, unless the data has a column of that name: then `curriculum_difficulty`."""
+    return "curriculum_difficulty" if "difficulty" in names else "difficulty"
+
+
+def _named(codes: np.ndarray) -> pa.Array:
+    values = pa.array(codes.astype(np.int8), mask=codes == PADDING)
+    return pa.DictionaryArray.from_arrays(values, pa.array(NAMES))
+
+
+def _any_place(manifest: Manifest) -> tuple[int, int]:
+    return next((number, 0) for number, info in enumerate(manifest.shards) if info.rows)
+
+
+class _Window:
+    """The part of one difficulty's walk that is in memory: the wanted rows of one window, in walking order."""
+
+    def __init__(
+        self,
+        plan: EpochPlan,
+        manifest: Manifest,
+        reader: ShardReader,
+        epoch: int,
+        share: Share,
+        difficulty: int,
+        columns: Sequence[str] | None,
+    ):
+        self._manifest, self._reader, self._columns = manifest, reader, columns
+        self._share, self._difficulty = share, difficulty
+        self._mix, self._walk = plan.interleave(epoch), plan.walks(epoch)[difficulty]
+        order: Order = "sample_id" if plan.shuffle == "full" else "row"
+        self._locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
+        self._low = self._high = 0
+        self._nth = np.empty(0, dtype=np.int64)
+        self._rows: pa.RecordBatch | None = None
+
+    def rows(self, nth: np.ndarray) -> list[pa.RecordBatch]:
+        """The rows of the given places in the walk, rising: slices of windows."""
+        parts = []
+        while nth.size:
+            if not self._low <= nth[0] < self._high:
+                self._load(int(nth[0]))
+            here = int(np.searchsorted(nth, self._high))
+            first = int(np.searchsorted(self._nth, nth[0]))
+            assert self._rows is not None and np.array_equal(self._nth[first : first + here], nth[:here])
+            parts.append(self._rows.slice(first, here))
+            nth = nth[here:]
+        return parts
+
+    def _load(self, nth: int) -> None:
+        """Gathers the wanted rows of the window that holds a place in the walk, from that place on."""
+        self._rows = None  # the old window goes before the new one comes
+        _, self._high = self._walk.window(nth)
+        self._low = nth
+        begin = self._mix.batch_of(self._difficulty, nth)
+        end = self._mix.batch_of(self._difficulty, self._high - 1) + 1
+        slots = self._mix.slices(self._share.batches(begin, end), self._share.low, self._share.high)
+        mine = slots.nth[(slots.difficulty == self._difficulty) & (slots.nth >= nth) & (slots.nth < self._high)]
+        self._nth = np.sort(mine)
+        places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
+        self._rows = self._reader.take(self._manifest, places, self._columns)

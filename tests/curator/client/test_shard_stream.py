@@ -1,0 +1,232 @@
+"""The stream: exactly the epoch, in one order for every world size, worker count and resumption."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curator.client.shard_stream import ShardStream, pull
+from curator.errors import ConflictError, RequestError
+from curator.storage import Store
+from tests.curator.shards.dataset import write_dataset
+
+BATCH = 12
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    store = Store.open(tmp_path_factory.mktemp("root"))
+    return store, write_dataset(store)
+
+
+def stream(made, **options):
+    options = {"global_batch_size": BATCH, "num_epochs": 4, "columns": ["number"], **options}
+    return ShardStream(made[0], made[1].manifest.id, **options)
+
+
+def numbers(batches) -> list[int]:
+    return [n for batch in batches for n in batch["number"].to_pylist()]
+
+
+def across_ranks(made, world_size, **options) -> list[int]:
+    """The global order put together from every rank's slices."""
+    ranks = [stream(made, rank=r, world_size=world_size, **options) for r in range(world_size)]
+    for one in ranks:
+        one.set_epoch(options.get("epoch", 1))
+    return [n for parts in zip(*ranks, strict=True) for n in numbers(parts)]
+
+
+OPTIONS = {
+    "shuffle": st.sampled_from(["full", "window", "none"]),
+    "tail": st.sampled_from(["drop", "short"]),
+    "curriculum": st.sampled_from(["staged", "linear", "constant"]),
+    "epoch_size": st.sampled_from([None, 130, 700]),
+    "seed": st.integers(0, 3),
+}
+
+
+@given(**OPTIONS)
+@settings(max_examples=25, deadline=None)
+def test_the_union_of_ranks_is_the_epoch_whatever_the_world_size(made, **options):
+    whole = across_ranks(made, 1, **options)
+    for world_size in (2, 3, 4, 12):
+        assert across_ranks(made, world_size, **options) == whole
+    if options["epoch_size"] is None:
+        assert len(set(whole)) == len(whole)
+
+
+@given(**OPTIONS)
+@settings(max_examples=15, deadline=None)
+def test_rows_are_those_of_the_plan(made, **options):
+    """What the stream yields is what the formula says, row by row, with the difficulty it says."""
+    from curator.difficulty import NAMES
+    from curator.epochs.locate import Locator
+    from curator.shards import ShardReader
+
+    one = stream(made, **options)
+    one.set_epoch(2)
+    plan, manifest, reader = one.plan, one.manifest, ShardReader(made[0])
+    found = plan.positions(2, 0, plan.num_positions(2))
+    order = "sample_id" if plan.shuffle == "full" else "row"
+    locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
+    places = [locator.places(int(d), np.array([k]))[0] for d, k in zip(*found, strict=True)]
+    expected = reader.take(manifest, np.array(places), ["number"])["number"].to_pylist()
+    batches = list(one)
+    assert numbers(batches) == expected
+    assert [d for b in batches for d in b["difficulty"].to_pylist()] == [NAMES[d] for d in found.difficulty]
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_resume_again_and_again_with_another_world_size(made, data):
+    """Stop anywhere, three times in a row, each time on another number of ranks: nothing lost, nothing twice."""
+    shuffle = data.draw(OPTIONS["shuffle"])
+    whole = across_ranks(made, 1, shuffle=shuffle)
+    seen: list[int] = []
+    state = None
+    for _ in range(3):
+        world_size = data.draw(st.sampled_from([1, 2, 3, 4, 6]))
+        ranks = [stream(made, shuffle=shuffle, rank=r, world_size=world_size) for r in range(world_size)]
+        for one in ranks:
+            one.set_epoch(1)
+            if state is not None:
+                one.load_state_dict(state)
+                one.set_epoch(1)  # a training loop says so again
+        steps = data.draw(st.integers(0, 8))
+        running = [iter(one) for one in ranks]
+        for _ in range(steps):
+            parts = [next(it, None) for it in running]
+            seen += numbers(part for part in parts if part is not None)
+        states = [one.state_dict() for one in ranks]
+        assert all(s == states[0] for s in states)
+        state = states[0]
+        assert state["samples"] == len(seen)
+    last = stream(made, shuffle=shuffle)
+    last.load_state_dict(state)
+    assert seen + numbers(last) == whole
+
+
+def test_a_state_taken_twice_is_the_same_and_round_trips(made):
+    one = stream(made)
+    running = iter(one)
+    next(running)
+    state = one.state_dict()
+    other = stream(made)
+    other.load_state_dict(state)
+    assert one.state_dict() == other.state_dict() == state == {
+        "version": 1, "plan": one.plan.id, "epoch": 0, "samples": BATCH,
+    }  # fmt: skip
+    rest = numbers(running)
+    assert numbers(other) == rest == numbers(other)
+    other.set_epoch(3)
+    assert other.state_dict()["samples"] == 0
+
+
+def test_a_cursor_of_another_plan_is_refused(made):
+    state = stream(made).state_dict()
+    with pytest.raises(ConflictError, match="cursor of epl_"):
+        stream(made, seed=1).load_state_dict(state)
+    with pytest.raises(ConflictError, match="no end of a global batch"):
+        stream(made).load_state_dict({**state, "samples": 5})
+    with pytest.raises(ConflictError, match="version 2"):
+        stream(made).load_state_dict({**state, "version": 2})
+    with pytest.raises(RequestError, match="epoch 9"):
+        stream(made).load_state_dict({**state, "epoch": 9})
+
+
+def test_every_batch_keeps_the_ratio_and_epochs_differ(made):
+    one = stream(made, global_batch_size=20, columns=["number"])
+    seen = []
+    for epoch, ratios in enumerate([(0.7, 0.2, 0.1), (0.7, 0.2, 0.1), (0.2, 0.5, 0.3), (0.1, 0.3, 0.6)]):
+        one.set_epoch(epoch)
+        batches = list(one)
+        assert len(batches) == len(one) > 0
+        for batch in batches:
+            names = batch["difficulty"].to_pylist()
+            for name, ratio in zip(("easy", "medium", "hard"), ratios, strict=True):
+                assert abs(names.count(name) - 20 * ratio) <= 1
+        seen.append(numbers(batches))
+    assert len({tuple(order) for order in seen}) == 4
+
+
+def test_padding_is_marked(made):
+    one = stream(made, tail="pad", epoch_size=BATCH + 5)
+    batches = list(one)
+    assert [batch.num_rows for batch in batches] == [BATCH, BATCH]
+    assert batches[1]["difficulty"].null_count == BATCH - 5 and batches[0]["difficulty"].null_count == 0
+    quarters = [list(stream(made, tail="pad", epoch_size=BATCH + 5, rank=r, world_size=4)) for r in range(4)]
+    assert [[b.num_rows for b in q] for q in quarters] == [[3, 3]] * 4
+    assert sum(q[1]["difficulty"].null_count for q in quarters) == BATCH - 5
+
+
+def test_short_tail_is_shared_among_ranks(made):
+    sizes = [[b.num_rows for b in stream(made, tail="short", epoch_size=17, rank=r, world_size=4)] for r in range(4)]
+    assert [len(s) for s in sizes] == [2] * 4 and sum(map(sum, sizes)) == 17
+
+
+@given(st.integers(0, 228), st.sampled_from([1, 2, 4]), OPTIONS["shuffle"])
+@settings(max_examples=25, deadline=None)
+def test_pull_from_any_position(made, position, world_size, shuffle):
+    options = {"num_epochs": 4, "global_batch_size": BATCH, "columns": ["number"], "shuffle": shuffle}
+    for rank in range(world_size):
+        part = {**options, "rank": rank, "world_size": world_size}
+        whole = numbers(pull(made[0], made[1].manifest, 1, **part))
+        assert whole == numbers(stream_epoch(made, 1, **part))
+        share = BATCH // world_size
+        places = [g * BATCH + rank * share + i for g in range(len(whole) // share) for i in range(share)]
+        rest = numbers(pull(made[0], made[1].manifest, 1, **part, from_position=position))
+        assert rest == [n for n, place in zip(whole, places, strict=True) if place >= position]
+
+
+def stream_epoch(made, epoch, **options):
+    one = stream(made, **options)
+    one.set_epoch(epoch)
+    return list(one)
+
+
+def test_columns_and_a_column_named_difficulty(made, tmp_path):
+    batch = next(iter(stream(made, columns=None)))
+    assert batch.schema.names == ["number", "text", "label", "label_before", "sample_id", "difficulty"]
+    assert ShardStream.position(batch) == BATCH and batch.schema.metadata[b"winnow.epoch"] == b"0"
+    from curator.client.windows import difficulty_column
+
+    assert difficulty_column(["text", "difficulty"]) == "curriculum_difficulty"
+
+
+def test_requests_that_cannot_be_met(made):
+    for options, word in [
+        ({"rank": 0, "world_size": 5}, "does not divide"),
+        ({"rank": 4, "world_size": 4}, "outside 0 to 3"),
+        ({"rank": 1}, "both or neither"),
+        ({"global_batch_size": 10_000}, "would be empty"),
+        ({"curriculum": "random"}, "Known: staged"),
+        ({"num_epochs": 0}, "num_epochs"),
+    ]:
+        with pytest.raises(RequestError, match=word):
+            stream(made, **options)
+    with pytest.raises(RequestError, match="epoch 4"):
+        stream(made).set_epoch(4)
+    with pytest.raises(RequestError, match="position 99999"):
+        pull(made[0], made[1].manifest, 0, from_position=99_999)
+
+
+def test_rank_comes_from_the_launcher(made, monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    one = stream(made)
+    assert (one.rank, one.world_size) == (2, 4)
+
+
+def test_a_transform_is_applied(made):
+    assert next(iter(stream(made, transform=lambda batch: batch.num_rows))) == BATCH
+
+
+def test_a_relabelled_row_is_served_with_its_new_label(made):
+    from curator.shards import Override, override
+
+    store, dataset = made
+    ids = dict(zip(dataset.kept["number"].to_pylist(), dataset.kept["sample_id"].to_pylist(), strict=True))
+    child = override(dataset.manifest, store, [Override(sample_id=ids[7].hex(), action="relabel", label=77)])
+    rows = pa.Table.from_batches(pull(store, child, 0, num_epochs=1, curriculum="constant", epoch_size=504)).to_pylist()
+    assert {row["label"] for row in rows if row["number"] == 7} == {77}
