@@ -1,0 +1,47 @@
+"""Duplicates: exact ones by content hash, near ones by MinHash; an index that finds pairs, and clusters of them.
+
+The picture: content_hash, minhash (a unit at a time) -> DuplicateIndex -> Edges -> clusters. The functions load numba
+when first asked for; the operators do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curator.duplicates.operators import ExactDuplicates, NearDuplicates
+
+if TYPE_CHECKING:
+    from curator.duplicates.clustering import clusters
+    from curator.duplicates.content import content_hash
+    from curator.duplicates.edges import Edges
+    from curator.duplicates.index import DuplicateIndex
+    from curator.duplicates.signatures import band_hashes, minhash
+
+__all__ = [
+    "DuplicateIndex",
+    "Edges",
+    "ExactDuplicates",
+    "NearDuplicates",
+    "band_hashes",
+    "clusters",
+    "content_hash",
+    "minhash",
+]
+
+_HOMES = {
+    "DuplicateIndex": "index",
+    "Edges": "edges",
+    "band_hashes": "signatures",
+    "clusters": "clustering",
+    "content_hash": "content",
+    "minhash": "signatures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the numba-backed half on first use, so that reading a recipe stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"curator.duplicates.{_HOMES[name]}"), name)

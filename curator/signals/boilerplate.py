@@ -12,7 +12,7 @@ __all__ = ["Boilerplate"]
 
 
 class Boilerplate(RowRule):
-    """Drops texts in which too many lines carry a phrase of web boilerplate or of licence text; the limits are our own."""
+    """Drops texts in which too many lines carry a phrase of boilerplate or of licence text; the limits are our own."""
 
     kind: Literal["boilerplate"] = "boilerplate"
     max_boilerplate_line_share: float | None = Field(default=0.4, ge=0, le=1)

@@ -17,7 +17,7 @@ __all__ = ["C4Quality"]
 
 
 class C4Quality(RowRule):
-    """Drops pages with placeholder text, with curly brackets (code), or with fewer than five sentences in good lines."""
+    """Drops pages with placeholder text, curly brackets (code), or fewer than five sentences in good lines."""
 
     kind: Literal["c4_quality"] = "c4_quality"
     min_sentences: int | None = Field(default=5, ge=0)

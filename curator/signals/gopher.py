@@ -1,6 +1,6 @@
 """The rules of Gopher's MassiveText: document quality and repetition. Knows thresholds, not how signals are counted.
 
-Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", section A1.1 and Table A1.
+Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", section A1.1, Table A1.
 Words are whitespace words here; pipelines with a linguistic tokeniser (datatrove) count punctuation apart, which makes
 their alphabetic and n-gram rules stricter.
 """
@@ -108,8 +108,12 @@ class GopherRepetition(RowRule):
     def bounds(self) -> tuple[Bound, ...]:
         whole = (
             Bound("gopher_duplicate_lines", "duplicate_line_share", "above", self.max_duplicate_line_share),
-            Bound("gopher_duplicate_paragraphs", "duplicate_paragraph_share", "above", self.max_duplicate_paragraph_share),
-            Bound("gopher_duplicate_line_chars", "duplicate_line_char_share", "above", self.max_duplicate_line_char_share),
+            Bound(
+                "gopher_duplicate_paragraphs", "duplicate_paragraph_share", "above", self.max_duplicate_paragraph_share
+            ),
+            Bound(
+                "gopher_duplicate_line_chars", "duplicate_line_char_share", "above", self.max_duplicate_line_char_share
+            ),
             Bound(
                 "gopher_duplicate_paragraph_chars",
                 "duplicate_paragraph_char_share",

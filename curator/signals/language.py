@@ -48,7 +48,9 @@ class Language(RowRule):
     def _known(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in keep if name not in LANGUAGES]
         if unknown:
-            raise ValueError(f"unknown language {', '.join(map(repr, unknown))}; use ISO 639 codes: {', '.join(LANGUAGES)}")
+            raise ValueError(
+                f"unknown language {', '.join(map(repr, unknown))}; use ISO 639 codes: {', '.join(LANGUAGES)}"
+            )
         return keep
 
     def bounds(self) -> tuple[Bound, ...]:

@@ -19,7 +19,7 @@ Columns = Mapping[str, np.ndarray]
 
 
 class Bound(NamedTuple):
-    """One threshold: the row fires `reason` when `signal` lies strictly beyond `limit`; a limit of None is switched off."""
+    """One threshold: the row fires `reason` when `signal` lies strictly beyond `limit`; a limit of None is off."""
 
     reason: str
     signal: str
@@ -37,7 +37,8 @@ class Bound(NamedTuple):
     def excess(self, columns: Columns) -> np.ndarray:
         """float32[n]: how far beyond the limit, in units of the limit (of 1 where the limit is 0).
 
-        0 at the limit, positive where the bound fires, negative inside; NaN where the signal cannot say or the bound is off.
+        0 at the limit, positive where the bound fires, negative inside; NaN where the signal cannot say or the bound
+        is off.
         """
         values = columns[self.signal].astype(np.float32, copy=False)
         if self.limit is None:
@@ -48,7 +49,7 @@ class Bound(NamedTuple):
 
 
 class RowRule(BaseModel):
-    """An operator that looks at one row at a time: typed thresholds, published defaults, and `bounds` that says what they mean.
+    """An operator that looks at one row at a time: typed thresholds, and `bounds` that says what they mean.
 
     Subclasses add `kind: Literal[...]`, their thresholds, `reasons` (reason -> one line) and `signals` (columns read).
     """
@@ -63,7 +64,7 @@ class RowRule(BaseModel):
         raise NotImplementedError
 
     def fired(self, columns: Columns) -> dict[str, np.ndarray]:
-        """reason -> bool[n], from the signal columns alone; a NaN fires nothing. Raises KeyError for a missing column."""
+        """reason -> bool[n], from signal columns alone; a NaN fires nothing. Raises KeyError for a missing column."""
         masks: dict[str, np.ndarray] = {}
         for bound in self.bounds():
             mask = bound.fired(columns)
@@ -73,8 +74,8 @@ class RowRule(BaseModel):
     def badness(self, columns: Columns) -> np.ndarray:
         """float32[n]: the largest `Bound.excess` of this operator, to rank rows by how bad they look to it.
 
-        0 at a threshold, above 0 exactly where a reason fires (1 = beyond by the whole limit), below 0 inside all limits;
-        NaN where no signal can say.
+        0 at a threshold, above 0 exactly where a reason fires (1 = beyond by the whole limit), below 0 inside all
+        limits; NaN where no signal can say.
         """
         excesses = [bound.excess(columns) for bound in self.bounds()]
         return np.fmax.reduce(excesses) if excesses else np.zeros(0, np.float32)

@@ -50,5 +50,7 @@ def score_rows(rows: RowBytes, names: Iterable[str]) -> dict[str, np.ndarray]:
         if family.signals.keys() & set(wanted):
             table = family.score(rows)
             table[~rows.valid] = np.nan
-            found |= {name: np.ascontiguousarray(table[:, k]) for k, name in enumerate(family.signals) if name in wanted}
+            found |= {
+                name: np.ascontiguousarray(table[:, k]) for k, name in enumerate(family.signals) if name in wanted
+            }
     return {name: found[name] for name in wanted}

@@ -15,7 +15,7 @@ __all__ = ["Automaton", "build"]
 
 
 class Automaton(NamedTuple):
-    """Start in state 0; after each byte, state = moves[state, byte] and groups[state] has the bits of the phrases that end here."""
+    """From state 0, each byte moves to moves[state, byte]; groups[state] has the bits of all phrases ending there."""
 
     moves: np.ndarray  # uint16[states, 256]
     groups: np.ndarray  # uint8[states]

@@ -4,6 +4,7 @@ Knows bytes and UTF-8; nothing of words, lines or signals. All positions are uin
 arithmetic into floats in numba); no load ever leaves the buffer.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "first_byte",
     "first_equal",
     "hash_bytes",
+    "kernel",
     "load_word",
     "popcount",
     "space_width",
@@ -33,6 +35,9 @@ __all__ = [
     "word_end",
     "word_start",
 ]
+
+kernel = njit(nogil=True, cache=True)
+"""Decorates a compiled function: it holds no GIL and is compiled once a machine."""
 
 U = np.uint64
 E0, E1, E8 = U(0), U(1), U(8)
@@ -45,10 +50,10 @@ _SPACES = ONES * U(0x21)
 
 
 @intrinsic
-def _load8(typing_context, array, index):  # type: ignore[no-untyped-def]
+def _load8(typing_context, array, index):
     """An unaligned little-endian uint64 load; the caller has checked the bounds."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         view = context.make_array(array)(context, builder, arguments[0])
         pointer = builder.bitcast(builder.gep(view.data, [arguments[1]]), ir.IntType(64).as_pointer())
         value = builder.load(pointer)
@@ -59,21 +64,21 @@ def _load8(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def popcount(typing_context, word):  # type: ignore[no-untyped-def]
+def popcount(typing_context, word):
     """Number of set bits of a uint64."""
     return types.uint64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
 @intrinsic
-def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _trailing_zeros(typing_context, word):
+    def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True)
-def load_word(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def load_word(data, start, stop):
     """Bytes start..min(start + 8, stop), the first in the lowest byte, zeros beyond stop."""
     left = stop - start
     if start + E8 <= U(data.size):
@@ -87,21 +92,21 @@ def load_word(data, start, stop):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(nogil=True, cache=True)
-def first_byte(flags):  # type: ignore[no-untyped-def]
+@kernel
+def first_byte(flags):
     """Position 0..7 of the lowest byte whose high bit is set; flags must not be 0."""
     return _trailing_zeros(flags) >> U(3)
 
 
-@njit(nogil=True, cache=True)
-def byte_equal(word, pattern):  # type: ignore[no-untyped-def]
+@kernel
+def byte_equal(word, pattern):
     """High bit of each byte of `word` equal to that of `pattern`; exact for every byte."""
     x = word ^ pattern
     return ~(((x & ~HIGHS) + ~HIGHS) | x | ~HIGHS)
 
 
-@njit(nogil=True, cache=True)
-def count_chars(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def count_chars(data, start, stop):
     """Code points of UTF-8 bytes start..stop: bytes that do not continue a character."""
     count = stop - start
     while start < stop:
@@ -111,8 +116,8 @@ def count_chars(data, start, stop):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
-def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def hash_bytes(data, start, stop):
     """64-bit hash of bytes start..stop, never 0."""
     h = _SEED
     size = stop - start
@@ -124,8 +129,8 @@ def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
     return (h ^ (h >> U(29))) | E1
 
 
-@njit(nogil=True, cache=True)
-def code_point(data, at):  # type: ignore[no-untyped-def]
+@kernel
+def code_point(data, at):
     """(code point, bytes) of the UTF-8 character at `at`; a broken sequence is U+FFFD of one byte."""
     left = U(data.size) - at
     b = np.int64(data[at])
@@ -142,8 +147,8 @@ def code_point(data, at):  # type: ignore[no-untyped-def]
     return 0xFFFD, E1
 
 
-@njit(nogil=True, cache=True)
-def space_width(data, at, stop):  # type: ignore[no-untyped-def]
+@kernel
+def space_width(data, at, stop):
     """Bytes of the whitespace character (`str.isspace`) at `at`; 0 where there is none."""
     b = data[at]
     if b <= 32:
@@ -163,8 +168,8 @@ def space_width(data, at, stop):  # type: ignore[no-untyped-def]
     return U(3) if wide else E0
 
 
-@njit(nogil=True, cache=True)
-def strip_left(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def strip_left(data, start, stop):
     """Where the text start..stop begins after its leading whitespace."""
     while start < stop:
         width = space_width(data, start, stop)
@@ -174,8 +179,8 @@ def strip_left(data, start, stop):  # type: ignore[no-untyped-def]
     return start
 
 
-@njit(nogil=True, cache=True)
-def strip_right(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def strip_right(data, start, stop):
     """Where the text start..stop ends before its trailing whitespace."""
     while stop > start:
         back = E1
@@ -187,8 +192,8 @@ def strip_right(data, start, stop):  # type: ignore[no-untyped-def]
     return stop
 
 
-@njit(nogil=True, cache=True)
-def word_end(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def word_end(data, start, stop):
     """Where the run of non-whitespace that begins at `start` ends."""
     at = start
     while at < stop:
@@ -206,14 +211,14 @@ def word_end(data, start, stop):  # type: ignore[no-untyped-def]
     return min(at, stop)
 
 
-@njit(nogil=True, cache=True)
-def word_start(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def word_start(data, start, stop):
     """Where the next run of non-whitespace begins; `stop` where there is none."""
     return strip_left(data, start, stop)
 
 
-@njit(nogil=True, cache=True)
-def empty_table(table, count):  # type: ignore[no-untyped-def]
+@kernel
+def empty_table(table, count):
     """Clears as much of `table` (int32[2^k]) as `count` keys need, half full at most; returns the index mask."""
     size = 2
     while size < 2 * count:
@@ -222,8 +227,8 @@ def empty_table(table, count):  # type: ignore[no-untyped-def]
     return U(size - 1)
 
 
-@njit(nogil=True, cache=True)
-def first_equal(table, mask, keys, index):  # type: ignore[no-untyped-def]
+@kernel
+def first_equal(table, mask, keys, index):
     """The first index given so far with the same key as `index`: itself, then remembered, if the key is new."""
     key = keys[index]
     at = key & mask

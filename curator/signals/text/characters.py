@@ -3,15 +3,15 @@
 One pass: a byte histogram answers for ASCII, only the rest is decoded. Knows nothing of words or lines.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, load_word
+from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, kernel, load_word
 from curator.signals.text.family import Family
 from curator.signals.text.unicode import ALPHA, DAMAGE, DIGIT, SPACE, SYMBOL, UPPER, char_classes
 
@@ -41,8 +41,8 @@ _A_CIRCUMFLEX, _A_TILDE, _SMALL_A_CIRCUMFLEX, _I_DIAERESIS = 0xC2, 0xC3, 0xE2, 0
 _LANES = 4
 
 
-@njit(nogil=True, cache=True)
-def _histogram(data, start, stop, lanes):  # type: ignore[no-untyped-def]
+@kernel
+def _histogram(data, start, stop, lanes):
     """Adds bytes start..stop to lanes[0]; four lanes so that equal neighbours do not wait for each other."""
     lanes[:] = 0
     at = start
@@ -60,18 +60,18 @@ def _histogram(data, start, stop, lanes):  # type: ignore[no-untyped-def]
         lanes[0] += lanes[k]
 
 
-@njit(nogil=True, cache=True)
-def _is_mojibake(before, cp):  # type: ignore[no-untyped-def]
-    if before == _A_TILDE or before == _A_CIRCUMFLEX:
+@kernel
+def _is_mojibake(before, cp):
+    if before in (_A_TILDE, _A_CIRCUMFLEX):
         return cp < _TAIL.size and _TAIL[cp]
     if before == _SMALL_A_CIRCUMFLEX:
         return cp == 0x20AC or cp == 0x80
     return before == _I_DIAERESIS and (cp == 0xBB or cp == 0xBF)
 
 
-@njit(nogil=True, cache=True)
-def _add_beyond_ascii(data, start, stop, classes, counts):  # type: ignore[no-untyped-def]
-    """Adds the characters above 0x7F to counts of (alpha, digit, upper, space, symbol, damage, replacement, mojibake)."""
+@kernel
+def _add_beyond_ascii(data, start, stop, classes, counts):
+    """Adds characters above 0x7F to counts of alpha, digit, upper, space, symbol, damage, replacement, mojibake."""
     at = start
     before = 0
     while at < stop:
@@ -96,8 +96,8 @@ def _add_beyond_ascii(data, start, stop, classes, counts):  # type: ignore[no-un
         at += width
 
 
-@njit(nogil=True, cache=True)
-def _characters(data, offsets, classes, out):  # type: ignore[no-untyped-def]
+@kernel
+def _characters(data, offsets, classes, out):
     lanes = np.zeros((_LANES, 256), np.uint32)
     counts = np.zeros(8, np.int64)
     for row in range(offsets.size - 1):

@@ -16,7 +16,7 @@ from curator.signals.text.family import Family
 __all__ = ["COMPRESSION", "MIN_BYTES", "PREFIX_BYTES"]
 
 PREFIX_BYTES: Final = 4096
-"""Only so many bytes from the start are compressed: the cost is bounded and long texts are comparable with each other."""
+"""Only so many bytes from the start are compressed: the cost is bounded and long texts stay comparable."""
 
 MIN_BYTES: Final = 512
 """Shorter texts say nothing: zlib has not yet learnt their letters."""
@@ -24,7 +24,7 @@ MIN_BYTES: Final = 512
 _LEVEL: Final = 1
 
 SIGNALS: Final = {
-    "compression_ratio": "bytes before over bytes after zlib level 1, of the first 4,096 bytes; cannot say below 512 bytes",
+    "compression_ratio": "bytes before over after zlib (level 1, first 4,096 bytes); cannot say below 512 bytes",
 }
 
 
@@ -32,7 +32,7 @@ def _score(rows: RowBytes) -> np.ndarray:
     out = np.full((len(rows), 1), np.nan, np.float32)
     starts = rows.offsets[:-1]
     sizes = np.minimum(rows.offsets[1:] - starts, PREFIX_BYTES)
-    data = memoryview(rows.data)
+    data = rows.data.data
     for row in np.flatnonzero(rows.valid & (sizes >= MIN_BYTES)).tolist():
         start, size = int(starts[row]), int(sizes[row])
         out[row, 0] = size / len(zlib.compress(data[start : start + size], _LEVEL))

@@ -16,7 +16,7 @@ __all__ = ["Family"]
 
 
 class Family(NamedTuple):
-    """`score(rows)` returns float32[n, k], one column per name of `signals`, in that order; null rows may hold anything."""
+    """`score(rows)` returns float32[n, k], a column per name of `signals`, in order; null rows may hold anything."""
 
     signals: dict[str, str]
     score: Callable[[RowBytes], np.ndarray]

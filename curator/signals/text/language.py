@@ -5,6 +5,7 @@ The model (Lui & Baldwin 2012, as retrained in py3langid 0.4) is loaded once, on
 languages are wanted.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from functools import lru_cache
@@ -13,11 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from curator.errors import RunFailedError
 from curator.signals.buffers import RowBytes, row_bytes
 from curator.signals.language import LANGUAGES
+from curator.signals.text.bytescan import kernel
 from curator.signals.text.family import Family
 
 __all__ = ["LANGUAGE", "PREFIX_CHARS"]
@@ -51,7 +52,9 @@ def _model() -> _Model:
     codes = {name: code for code, name in enumerate(LANGUAGES)}
     unknown = sorted(set(source.nb_classes) - set(codes))
     if unknown:
-        raise RunFailedError(f"this py3langid knows languages without a code here ({', '.join(unknown)}); install py3langid 0.4")
+        raise RunFailedError(
+            f"this py3langid knows languages without a code here ({', '.join(unknown)}); install py3langid 0.4"
+        )
     return _Model(
         np.asarray(source.tk_nextmove),
         np.asarray(source._rowbase, np.uint32),
@@ -62,8 +65,8 @@ def _model() -> _Model:
     )
 
 
-@njit(nogil=True, cache=True)
-def _visit(data, start, stop, moves, row_of, feature_of, visits, seen):  # type: ignore[no-untyped-def]
+@kernel
+def _visit(data, start, stop, moves, row_of, feature_of, visits, seen):
     """Counts features into visits (all 0 before) and lists the distinct ones in `seen`; returns their number."""
     state = np.uint64(0)
     distinct = 0
@@ -78,8 +81,8 @@ def _visit(data, start, stop, moves, row_of, feature_of, visits, seen):  # type:
     return distinct
 
 
-@njit(nogil=True, cache=True)
-def _classify(data, offsets, moves, row_of, feature_of, weights, prior, code_of, num_languages, out):  # type: ignore[no-untyped-def]
+@kernel
+def _classify(data, offsets, moves, row_of, feature_of, weights, prior, code_of, num_languages, out):
     visits = np.zeros(weights.shape[0], np.int32)
     longest = 0
     for row in range(offsets.size - 1):
@@ -120,7 +123,7 @@ def _score(rows: RowBytes) -> np.ndarray:
 
 
 def _prepared(rows: RowBytes) -> RowBytes:
-    """The first characters of each row as py3langid reads them: composed (NFC), and in lower case where all is capitals."""
+    """The first characters of each row as py3langid reads them: composed (NFC), all-capitals in lower case."""
     buffers = [None, pa.py_buffer(rows.offsets), pa.py_buffer(rows.data)]
     texts = pa.Array.from_buffers(pa.large_string(), len(rows), buffers)
     texts = pc.if_else(pa.array(rows.valid), texts, pa.scalar("", pa.large_string()))

@@ -4,12 +4,12 @@ Knows lines, not words. Definitions follow MassiveText (Rae et al. 2021, section
 as the datatrove library counts them; `reference.py` spells them out.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from curator.signals.buffers import RowBytes
 from curator.signals.text.bytescan import (
@@ -23,6 +23,7 @@ from curator.signals.text.bytescan import (
     first_byte,
     first_equal,
     hash_bytes,
+    kernel,
     load_word,
     strip_left,
     strip_right,
@@ -52,8 +53,8 @@ SIGNALS: Final = {
 _NEWLINES = ONES * np.uint64(10)
 
 
-@njit(nogil=True, cache=True)
-def most_newlines(data, offsets):  # type: ignore[no-untyped-def]
+@kernel
+def most_newlines(data, offsets):
     """The largest number of newlines in a row."""
     most = 0
     for row in range(offsets.size - 1):
@@ -64,8 +65,8 @@ def most_newlines(data, offsets):  # type: ignore[no-untyped-def]
     return most
 
 
-@njit(nogil=True, cache=True)
-def split_lines(data, start, stop, starts, ends):  # type: ignore[no-untyped-def]
+@kernel
+def split_lines(data, start, stop, starts, ends):
     """Fills the bounds of the pieces between newlines and returns their number, one more than there are newlines."""
     count = 0
     begin = start
@@ -83,8 +84,8 @@ def split_lines(data, start, stop, starts, ends):  # type: ignore[no-untyped-def
     return count + 1
 
 
-@njit(nogil=True, cache=True)
-def _duplicate_lines(data, starts, ends, num_pieces, table, keys):  # type: ignore[no-untyped-def]
+@kernel
+def _duplicate_lines(data, starts, ends, num_pieces, table, keys):
     """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends."""
     mask = empty_table(table, num_pieces)
     lines = duplicates = chars = 0
@@ -103,8 +104,8 @@ def _duplicate_lines(data, starts, ends, num_pieces, table, keys):  # type: igno
     return lines, duplicates, chars
 
 
-@njit(nogil=True, cache=True)
-def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, keys):  # type: ignore[no-untyped-def]
+@kernel
+def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, keys):
     """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip())."""
     start = strip_left(data, start, stop)
     stop = strip_right(data, start, stop)
@@ -128,16 +129,16 @@ def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, ke
     return paragraphs, duplicates, chars
 
 
-@njit(nogil=True, cache=True)
-def _last_code_point(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def _last_code_point(data, start, stop):
     at = stop - E1
     while at > start and (data[at] & 0xC0) == 0x80:
         at -= E1
     return code_point(data, at)[0]
 
 
-@njit(nogil=True, cache=True)
-def _marks(data, begin, end):  # type: ignore[no-untyped-def]
+@kernel
+def _marks(data, begin, end):
     """(begins with a bullet, ends with an ellipsis) of a stripped, non-empty line."""
     size = end - begin
     bullet = data[begin] == 45
@@ -149,9 +150,9 @@ def _marks(data, begin, end):  # type: ignore[no-untyped-def]
     return bullet, (x == 46 and y == 46 and z == 46) or (x == 0xE2 and y == 0x80 and z == 0xA6)
 
 
-@njit(nogil=True, cache=True)
-def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts):  # type: ignore[no-untyped-def]
-    """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped non-blank lines."""
+@kernel
+def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts):
+    """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped lines."""
     mask = empty_table(table, num_pieces)
     counts[:] = 0
     for k in range(num_pieces):
@@ -173,8 +174,8 @@ def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts
         counts[6] += chars
 
 
-@njit(nogil=True, cache=True)
-def _lines(data, offsets, classes, starts, ends, keys, table, out):  # type: ignore[no-untyped-def]
+@kernel
+def _lines(data, offsets, classes, starts, ends, keys, table, out):
     counts = np.zeros(7, np.int64)
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
@@ -187,9 +188,7 @@ def _lines(data, offsets, classes, starts, ends, keys, table, out):  # type: ign
         lines, duplicates, dup_chars = _duplicate_lines(data, starts, ends, pieces, table, keys)
         out[row, 1] = duplicates / lines
         out[row, 2] = dup_chars / chars
-        paragraphs, duplicates, dup_chars = _duplicate_paragraphs(
-            data, start, stop, starts, ends, pieces, table, keys
-        )
+        paragraphs, duplicates, dup_chars = _duplicate_paragraphs(data, start, stop, starts, ends, pieces, table, keys)
         out[row, 3] = duplicates / max(paragraphs, 1)
         out[row, 4] = dup_chars / chars
         _stripped_lines(data, starts, ends, pieces, classes, table, keys, counts)

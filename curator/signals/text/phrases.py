@@ -7,12 +7,12 @@ A sentence ends with a word whose tail, closing quotes and brackets aside, is . 
 scripts' sentence marks (。！？। …); what follows the last end in a line is one more sentence.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from curator.signals.buffers import RowBytes
 from curator.signals.text.automaton import build
@@ -21,6 +21,7 @@ from curator.signals.text.bytescan import (
     HIGHS,
     code_point,
     count_chars,
+    kernel,
     load_word,
     strip_left,
     strip_right,
@@ -78,7 +79,7 @@ BOILERPLATE_PHRASES: Final = (
 
 LICENCE_PHRASES: Final = (
     "all rights reserved",
-    "as is\" without warranty",
+    'as is" without warranty',
     "copyright (c)",
     "copyright ©",
     "creative commons attribution",
@@ -118,13 +119,13 @@ _AUTOMATON = build(
 
 MAX_WORD_CHARS: Final = 1000
 MIN_LINE_WORDS: Final = 3
-_CLOSERS: Final = "\"')]}”’»"
+CLOSERS: Final = "\"')]}”’»"
 _CLOSING = np.zeros(0x2020, np.bool_)
-_CLOSING[[ord(char) for char in _CLOSERS]] = True
+_CLOSING[[ord(char) for char in CLOSERS]] = True
 
 
-@njit(nogil=True, cache=True)
-def _phrases_in(data, start, stop, moves, groups):  # type: ignore[no-untyped-def]
+@kernel
+def _phrases_in(data, start, stop, moves, groups):
     """Bits of all phrase groups within start..stop."""
     state = np.uint64(0)
     found = np.uint8(0)
@@ -135,17 +136,19 @@ def _phrases_in(data, start, stop, moves, groups):  # type: ignore[no-untyped-de
     return found
 
 
-@njit(nogil=True, cache=True)
-def _ends_like_c4(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def _ends_like_c4(data, start, stop):
     """Ends with . ? ! " or ' but not with an ellipsis of dots."""
     last = data[stop - E1]
     if last == 46:
-        return not (stop - start >= np.uint64(3) and data[stop - np.uint64(2)] == 46 and data[stop - np.uint64(3)] == 46)
+        return not (
+            stop - start >= np.uint64(3) and data[stop - np.uint64(2)] == 46 and data[stop - np.uint64(3)] == 46
+        )
     return last == 63 or last == 33 or last == 34 or last == 39
 
 
-@njit(nogil=True, cache=True)
-def _ascii_tail_ends(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def _ascii_tail_ends(data, start, stop):
     """Whether the word, closing quotes and brackets cut off, ends with . ! ? or …"""
     while stop > start:
         at = stop - E1
@@ -159,8 +162,8 @@ def _ascii_tail_ends(data, start, stop):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True)
-def _sentence_marks(data, start, stop, classes):  # type: ignore[no-untyped-def]
+@kernel
+def _sentence_marks(data, start, stop, classes):
     """(sentences that end in the word start..stop, whether its last character belongs to such an end)."""
     marks = 0
     in_run = False
@@ -181,8 +184,8 @@ def _sentence_marks(data, start, stop, classes):  # type: ignore[no-untyped-def]
     return marks + ends, ends or in_run
 
 
-@njit(nogil=True, cache=True)
-def _sentences(data, start, stop, classes):  # type: ignore[no-untyped-def]
+@kernel
+def _sentences(data, start, stop, classes):
     """(words, sentences, longest word in characters) of a stripped line."""
     words = sentences = longest = 0
     ended = True
@@ -198,9 +201,9 @@ def _sentences(data, start, stop, classes):  # type: ignore[no-untyped-def]
     return words, sentences + (not ended), longest
 
 
-@njit(nogil=True, cache=True)
-def _add_line(data, start, stop, found, classes, counts):  # type: ignore[no-untyped-def]
-    """Adds a stripped, non-blank line to counts of (lines, lorem, curly, curly_t, sentences, sentences_t, boilerplate, licence)."""
+@kernel
+def _add_line(data, start, stop, found, classes, counts):
+    """Adds a stripped line: lines, lorem, curly, same terminal, sentences, same terminal, boilerplate, licence."""
     counts[0] += 1
     counts[6] += (found & _BOILERPLATE) != 0
     counts[7] += (found & _LICENCE) != 0
@@ -221,8 +224,8 @@ def _add_line(data, start, stop, found, classes, counts):  # type: ignore[no-unt
             counts[5] += sentences
 
 
-@njit(nogil=True, cache=True)
-def _phrases(data, offsets, moves, groups, classes, starts, ends, out):  # type: ignore[no-untyped-def]
+@kernel
+def _phrases(data, offsets, moves, groups, classes, starts, ends, out):
     counts = np.zeros(8, np.int64)
     for row in range(offsets.size - 1):
         counts[:] = 0

@@ -5,12 +5,12 @@ Exact pruning makes it cheap: an n-gram can occur twice only where both of its (
 repeated stretches are looked at. Knows nothing of lines.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from curator.signals.buffers import RowBytes
 from curator.signals.text.bytescan import (
@@ -18,6 +18,7 @@ from curator.signals.text.bytescan import (
     empty_table,
     first_equal,
     hash_bytes,
+    kernel,
     table_size,
     word_end,
     word_start,
@@ -30,8 +31,14 @@ TOP_N: Final = (2, 3, 4)
 DUPLICATE_N: Final = (5, 6, 7, 8, 9, 10)
 
 SIGNALS: Final = {
-    **{f"top_{n}_gram_char_share": f"characters of the most frequent {n}-gram, all occurrences, per character" for n in TOP_N},
-    **{f"duplicate_{n}_gram_char_share": f"characters of {n}-grams seen before, each counted once, per character" for n in DUPLICATE_N},
+    **{
+        f"top_{n}_gram_char_share": f"characters of the most frequent {n}-gram, all occurrences, per character"
+        for n in TOP_N
+    },
+    **{
+        f"duplicate_{n}_gram_char_share": f"characters of {n}-grams seen before, each counted once, per character"
+        for n in DUPLICATE_N
+    },
 }
 
 _BASE = np.uint64(0xD6E8FEB86659FD93)
@@ -39,8 +46,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LAST_TOP, _LAST = TOP_N[-1], DUPLICATE_N[-1]
 
 
-@njit(nogil=True, cache=True)
-def most_words(data, offsets):  # type: ignore[no-untyped-def]
+@kernel
+def most_words(data, offsets):
     """The largest number of words in a row."""
     most = 0
     for row in range(offsets.size - 1):
@@ -54,8 +61,8 @@ def most_words(data, offsets):  # type: ignore[no-untyped-def]
     return most
 
 
-@njit(nogil=True, cache=True)
-def _prefixes(data, start, stop, hashes, chars):  # type: ignore[no-untyped-def]
+@kernel
+def _prefixes(data, start, stop, hashes, chars):
     """Running hash and running character count over the words of start..stop; returns the number of words."""
     words = 0
     at = word_start(data, start, stop)
@@ -70,8 +77,8 @@ def _prefixes(data, start, stop, hashes, chars):  # type: ignore[no-untyped-def]
     return words
 
 
-@njit(nogil=True, cache=True)
-def _group(hashes, power, n, places, num_places, keys, table, group, counts):  # type: ignore[no-untyped-def]
+@kernel
+def _group(hashes, power, n, places, num_places, keys, table, group, counts):
     """group[q] = the first candidate with the same n-gram as candidate q; counts[group[q]] = how many there are."""
     mask = empty_table(table, num_places)
     for q in range(num_places):
@@ -85,8 +92,8 @@ def _group(hashes, power, n, places, num_places, keys, table, group, counts):  #
         counts[first] += 1
 
 
-@njit(nogil=True, cache=True)
-def _top_chars(chars, n, words, places, num_places, group, counts):  # type: ignore[no-untyped-def]
+@kernel
+def _top_chars(chars, n, words, places, num_places, group, counts):
     """Length (spaces between words included) times count of the most frequent n-gram; the earliest wins a tie."""
     best, place = 1, 0
     for q in range(num_places):
@@ -95,8 +102,8 @@ def _top_chars(chars, n, words, places, num_places, group, counts):  # type: ign
     return (chars[place + n] - chars[place] + n - 1) * best if words >= n else 0
 
 
-@njit(nogil=True, cache=True)
-def _duplicate_chars(chars, n, places, num_places, group, met):  # type: ignore[no-untyped-def]
+@kernel
+def _duplicate_chars(chars, n, places, num_places, group, met):
     """Characters of n-grams met before, walking left to right and jumping over each one counted."""
     met[:num_places] = False
     total = after = 0
@@ -111,8 +118,8 @@ def _duplicate_chars(chars, n, places, num_places, group, met):  # type: ignore[
     return total
 
 
-@njit(nogil=True, cache=True)
-def _survivors(places, num_places, group, counts):  # type: ignore[no-untyped-def]
+@kernel
+def _survivors(places, num_places, group, counts):
     """Keeps, in place, the positions whose n-gram and next n-gram both repeat; returns their number."""
     kept = 0
     for q in range(num_places - 1):
@@ -122,8 +129,8 @@ def _survivors(places, num_places, group, counts):  # type: ignore[no-untyped-de
     return kept
 
 
-@njit(nogil=True, cache=True)
-def _repetition(data, offsets, most, table, out):  # type: ignore[no-untyped-def]
+@kernel
+def _repetition(data, offsets, most, table, out):
     hashes, keys = np.empty(most + 1, np.uint64), np.empty(most + 1, np.uint64)
     chars = np.empty(most + 1, np.int64)
     places, group, counts = np.empty(most + 1, np.int32), np.empty(most + 1, np.int32), np.empty(most + 1, np.int32)

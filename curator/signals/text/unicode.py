@@ -11,7 +11,19 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["ALPHA", "DAMAGE", "DIGIT", "SOLO", "SPACE", "SYMBOL", "TERMINAL", "TERMINAL_PUNCTUATION", "UPPER", "WORD", "char_classes"]
+__all__ = [
+    "ALPHA",
+    "DAMAGE",
+    "DIGIT",
+    "SOLO",
+    "SPACE",
+    "SYMBOL",
+    "TERMINAL",
+    "TERMINAL_PUNCTUATION",
+    "UPPER",
+    "WORD",
+    "char_classes",
+]
 
 ALPHA: Final = 1  # str.isalpha
 DIGIT: Final = 2  # str.isdecimal
@@ -23,7 +35,12 @@ WORD: Final = 64  # letters, marks, numbers
 SOLO: Final = 128  # characters of scripts written without spaces: each counts as a word of its own
 TERMINAL: Final = 256  # ends a sentence
 
-TERMINAL_PUNCTUATION: Final = ".!?\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702\u07f9\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u166e\u17d4\u17d5\u1803\u1809\u1944\u1945\u203c\u203d\u2047\u2048\u2049\u3002\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61"
+TERMINAL_PUNCTUATION: Final = (
+    ".!?\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702\u07f9\u0964\u0965"
+    "\u104a\u104b\u1362\u1367\u1368\u166e\u17d4\u17d5\u1803\u1809\u1944\u1945"
+    "\u203c\u203d\u2047\u2048\u2049\u3002\ufe52\ufe56\ufe57\uff01\uff0e\uff1f"
+    "\uff61"
+)
 """Main members of Unicode's Sentence_Terminal property."""
 
 _LAST_ASSIGNED = 0x323B0  # nothing but tags, variation selectors and private use lies above

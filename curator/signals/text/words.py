@@ -4,12 +4,12 @@ A word is a run of non-whitespace (`str.split`): no tokeniser splits punctuation
 pipelines that use one. Knows nothing of lines or of repetition.
 """
 
+# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from curator.signals.buffers import RowBytes
 from curator.signals.text.bytescan import (
@@ -20,6 +20,7 @@ from curator.signals.text.bytescan import (
     byte_equal,
     code_point,
     count_chars,
+    kernel,
     load_word,
     popcount,
     word_end,
@@ -56,16 +57,16 @@ _LOWS = ~HIGHS
 LETTER, PROPER, URL = 1, 2, 4
 
 
-@njit(nogil=True, cache=True)
-def _between(low_bits, first, last):  # type: ignore[no-untyped-def]
+@kernel
+def _between(low_bits, first, last):
     """High bit of each byte (all below 0x80) from `first` to `last`."""
     reach = low_bits + ONES * np.uint64(0x80 - first)
     beyond = low_bits + ONES * np.uint64(0x7F - last)
     return reach & ~beyond
 
 
-@njit(nogil=True, cache=True)
-def _ellipses(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def _ellipses(data, start, stop):
     """word.count("..."): runs of dots, three by three."""
     found = run = 0
     while start < stop:
@@ -77,8 +78,8 @@ def _ellipses(data, start, stop):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(nogil=True, cache=True)
-def _holds_scheme(data, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def _holds_scheme(data, start, stop):
     """Whether :// lies within start..stop."""
     while start + np.uint64(2) < stop:
         if data[start] == 58 and data[start + E1] == 47 and data[start + np.uint64(2)] == 47:
@@ -87,8 +88,8 @@ def _holds_scheme(data, start, stop):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True)
-def _word_facts(data, start, stop, classes):  # type: ignore[no-untyped-def]
+@kernel
+def _word_facts(data, start, stop, classes):
     """(flags, characters, number signs, ellipses) of the word start..stop."""
     at = start
     letters = digits = high = np.uint64(0)
@@ -131,8 +132,8 @@ def _word_facts(data, start, stop, classes):  # type: ignore[no-untyped-def]
     return flags, np.int64(stop - start - rest), np.int64(hashes), ellipses
 
 
-@njit(nogil=True, cache=True)
-def _words(data, offsets, classes, out):  # type: ignore[no-untyped-def]
+@kernel
+def _words(data, offsets, classes, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         words = proper = proper_chars = alphabetic = stops = hashes = ellipses = url_chars = 0

@@ -1,0 +1,54 @@
+"""The operators that need the whole set: exact and near duplicates. Knows thresholds, not how pairs are found."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["ExactDuplicates", "Keep", "NearDuplicates"]
+
+Keep = Literal["first", "longest"]
+"""Which row of a cluster stays: the first in input order, or the longest (the first among equals)."""
+
+
+class ExactDuplicates(BaseModel):
+    """Drops rows whose content equals that of a kept row: text up to whitespace (`content_hash`), images by bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["exact_duplicates"] = "exact_duplicates"
+    keep: Keep = "first"
+
+    signals: ClassVar[tuple[str, ...]] = ()
+    reasons: ClassVar[dict[str, str]] = {"exact_duplicate": "the same content as a kept row"}
+
+
+class NearDuplicates(BaseModel):
+    """Drops rows whose word sequences overlap with those of a kept row (MinHash, Broder 1997).
+
+    14 bands of 8 of 112 permutations over 5-word shingles are FineWeb's numbers (Penedo et al. 2024, section 3.5): a
+    pair of Jaccard similarity 0.75 becomes a candidate with probability 0.77, one of 0.8 with 0.92, one of 0.5 with
+    0.05. Unlike there, every candidate is then checked: `threshold` bounds the similarity estimated from all
+    permutations (standard error at most 0.047).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["near_duplicates"] = "near_duplicates"
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    num_perm: int = Field(default=112, ge=8, le=1024)
+    bands: int = Field(default=14, ge=1, le=256)
+    ngram: int = Field(default=5, ge=1, le=32, description="words per shingle")
+    keep: Keep = "first"
+
+    signals: ClassVar[tuple[str, ...]] = ()
+    reasons: ClassVar[dict[str, str]] = {"near_duplicate": "nearly the same words in the same order as a kept row"}
+
+    @model_validator(mode="after")
+    def _whole_bands(self) -> NearDuplicates:
+        if self.num_perm % self.bands:
+            raise ValueError(
+                f"num_perm {self.num_perm} does not divide into {self.bands} bands; use a multiple such as 112 and 14"
+            )
+        return self
