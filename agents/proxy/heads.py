@@ -1,0 +1,105 @@
+"""Softmax heads on frozen embeddings: all folds and a path of strengths at once, by bounded Newton steps.
+
+Knows vectors, targets and weights; nothing of trust, policies or rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+
+__all__ = ["MAX_STEPS", "fit_heads", "fold_masks", "head_log_probs", "with_bias"]
+
+MAX_STEPS: Final = 60
+_TOLERANCE: Final = 1e-3
+_BLOCK_ROWS: Final = 8192
+
+
+def with_bias(x: torch.Tensor) -> torch.Tensor:
+    """float32[n, d] with a column of ones appended."""
+    return torch.cat([x, torch.ones(len(x), 1)], 1)
+
+
+def fold_masks(folds: np.ndarray, num_folds: int) -> torch.Tensor:
+    """float32[n, num_folds]: 1 where a row trains that fold's head, 0 on the fold's own rows."""
+    return torch.from_numpy((folds[:, None] != np.arange(num_folds)[None]).astype(np.float32))
+
+
+def fit_heads(
+    x_ND: torch.Tensor,
+    targets_NKC: torch.Tensor,
+    weights_NK: torch.Tensor,
+    strengths: Sequence[float],
+    start_DKC: torch.Tensor | None = None,
+    max_steps: int = MAX_STEPS,
+) -> torch.Tensor:
+    """Heads for K weightings of the same rows at every strength of l2, float32[S, D, K, C].
+
+    x_ND: rows with their bias column. targets_NKC: label probabilities for each head, or [N, 1, C] for all of them.
+    weights_NK: row weights of each head, ≥ 0; heads without any weight stay at their start. strengths: l2 in descending order, each warm-started from the one before: the
+    path from strong to weak regularisation is the training trajectory of an early-stopped head (Ali, Kolter & Tibshirani,
+    AISTATS 2019), in fewer steps. Minimises mean cross-entropy + l2·‖W‖² (bias free).
+
+    The Hessian of softmax regression is at most ½·XᵀX in the order of positive matrices (Böhning 1992), so one
+    factorisation serves every step and head without a line search; Nesterov momentum with the gradient restart of
+    O'Donoghue & Candès (2015) per head.
+    """
+    (n, d), num_heads, classes = x_ND.shape, weights_NK.shape[1], targets_NKC.shape[2]
+    weights_NK = weights_NK / weights_NK.sum(0).clamp_min(1e-12)
+    gram = (x_ND * weights_NK.amax(1, keepdim=True)).T.double() @ x_ND.double()
+    penalised = torch.ones(d, 1, 1)
+    penalised[-1] = 0.0
+    head = torch.zeros(d, num_heads, classes) if start_DKC is None else start_DKC.clone()
+    path = []
+    for l2 in strengths:
+        bound = 0.5 * gram + torch.diag(2 * l2 * penalised.flatten().double() + 1e-6)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(bound)).float()
+        head = _descend(x_ND, targets_NKC, weights_NK, 2 * l2 * penalised, inverse, head, max_steps)
+        path.append(head)
+    return torch.stack(path)
+
+
+def _descend(
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    ridge: torch.Tensor,
+    inverse: torch.Tensor,
+    head: torch.Tensor,
+    max_steps: int,
+) -> torch.Tensor:
+    ahead, momentum = head, torch.ones(head.shape[1])
+    for _ in range(max_steps):
+        gradient = _gradient(x, targets, weights, ahead) + ridge * ahead
+        new = ahead - (inverse @ gradient.flatten(1)).view_as(head)
+        move = new - head
+        uphill = (gradient * move).sum((0, 2)) > 0
+        momentum = torch.where(uphill, torch.ones(()), momentum)
+        following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
+        ahead = new + (torch.where(uphill, 0.0, momentum - 1) / following)[:, None] * move
+        head, momentum = new, following
+        if float(move.abs().max()) <= _TOLERANCE * float(head.abs().max()):
+            break
+    return head
+
+
+def _gradient(x: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros(head.shape[0], head.shape[1] * head.shape[2])
+    for start in range(0, len(x), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        probs = (x[block] @ head.flatten(1)).view(-1, *head.shape[1:]).softmax(2)
+        residual = (probs - targets[block]) * weights[block][:, :, None]
+        total += x[block].T @ residual.flatten(1)
+    return total.view_as(head)
+
+
+def head_log_probs(x_BD: torch.Tensor, heads_SDKC: torch.Tensor, which_B: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of each row under its own head, float32[B, S, C]. which_B: int64[B], index of the head (fold)."""
+    num_strengths, d, num_heads, classes = heads_SDKC.shape
+    logits = x_BD @ heads_SDKC.permute(1, 0, 2, 3).reshape(d, -1)
+    own = logits.view(-1, num_strengths, num_heads, classes)
+    index = which_B[:, None, None, None].expand(-1, num_strengths, 1, classes)
+    return own.gather(2, index).squeeze(2).log_softmax(2)
