@@ -19,7 +19,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from curator.errors import DiskFullError, RequestError, RetryableError, TransportError, WinnowError
 
-__all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_ignore", "now"]
+__all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_new", "ignoring", "now"]
 
 HEAD: Final = "0001"
 """The newest migration; `tests/curator/catalog/test_migrations.py` holds it against the migrations on disk."""
@@ -64,8 +64,14 @@ def _postgresql_now(element: now, compiler: Any, **kw: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
-def insert_ignore(connection: sa.Connection, table: sa.Table) -> Any:
-    """An INSERT that leaves an existing row alone; its rowcount says whether it inserted."""
+def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
+    """Inserts a row unless its key is taken; says whether it did. (Not by rowcount: drivers do not keep it here.)"""
+    statement = ignoring(connection, table).values(**values).returning(sa.literal(1))
+    return connection.execute(statement).first() is not None
+
+
+def ignoring(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that leaves rows alone whose key is taken."""
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import dataset_versions, datasets
@@ -95,7 +95,7 @@ class Datasets:
             "updated_at": now(),
         }
         with self._db.write() as connection:
-            if connection.execute(insert_ignore(connection, datasets).values(**values)).rowcount:
+            if insert_new(connection, datasets, **values):
                 _insert_version(connection, str(values["id"]), 1, inputs)
             dataset = _dataset(connection, tenant, str(values["id"]))
             return dataset, _version(connection, dataset.id, 1)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.schema import idempotency_keys
 from curator.errors import ConflictError
@@ -58,8 +58,7 @@ class Idempotency:
             mine = _mine(tenant, key)
             old = sa.and_(mine, idempotency_keys.c.finished_at < now() - KEPT_S)
             connection.execute(sa.delete(idempotency_keys).where(old))
-            fresh = insert_ignore(connection, idempotency_keys).values(**values, started_at=now())
-            if connection.execute(fresh).rowcount:
+            if insert_new(connection, idempotency_keys, **values, started_at=now()):
                 return Started(resource=values["resource"])
             stale = (idempotency_keys.c.started_at < now() - in_flight_s).label("stale")
             query = sa.select(idempotency_keys, stale).where(mine).with_for_update()

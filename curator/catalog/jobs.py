@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.events import emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
@@ -86,7 +86,7 @@ class Jobs:
             "updated_at": now(),
         }
         with self._db.write() as connection:
-            inserted = connection.execute(insert_ignore(connection, training_jobs).values(**values)).rowcount
+            inserted = insert_new(connection, training_jobs, **values)
             job = _job(connection, tenant, str(values["id"]))
             if inserted:
                 emit(connection, tenant, "job.state", job.id, {"from_state": None, "to_state": job.state})

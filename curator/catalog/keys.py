@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.schema import api_keys, tenants
 from curator.digest import sha256_hex
@@ -79,8 +79,7 @@ class Keys:
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name, made if it is new."""
         with self._db.write() as connection:
-            fresh = insert_ignore(connection, tenants).values(id=new_id("tnt"), name=name, created_at=now())
-            connection.execute(fresh)
+            insert_new(connection, tenants, id=new_id("tnt"), name=name, created_at=now())
             row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).mappings().one()
         return Tenant(**row)
 

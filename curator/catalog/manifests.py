@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, ignoring, insert_new, now
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import manifest_aliases, manifest_shards, manifests
 from curator.errors import ConflictError, NotFoundError
@@ -73,12 +73,14 @@ class Manifests:
         """Makes a manifest and its shards known. Equal content has an equal id, so a second time (another run, a
         resumed one) changes nothing and the first run stays its maker."""
         row = {"tenant": tenant, "id": manifest_id, "run": run, "parent": parent, "path": path, "created_at": now()}
-        places = [{"tenant": tenant, **shard.model_dump()} for shard in shards]
+        # In the order of their names, so that two writers of overlapping sets cannot wait for each other.
+        ordered = sorted(shards, key=lambda shard: shard.digest)
+        places = [{"tenant": tenant, **shard.model_dump()} for shard in ordered]
         with self._db.write() as connection:
-            connection.execute(insert_ignore(connection, manifests).values(**row))
+            insert_new(connection, manifests, **row)
             for start in range(0, len(places), _ROWS_A_STATEMENT):
                 part = places[start : start + _ROWS_A_STATEMENT]
-                connection.execute(insert_ignore(connection, manifest_shards), part)
+                connection.execute(ignoring(connection, manifest_shards), part)
             return _manifest(connection, tenant, manifest_id)
 
     def get(self, tenant: str, manifest_id: str) -> ManifestRow:
@@ -131,8 +133,7 @@ class Manifests:
         values = {"manifest": manifest_id, "updated_at": now()}
         with self._db.write() as connection:
             _manifest(connection, tenant, manifest_id)
-            fresh = insert_ignore(connection, manifest_aliases).values(**key, version=0, **values)
-            connection.execute(fresh)
+            insert_new(connection, manifest_aliases, **key, version=0, **values)
             present = _alias(connection, tenant, name, lock=True)
             if version is not None and present.version != version:
                 raise ConflictError(f"alias {name!r} is at version {present.version}, the request was for {version}")

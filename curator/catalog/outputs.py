@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.schema import run_outputs
 from curator.catalog.transitions import held
 from curator.digest import canonical_json
@@ -53,7 +53,7 @@ class Outputs:
         with self._db.write() as connection:
             held(connection, run.id, run.fence)
             values = {**key, "fence": run.fence, "outputs": outputs, "committed_at": now()}
-            if connection.execute(insert_ignore(connection, run_outputs).values(**values)).rowcount == 1:
+            if insert_new(connection, run_outputs, **values):
                 return
             stored = connection.execute(sa.select(run_outputs.c.outputs).filter_by(**key)).scalar_one()
         if canonical_json(stored) != given:

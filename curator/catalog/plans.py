@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import epoch_plans, plan_epochs
@@ -51,8 +51,7 @@ class Plans:
         values = {"id": plan_id or new_id("epl"), "tenant": tenant, "manifest": manifest, "digest": digest}
         query = sa.select(epoch_plans).where(epoch_plans.c.tenant == tenant, epoch_plans.c.digest == digest)
         with self._db.write() as connection:
-            fresh = insert_ignore(connection, epoch_plans).values(**values, plan=dict(plan), created_at=now())
-            connection.execute(fresh)
+            insert_new(connection, epoch_plans, **values, plan=dict(plan), created_at=now())
             return PlanRow(**connection.execute(query).mappings().one())
 
     def get(self, tenant: str, plan_id: str) -> PlanRow:
@@ -76,7 +75,7 @@ class Plans:
         values = {"plan": plan_id, "epoch": epoch, "ratios": dict(ratios), "created_at": now()}
         with self._db.write() as connection:
             _plan(connection, tenant, plan_id)
-            connection.execute(insert_ignore(connection, plan_epochs).values(**values))
+            insert_new(connection, plan_epochs, **values)
             query = sa.select(plan_epochs.c.ratios).filter_by(plan=plan_id, epoch=epoch)
             return dict(connection.execute(query).scalar_one())
 

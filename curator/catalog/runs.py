@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
@@ -300,7 +300,7 @@ def _create(
         "created_at": now(),
         "updated_at": now(),
     }
-    inserted = connection.execute(insert_ignore(connection, runs).values(**values)).rowcount
+    inserted = insert_new(connection, runs, **values)
     row = locked(connection, str(values["id"]), tenant=tenant)
     if inserted:
         first_history(connection, row)

@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_ignore, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import tenants, upload_parts, uploads
@@ -98,7 +98,7 @@ class Uploads:
             # One tenant's uploads are opened one after another, or two could each find room for itself alone.
             connection.execute(sa.select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True))
             used = _bytes_of(connection, tenant)
-            inserted = connection.execute(insert_ignore(connection, uploads).values(**values)).rowcount
+            inserted = insert_new(connection, uploads, **values)
             if inserted and used + size_bytes > quota_bytes:
                 raise RequestError(
                     f"upload of {size_bytes} bytes refused: {used} of {quota_bytes} bytes are in use; "
