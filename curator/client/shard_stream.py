@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 
 class Worker(NamedTuple):
-    """Which of `count` DataLoader workers this is; `sends` when its batches go to another process."""
+    """Which of `total` DataLoader workers this is; `sends` when its batches go to another process."""
 
     number: int
-    count: int
+    total: int
     sends: bool
 
 
@@ -170,7 +170,7 @@ class ShardStream:
         worker = self._worker()
         size, length = self.plan.global_batch_size, self.plan.num_positions(epoch)
         low, high = self._slice
-        share = Share(low, high, -(-samples // size) + worker.number, worker.count)
+        share = Share(low, high, -(-samples // size) + worker.number, worker.total)
         self._done = samples
         chunks = gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
         for chunk in _ahead(chunks):

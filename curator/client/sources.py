@@ -156,7 +156,7 @@ class HttpSource(_Cached):
             if response.status_code == 200 and have:
                 file.seek(0)
                 file.truncate()
-            for piece in response.iter_raw(1 << 20):
+            for piece in response.iter_bytes():
                 file.write(piece)
 
     def _retrying(self, call: Callable[[], Any]) -> Any:

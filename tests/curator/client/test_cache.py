@@ -1,0 +1,67 @@
+"""The cache of files: whole or absent, bounded, and not stopped by what a crash left."""
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from curator.client.cache import STALE_S, FileCache, default_cache_dir
+from curator.errors import RequestError
+
+
+def put(cache, number, size=100):
+    data = bytes([number]) * size
+    digest = hashlib.sha256(data).hexdigest()
+    return cache.get(f"shards/{digest}.arrow", digest, lambda file: file.write(data))
+
+
+def test_the_least_recently_used_go_first_and_the_newest_stays(tmp_path):
+    cache = FileCache(tmp_path, limit_bytes=250)
+    mapped = put(cache, 1)
+    put(cache, 2)
+    for age, path in enumerate(sorted(tmp_path.rglob("*.arrow"))):
+        os.utime(path, (time.time() - 100 - age, time.time() - 100 - age))
+    put(cache, 1)  # used again
+    put(cache, 3)
+    left = {path.read_bytes()[0] for path in tmp_path.rglob("*.arrow")}
+    assert left == {1, 3}
+    put(cache, 4, size=250)
+    assert {path.read_bytes()[0] for path in tmp_path.rglob("*.arrow")} == {4}
+    assert bytes(mapped) == b"\x01" * 100, "an evicted file stays readable for whoever mapped it"
+
+
+def test_a_limit_under_one_file_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="cannot hold one shard of 251"):
+        FileCache(tmp_path, limit_bytes=250).require(251)
+    FileCache(tmp_path, limit_bytes=250).require(250)
+
+
+def test_leftovers_do_not_stop_a_start_and_old_ones_go(tmp_path):
+    old, new = tmp_path / "shards" / "a.arrow.1.tmp", tmp_path / "b.arrow.2.tmp"
+    old.parent.mkdir()
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * STALE_S,) * 2)
+    FileCache(tmp_path)
+    assert not old.exists() and new.exists()
+
+
+def test_a_failed_fetch_leaves_nothing(tmp_path):
+    cache = FileCache(tmp_path)
+
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("x.arrow", "0" * 64, fail)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_where_the_cache_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "here"))
+    assert default_cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("WINNOW_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "winnow"
