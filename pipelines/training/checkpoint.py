@@ -20,8 +20,8 @@ from torch import Tensor
 from curator.errors import IntegrityError, NotFoundError
 from curator.storage import Store
 from pipelines.training.classes import ClassTable, Label
+from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model, empty
-from pipelines.training.recipe import TrainingRecipe
 from pipelines.training.report import Tally
 from pipelines.training.step import Learner
 

@@ -54,12 +54,12 @@ class ClassTable:
         """int64[n] class numbers. Raises InputError naming the first row whose label is null or not in the table."""
         values = _plain(labels, column)
         table = pa.array(self.labels)
-        if pa.types.is_string(table.type) != pa.types.is_string(values.type) and len(values):
+        if values.type != table.type:
             raise InputError(
                 f"labels are {values.type} and the class table was made of {table.type}; give the same type",
                 column=column,
             )
-        found = pc.index_in(values, value_set=table.cast(values.type) if len(values) else table)
+        found = pc.index_in(values, value_set=table)
         if found.null_count:
             row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
             name = f" (sample {sample_ids[row].as_py().hex()})" if sample_ids is not None else ""
@@ -74,12 +74,14 @@ class ClassTable:
 
 
 def _plain(values: pa.Array | pa.ChunkedArray, column: str) -> pa.Array:
-    """One array of text, whole numbers or booleans."""
+    """One array of string, int64 or bool."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         array = pc.cast(array, pa.string())
+    if pa.types.is_integer(array.type):
+        array = pc.cast(array, pa.int64())
     kind = array.type
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         raise InputError(

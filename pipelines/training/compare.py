@@ -8,22 +8,24 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from curator.client.sources import open_source
 from curator.errors import RequestError
 from pipelines.training.evaluate import Evaluation, evaluate
-from pipelines.training.recipe import LanguageModel, TrainingRecipe
-from pipelines.training.report import TrainingReport
+from pipelines.training.feedback import Feedback
+from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.pull import epochs_for, open_rows
 from pipelines.training.rows import RowStream, TableRows
 from pipelines.training.trainer import Trainer
 
 __all__ = ["Arm", "Comparison", "Contrast", "Rows", "compare"]
 
-Rows = pa.Table | Callable[[TrainingRecipe, int], RowStream]
-"""A table, or who opens a stream for (recipe with the seed of this try, steps it must last)."""
+Rows: TypeAlias = pa.Table | tuple[Any, str]
+"""A plain table, or (root or Client, manifest): then its shards are pulled by the recipe's epoch plan."""
 
 
 class _Frozen(BaseModel):
@@ -31,44 +33,43 @@ class _Frozen(BaseModel):
 
 
 class Arm(_Frozen):
-    """One kind of training rows, over all seeds. Accuracies for classifiers; for language models, test loss alone."""
+    """One kind of training rows over all seeds. A score is a test accuracy, or a language model's test loss."""
 
     name: str
-    num_rows: int | None
-    """rows of the table; None for a stream"""
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]
-    accuracy: float | None
-    accuracy_se: float | None
-    """standard error of the mean over seeds, n - 1 in the variance"""
-    loss: float
-    loss_se: float
+    num_rows: int
+    scores: tuple[float, ...]
+    mean: float
+    standard_error: float
+    """of the mean over seeds, n - 1 in the variance"""
+    test_losses: tuple[float, ...]
 
 
 class Contrast(_Frozen):
-    """Curated minus raw, paired by seed: accuracy points for classifiers (higher is better), else test loss."""
+    """An arm's score minus raw's, paired by seed."""
 
     name: str
     mean: float
-    se: float
+    standard_error: float
 
 
 class Comparison(_Frozen):
-    """The arms in the order raw, curated, clean, and what separates them."""
+    """The arms in the order raw, curated, clean, and what separates them from raw."""
 
+    measure: Literal["accuracy", "loss"]
     steps: int
     seeds: tuple[int, ...]
     test_rows: int
     arms: tuple[Arm, ...]
     contrasts: tuple[Contrast, ...]
     seconds: float
+    """training time, all arms and seeds together"""
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
 
 
 def compare(
-    raw: pa.Table,
+    raw: Rows,
     curated: Rows,
     clean: Rows | None,
     test: pa.Table,
@@ -76,30 +77,43 @@ def compare(
     seeds: Sequence[int],
     recipe: TrainingRecipe,
     steps: int | None = None,
+    feedback: Feedback | None = None,
+    training_job: str | None = None,
     on_run: Callable[[str, int, Evaluation], None] | None = None,
 ) -> Comparison:
     """Trains and scores every arm once for each seed; the arms of a seed share their first parameters.
 
-    `steps` defaults to what the recipe's epochs take on `raw`; every arm gets exactly that many batches, an arm with
-    fewer rows sees them more often. Labels are in the recipe's label column in every table: rename the column that is
-    to be learned. The class table is the same for all arms as long as all hold every class. `on_run` hears of every
-    trained model. Raises RequestError for fewer than three seeds or repeated ones.
+    `steps` defaults to what the recipe's epochs take on `raw`; every arm gets exactly that many batches, so an arm
+    with fewer rows sees them more often. The recipe's label column is read in every table: rename the column that is
+    to be learned. `feedback` hears the losses of the curated arm under the first seed, as `training_job`; `on_run`
+    hears the score of every trained model. Raises RequestError for fewer than three seeds or repeated ones.
     """
     if len(seeds) < 3 or len(set(seeds)) != len(seeds):
         raise RequestError(f"seeds {list(seeds)}: a standard error needs at least three different ones")
-    steps = steps or recipe.epochs * -(-raw.num_rows // recipe.global_batch_size)
+    steps = steps or recipe.epochs * -(-_stream(raw, recipe, 1).num_rows // recipe.global_batch_size)
     named: dict[str, Rows] = {"raw": raw, "curated": curated} | ({} if clean is None else {"clean": clean})
     arms, seconds = [], 0.0
     for name, rows in named.items():
-        found = []
+        found, num_rows = [], 0
         for seed in seeds:
-            evaluation, report = _one(rows, test, recipe.model_copy(update={"seed": seed}), steps)
-            found.append(evaluation)
-            seconds += report.seconds
+            stream = _stream(rows, own := recipe.model_copy(update={"seed": seed}), steps)
+            listener = feedback if name == "curated" and seed == seeds[0] else None
+            trainer = Trainer(
+                stream,
+                own,
+                feedback=listener,
+                training_job=training_job,
+                total_steps=steps,
+                epochs=_epochs(stream, steps),
+            )
+            seconds, num_rows = seconds + trainer.run().seconds, stream.num_rows
+            score = evaluate(trainer.learner.model, own, trainer.classes, test, placement=trainer.placement)
+            found.append(score)
             if on_run is not None:
-                on_run(name, seed, evaluation)
-        arms.append(_arm(name, rows, found))
+                on_run(name, seed, score)
+        arms.append(_arm(name, num_rows, found))
     return Comparison(
+        measure="loss" if recipe.kind == "language-model" else "accuracy",
         steps=steps,
         seeds=tuple(seeds),
         test_rows=test.num_rows,
@@ -109,47 +123,39 @@ def compare(
     )
 
 
-def _one(rows: Rows, test: pa.Table, recipe: TrainingRecipe, steps: int) -> tuple[Evaluation, TrainingReport]:
-    stream: RowStream = (
-        TableRows(rows, seed=recipe.seed, global_batch_size=recipe.global_batch_size)
-        if isinstance(rows, pa.Table)
-        else rows(recipe, steps)
-    )
-    trainer = Trainer(stream, recipe, epochs=_epochs_for(stream, steps), total_steps=steps)
-    report = trainer.run()
-    return evaluate(trainer.learner.model, recipe, trainer.classes, test, placement=trainer.placement), report
+def _stream(rows: Rows, recipe: TrainingRecipe, steps: int) -> RowStream:
+    if isinstance(rows, pa.Table):
+        return TableRows(rows, seed=recipe.seed, global_batch_size=recipe.global_batch_size)
+    source, name = open_source(rows[0]), rows[1]
+    manifest = source.manifest(name)
+    return open_rows(source, manifest, recipe, num_epochs=epochs_for(manifest, recipe, steps))
 
 
-def _epochs_for(stream: RowStream, steps: int) -> int:
+def _epochs(stream: RowStream, steps: int) -> int:
     """The fewest epochs that give that many batches."""
     epoch = given = 0
     while given < steps:
-        batches = stream.num_batches(epoch)
-        if not batches:
-            raise RequestError(f"{stream.manifest} gives no batch in epoch {epoch}; it cannot last {steps} steps")
-        given, epoch = given + batches, epoch + 1
+        given, epoch = given + stream.num_batches(epoch), epoch + 1
     return epoch
 
 
-def _arm(name: str, rows: Rows, found: list[Evaluation]) -> Arm:
-    accuracies = tuple(item.accuracy for item in found if item.accuracy is not None)
-    losses = tuple(item.mean_loss for item in found)
+def _arm(name: str, num_rows: int, found: list[Evaluation]) -> Arm:
+    scores = tuple(item.mean_loss if item.accuracy is None else item.accuracy for item in found)
     return Arm(
         name=name,
-        num_rows=rows.num_rows if isinstance(rows, pa.Table) else None,
-        accuracies=accuracies,
-        losses=losses,
-        accuracy=statistics.fmean(accuracies) if accuracies else None,
-        accuracy_se=_standard_error(accuracies) if accuracies else None,
-        loss=statistics.fmean(losses),
-        loss_se=_standard_error(losses),
+        num_rows=num_rows,
+        scores=scores,
+        mean=statistics.fmean(scores),
+        standard_error=_standard_error(scores),
+        test_losses=tuple(item.mean_loss for item in found),
     )
 
 
 def _contrast(arm: Arm, raw: Arm) -> Contrast:
-    ours, theirs = (arm.accuracies, raw.accuracies) if arm.accuracies else (arm.losses, raw.losses)
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    return Contrast(name=f"{arm.name} - raw", mean=statistics.fmean(differences), se=_standard_error(differences))
+    differences = [ours - theirs for ours, theirs in zip(arm.scores, raw.scores, strict=True)]
+    return Contrast(
+        name=f"{arm.name} - raw", mean=statistics.fmean(differences), standard_error=_standard_error(differences)
+    )
 
 
 def _standard_error(values: Sequence[float]) -> float:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from curator.errors import RequestError
 from pipelines.training.classes import ClassTable
 from pipelines.training.feed import feed_for
+from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model
 from pipelines.training.precision import Placement, cpu_threads, place
-from pipelines.training.recipe import TrainingRecipe
 from pipelines.training.rows import with_sample_ids
 from pipelines.training.step import losses
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from curator.errors import InputError
 from pipelines.training.classes import ClassTable
 from pipelines.training.images import augmented, decode_images, normalised
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
 from pipelines.training.loss import IGNORE
 from pipelines.training.model import generator
-from pipelines.training.recipe import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
 from pipelines.training.tokens import Tokens, encode
 from pipelines.training.transformer import keys_from_lengths
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.training.image_model import ResidualNet
-from pipelines.training.recipe import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
 from pipelines.training.tokens import VOCABULARY
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 

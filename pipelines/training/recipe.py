@@ -1,165 +1,133 @@
-"""A training recipe: which model learns what from which columns, and how. Frozen, typed, content-addressed.
+"""The training recipe: by name, from YAML or JSON files, from plain values; every complaint in the user's words.
 
-Knows no data, no device and no files; where a job runs is not part of what it learns, but for `device` and
-`precision`, which default to the best the machine has.
+Knows files and names; the types (`kinds.py`) say what a recipe may hold.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Annotated, Any, Literal
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from curator.digest import canonical_json, sha256_hex
-from curator.epochs.curriculum import Curriculum, Staged
-from pipelines.training.precision import Device, Precision
+from curator.errors import RecipeError
+from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, TextClassifier, TrainingRecipe
 
-__all__ = [
-    "ImageClassifier",
-    "ImageColumns",
-    "LanguageColumns",
-    "LanguageModel",
-    "Optimiser",
-    "TextClassifier",
-    "TextColumns",
-    "TrainingRecipe",
-]
+__all__ = ["PRESETS", "TrainingRecipe", "load_training_recipe", "parse_training_recipe", "preset_names"]
 
+PRESETS: Final[Mapping[str, TrainingRecipe]] = {
+    "text-classifier": TextClassifier(),
+    "image-classifier": ImageClassifier(augment="shift-flip"),
+    "language-model": LanguageModel(),
+    "digits": ImageClassifier(
+        image_size=8, colours="grey", width=16, epochs=12, optimiser=Optimiser(learning_rate=1e-2)
+    ),
+    "small-language-model": LanguageModel(width=64, heads=2, context=128, epochs=3),
+    "language-model-85m": LanguageModel(
+        width=768,
+        depth=12,
+        heads=12,
+        context=1024,
+        epochs=1,
+        global_batch_size=32,
+        optimiser=Optimiser(learning_rate=6e-4, weight_decay=0.1, warmup=0.02),
+    ),
+}
+"""Shipped recipes. A file may start from one: `preset: digits` and then only what differs."""
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TextColumns(_Frozen):
-    """The data's own names of what a text classifier reads."""
-
-    text: str = "text"
-    label: str = "label"
-
-
-class ImageColumns(_Frozen):
-    """The data's own names of what an image classifier reads; images are encoded bytes (PNG, JPEG …)."""
-
-    image: str = "image"
-    label: str = "label"
-
-
-class LanguageColumns(_Frozen):
-    """The data's own names of what a language model reads.
-
-    `prompt` columns are read before the text and not learned from; nulls among them are skipped.
-    """
-
-    text: str = "text"
-    prompt: tuple[str, ...] = ()
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(TrainingRecipe)
+_EXAMPLE = "start with `kind: text-classifier` or `preset: text-classifier`"
 
 
-class Optimiser(_Frozen):
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) with linear warm-up and cosine decay to a tenth."""
-
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="on matrices alone, not on gains or embeddings")
-    beta_1: float = Field(default=0.9, ge=0, lt=1)
-    beta_2: float = Field(default=0.95, ge=0, lt=1)
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps over which the rate rises from 0")
-    clip_norm: float = Field(
-        default=1.0, gt=0, description="the gradient is scaled down to this norm where it is longer"
-    )
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped training recipes, sorted."""
+    return tuple(sorted(PRESETS))
 
 
-class _Training(_Frozen):
-    epochs: int = Field(default=10, ge=1, le=10_000)
-    global_batch_size: int = Field(default=64, ge=1, le=65_536)
-    optimiser: Optimiser = Optimiser()
-    curriculum: Curriculum = Staged()
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    precision: Precision = "auto"
-    device: Device = "auto"
-    cpu_threads: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="threads of a job on the CPU; sums are split by it, so it decides the bytes",
-    )
-    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; one more ends each epoch")
-
-    @field_validator("curriculum", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """`staged` is short for `{kind: staged}`."""
-        return {"kind": value} if isinstance(value, str) else value
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON: equal recipes, equal digests, whatever file they came from."""
-        return sha256_hex(canonical_json(self.model_dump(mode="json")))
+def load_training_recipe(name_or_path: str | Path) -> TrainingRecipe:
+    """A training recipe by preset name or by file (.yaml, .yml, .json). Raises RecipeError naming what to fix."""
+    text = str(name_or_path)
+    if text in PRESETS:
+        return PRESETS[text]
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml", ".json"}:
+        raise RecipeError(
+            f"no training recipe {text!r}{_meant(text, PRESETS)}. Presets: {', '.join(preset_names())}; "
+            "or give a .yaml or .json file."
+        )
+    return parse_training_recipe(_read(path), source=text)
 
 
-class _Transformer(_Training):
-    width: int = Field(default=128, ge=8, le=16_384)
-    depth: int = Field(default=2, ge=1, le=256)
-    heads: int = Field(default=4, ge=1, le=256)
-    feed_forward: Literal["swiglu", "gelu"] = "swiglu"
-    context: int = Field(
-        default=256, ge=8, le=131_072, description="tokens of a row, two marks included; longer is cut"
-    )
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> _Transformer:
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} does not split into {self.heads} heads of even width; "
-                f"make width a multiple of {2 * self.heads}"
-            )
-        return self
+def parse_training_recipe(value: Any, *, source: str = "training recipe") -> TrainingRecipe:
+    """A training recipe from plain values; `preset: NAME` fills in what is not said. Raises RecipeError."""
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{source} holds {type(value).__name__}, not a mapping; {_EXAMPLE}")
+    try:
+        return _ADAPTER.validate_python(_filled(value, source))
+    except ValidationError as error:
+        raise RecipeError(f"{source}: " + "; ".join(_complaint(item, value) for item in error.errors())) from error
 
 
-class TextClassifier(_Transformer):
-    """A byte-level transformer encoder with hashed n-gram embeddings and a class for every row."""
-
-    kind: Literal["text-classifier"] = "text-classifier"
-    columns: TextColumns = TextColumns()
-    ngrams: tuple[int, ...] = Field(
-        default=(3, 4, 5, 6), description="lengths of byte n-grams that get a hashed vector"
-    )
-    ngram_buckets: int = Field(default=16_384, ge=64, le=2**22)
-
-    @model_validator(mode="after")
-    def _ngrams_sane(self) -> TextClassifier:
-        if any(not 2 <= n <= 16 for n in self.ngrams) or len(set(self.ngrams)) != len(self.ngrams):
-            raise ValueError(f"ngrams are distinct lengths from 2 to 16, got {list(self.ngrams)}")
-        return self
+def _read(path: Path) -> Any:
+    try:
+        raw = path.read_text(encoding="utf-8")
+        return json.loads(raw) if path.suffix == ".json" else yaml.safe_load(raw)
+    except FileNotFoundError as error:
+        raise RecipeError(f"no training recipe file {str(path)!r}. Presets: {', '.join(preset_names())}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the training recipe {str(path)!r}: {error}") from error
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"training recipe {str(path)!r} is not valid {path.suffix[1:].upper()}: {error}") from error
 
 
-class LanguageModel(_Transformer):
-    """A byte-level causal transformer that predicts the next byte of every text."""
-
-    kind: Literal["language-model"] = "language-model"
-    columns: LanguageColumns = LanguageColumns()
-    optimiser: Optimiser = Optimiser(weight_decay=0.1)
-
-
-class ImageClassifier(_Training):
-    """A small residual convolutional network and a class for every image."""
-
-    kind: Literal["image-classifier"] = "image-classifier"
-    columns: ImageColumns = ImageColumns()
-    optimiser: Optimiser = Optimiser(learning_rate=3e-3)
-    image_size: int = Field(default=32, ge=8, le=256, description="pixels a side; other sizes are resized, and counted")
-    colours: Literal["grey", "rgb"] = "rgb"
-    width: int = Field(default=32, ge=8, le=1024, description="channels of the first stage; each stage doubles them")
-    depth: int = Field(default=1, ge=1, le=16, description="residual blocks a stage")
-    augment: Literal["none", "shift", "shift-flip"] = Field(
-        default="none", description="random shifts by up to an eighth, and mirror images"
-    )
-
-    @model_validator(mode="after")
-    def _width_groups(self) -> ImageClassifier:
-        if self.width % 8:
-            raise ValueError(f"width {self.width} is normalised in groups of 8 channels; make it a multiple of 8")
-        return self
+def _filled(value: Mapping[str, Any], source: str) -> dict[str, Any]:
+    given = dict(value)
+    name = given.pop("preset", None)
+    if name is None:
+        return given
+    if name not in PRESETS:
+        raise RecipeError(
+            f"{source}: no preset {name!r}{_meant(str(name), PRESETS)}. Presets: {', '.join(preset_names())}."
+        )
+    base = PRESETS[name].model_dump(mode="json")
+    if given.get("kind", base["kind"]) != base["kind"]:
+        raise RecipeError(
+            f"{source}: preset {name!r} is a {base['kind']}, kind says {given['kind']!r}; drop one of them"
+        )
+    for key in ("columns", "optimiser"):
+        if isinstance(given.get(key), Mapping):
+            given[key] = {**base[key], **given[key]}
+    return {**base, **given}
 
 
-TrainingRecipe = Annotated[TextClassifier | ImageClassifier | LanguageModel, Field(discriminator="kind")]
-"""What a training job does. The union is the registry: a new kind of model is one more class here."""
+def _complaint(item: Any, value: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in item["loc"][1:]) or "recipe"
+    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+    if kind == "union_tag_not_found":
+        return f"`kind` is missing; {_EXAMPLE}"
+    if kind == "union_tag_invalid":
+        tag = str(item["ctx"]["tag"])
+        return f"unknown kind {tag!r}{_meant(tag, _kinds())}; there are {', '.join(_kinds())}"
+    if kind == "extra_forbidden":
+        return f"unknown key {place!r}{_meant(str(item['loc'][-1]), _known_keys(str(item['loc'][0])))}"
+    if kind == "value_error":
+        return f"{place}: {message}"
+    return f"{place}: {message} (got {item['input']!r})"
+
+
+def _kinds() -> tuple[str, ...]:
+    return ("text-classifier", "image-classifier", "language-model")
+
+
+def _known_keys(kind: str) -> list[str]:
+    recipe = PRESETS[kind]
+    return [*type(recipe).model_fields, *type(recipe.columns).model_fields, *Optimiser.model_fields]
+
+
+def _meant(word: str, names: Any) -> str:
+    close = difflib.get_close_matches(word, list(names), 1)
+    return f", did you mean {close[0]!r}" if close else ""

@@ -30,6 +30,9 @@ class RowStream(Protocol):
         """In which order: the epoch plan's id; it goes into feedback and checkpoints."""
         ...
 
+    @property
+    def num_rows(self) -> int: ...
+
     def num_batches(self, epoch: int) -> int: ...
 
     def labels(self, column: str) -> Iterator[pa.Array | pa.ChunkedArray]:
@@ -60,6 +63,10 @@ class TableRows:
         shape = {"rows": table.num_rows, "columns": table.schema.names, "seed": seed, "batch": global_batch_size}
         self.plan = content_id("tbl", shape)
         self._epoch, self._done = 0, 0
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.table.num_rows)
 
     def num_batches(self, epoch: int) -> int:
         return -(-self.table.num_rows // self.size)

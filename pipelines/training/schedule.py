@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pipelines.training.recipe import Optimiser
+from pipelines.training.kinds import Optimiser
 
 __all__ = ["FLOOR", "learning_rate"]
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.training.feed import TensorBatch
+from pipelines.training.kinds import Optimiser
 from pipelines.training.loss import chunked_cross_entropy, row_means
 from pipelines.training.model import Model
 from pipelines.training.precision import Placement
-from pipelines.training.recipe import Optimiser
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
 __all__ = ["Learner", "Losses", "StepResult", "losses"]

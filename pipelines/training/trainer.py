@@ -1,6 +1,7 @@
 """A training job from first row to last: epochs of a row stream through a learner, feedback out, checkpoints down.
 
-Knows streams, learners and folders; nothing of shards, catalogs, servers or clusters (`pull.py` opens a manifest).
+Knows streams, learners and folders; nothing of catalogs, servers or clusters. `train` takes a manifest, `Trainer` any
+row stream.
 
 On one CPU with a fixed number of threads a job is a function of (rows, recipe): killed anywhere and resumed, it ends
 with the same bytes as one that was never killed.
@@ -26,16 +27,17 @@ from pipelines.training import checkpoint as disk
 from pipelines.training.classes import ClassTable
 from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.feedback import Feedback, FeedbackBuffer
+from pipelines.training.kinds import LanguageModel, TrainingRecipe
 from pipelines.training.model import build, num_parameters
 from pipelines.training.precision import cpu_threads, place
+from pipelines.training.pull import open_rows
 from pipelines.training.read_ahead import read_ahead
-from pipelines.training.recipe import LanguageModel, TrainingRecipe
 from pipelines.training.report import StepRecord, Tally, TrainingReport
 from pipelines.training.rows import RowStream
 from pipelines.training.schedule import learning_rate
 from pipelines.training.step import Learner, StepResult
 
-__all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes"]
+__all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
 
 OnStep = Callable[[StepRecord], None]
 ShouldStop = Callable[[], bool]
@@ -43,6 +45,39 @@ ShouldStop = Callable[[], bool]
 _READ_AHEAD = 2
 _STEPS_IN_FLIGHT = 16
 """On a GPU, losses are fetched this many steps at a time, so that no step waits for the one before it."""
+
+
+def train(
+    source: Any,
+    manifest: str,
+    recipe: TrainingRecipe,
+    *,
+    checkpoint_dir: str | os.PathLike[str],
+    resume: bool = True,
+    feedback: Feedback | None = None,
+    on_step: OnStep | None = None,
+    should_stop: ShouldStop | None = None,
+    training_job: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> TrainingReport:
+    """Pulls a manifest's curated shards by the recipe's epoch plan and trains; see `Trainer` and `pull.open_rows`.
+
+    `source`: a root directory or object-store URL, a Store, or a Client. `checkpoint_dir` holds the checkpoint while
+    the job lives and `model.safetensors` when it is done; a checkpoint there is gone on from, unless `resume` is off.
+    `feedback` gets tables of FEEDBACK_SCHEMA, every (epoch, sample) at least once, again with the same values after a
+    resume. `on_step` and `should_stop` are called after every step (on a GPU `on_step` comes up to 16 steps late).
+    """
+    trainer = Trainer(
+        open_rows(source, manifest, recipe, cache_dir=cache_dir),
+        recipe,
+        checkpoint_dir=checkpoint_dir,
+        training_job=training_job,
+        resume=resume,
+        feedback=feedback,
+        on_step=on_step,
+        should_stop=should_stop,
+    )
+    return trainer.run()
 
 
 @dataclass(frozen=True)
@@ -211,8 +246,8 @@ class Trainer:
         promised = sum(self.rows.num_batches(epoch) for epoch in range(self.epoch + 1))
         if self.step != min(promised, self.total_steps):
             raise RunFailedError(
-                f"plan {self.rows.plan} promised {promised} batches up to epoch {self.epoch} and {self.step} came: rows "
-                "would be missed or repeated. Check the manifest (winnow report) and resume."
+                f"plan {self.rows.plan} promised {promised} batches up to epoch {self.epoch} and {self.step} came: "
+                "rows would be missed or repeated. Check the manifest (winnow report) and resume."
             )
         mean = tally.epoch_loss / tally.epoch_samples
         self.tally = tally.model_copy(update={"losses": (*tally.losses, mean), "epoch_loss": 0.0, "epoch_samples": 0})
@@ -230,7 +265,7 @@ class Trainer:
             if not np.isfinite(mean):
                 raise RunFailedError(
                     f"the loss of step {pending.step} is {mean} ({self.placement.precision}): the model is lost. "
-                    "The last checkpoint stands; start over with a smaller learning_rate, or with precision bf16 or fp32."
+                    "The last checkpoint stands; start over with a smaller learning_rate, or with bf16 or fp32."
                 )
             self._count(pending, losses, mean)
             self._feedback.add(pending.batch.sample_ids, self.epoch, pending.step, losses, correct)

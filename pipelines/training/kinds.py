@@ -1,0 +1,165 @@
+"""The kinds of training recipe: which model learns what from which columns, and how. Frozen, content-addressed.
+
+Knows no data, no device and no files; where a job runs is not part of what it learns, but for `device` and
+`precision`, which default to the best the machine has.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from curator.digest import canonical_json, sha256_hex
+from curator.epochs.curriculum import Curriculum, Staged
+from pipelines.training.precision import Device, Precision
+
+__all__ = [
+    "ImageClassifier",
+    "ImageColumns",
+    "LanguageColumns",
+    "LanguageModel",
+    "Optimiser",
+    "TextClassifier",
+    "TextColumns",
+    "TrainingRecipe",
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextColumns(_Frozen):
+    """The data's own names of what a text classifier reads."""
+
+    text: str = "text"
+    label: str = "label"
+
+
+class ImageColumns(_Frozen):
+    """The data's own names of what an image classifier reads; images are encoded bytes (PNG, JPEG …)."""
+
+    image: str = "image"
+    label: str = "label"
+
+
+class LanguageColumns(_Frozen):
+    """The data's own names of what a language model reads.
+
+    `prompt` columns are read before the text and not learned from; nulls among them are skipped.
+    """
+
+    text: str = "text"
+    prompt: tuple[str, ...] = ()
+
+
+class Optimiser(_Frozen):
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) with linear warm-up and cosine decay to a tenth."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="on matrices alone, not on gains or embeddings")
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
+    beta_2: float = Field(default=0.95, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps over which the rate rises from 0")
+    clip_norm: float = Field(
+        default=1.0, gt=0, description="the gradient is scaled down to this norm where it is longer"
+    )
+
+
+class _Training(_Frozen):
+    epochs: int = Field(default=10, ge=1, le=10_000)
+    global_batch_size: int = Field(default=64, ge=1, le=65_536)
+    optimiser: Optimiser = Optimiser()
+    curriculum: Curriculum = Staged()
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Precision = "auto"
+    device: Device = "auto"
+    cpu_threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="threads of a job on the CPU; sums are split by it, so it decides the bytes",
+    )
+    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; one more ends each epoch")
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """`staged` is short for `{kind: staged}`."""
+        return {"kind": value} if isinstance(value, str) else value
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: equal recipes, equal digests, whatever file they came from."""
+        return sha256_hex(canonical_json(self.model_dump(mode="json")))
+
+
+class _Transformer(_Training):
+    width: int = Field(default=128, ge=8, le=16_384)
+    depth: int = Field(default=2, ge=1, le=256)
+    heads: int = Field(default=4, ge=1, le=256)
+    feed_forward: Literal["swiglu", "gelu"] = "swiglu"
+    context: int = Field(
+        default=256, ge=8, le=131_072, description="tokens of a row, two marks included; longer is cut"
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> _Transformer:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width {self.width} does not split into {self.heads} heads of even width; "
+                f"make width a multiple of {2 * self.heads}"
+            )
+        return self
+
+
+class TextClassifier(_Transformer):
+    """A byte-level transformer encoder with hashed n-gram embeddings and a class for every row."""
+
+    kind: Literal["text-classifier"] = "text-classifier"
+    columns: TextColumns = TextColumns()
+    ngrams: tuple[int, ...] = Field(
+        default=(3, 4, 5, 6), description="lengths of byte n-grams that get a hashed vector"
+    )
+    ngram_buckets: int = Field(default=16_384, ge=64, le=2**22)
+
+    @model_validator(mode="after")
+    def _ngrams_sane(self) -> TextClassifier:
+        if any(not 2 <= n <= 16 for n in self.ngrams) or len(set(self.ngrams)) != len(self.ngrams):
+            raise ValueError(f"ngrams are distinct lengths from 2 to 16, got {list(self.ngrams)}")
+        return self
+
+
+class LanguageModel(_Transformer):
+    """A byte-level causal transformer that predicts the next byte of every text."""
+
+    kind: Literal["language-model"] = "language-model"
+    columns: LanguageColumns = LanguageColumns()
+    optimiser: Optimiser = Optimiser(weight_decay=0.1)
+
+
+class ImageClassifier(_Training):
+    """A small residual convolutional network and a class for every image."""
+
+    kind: Literal["image-classifier"] = "image-classifier"
+    columns: ImageColumns = ImageColumns()
+    optimiser: Optimiser = Optimiser(learning_rate=3e-3)
+    image_size: int = Field(default=32, ge=8, le=256, description="pixels a side; other sizes are resized, and counted")
+    colours: Literal["grey", "rgb"] = "rgb"
+    width: int = Field(default=32, ge=8, le=1024, description="channels of the first stage; each stage doubles them")
+    depth: int = Field(default=1, ge=1, le=16, description="residual blocks a stage")
+    augment: Literal["none", "shift", "shift-flip"] = Field(
+        default="none", description="random shifts by up to an eighth, and mirror images"
+    )
+
+    @model_validator(mode="after")
+    def _width_groups(self) -> ImageClassifier:
+        if self.width % 8:
+            raise ValueError(f"width {self.width} is normalised in groups of 8 channels; make it a multiple of 8")
+        return self
+
+
+TrainingRecipe = Annotated[TextClassifier | ImageClassifier | LanguageModel, Field(discriminator="kind")]
+"""What a training job does. The union is the registry: a new kind of model is one more class here."""

@@ -1,0 +1,111 @@
+"""Curated shards as training's row stream: a manifest, an epoch plan, one rank of one.
+
+Knows the client's stream and reader; nothing of models. Only the columns a recipe reads are decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from curator.client.shard_stream import ShardStream
+from curator.client.sources import open_source
+from curator.epochs.plan import EpochPlan
+from curator.shards import Manifest
+from curator.shards.reader import ShardReader
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
+
+__all__ = ["CuratedRows", "columns_of", "epochs_for", "open_rows"]
+
+
+class CuratedRows:
+    """A `RowStream` over a ShardStream of rank 0 of 1."""
+
+    def __init__(self, stream: ShardStream, reader: ShardReader):
+        self._stream, self._reader = stream, reader
+
+    @property
+    def manifest(self) -> str:
+        return self._stream.manifest.id
+
+    @property
+    def plan(self) -> str:
+        return self._stream.plan.id
+
+    @property
+    def num_rows(self) -> int:
+        """Live rows of the manifest."""
+        return self._stream.manifest.num_live
+
+    def num_batches(self, epoch: int) -> int:
+        return self._stream.plan.num_batches(epoch)
+
+    def labels(self, column: str) -> Iterator[pa.Array]:
+        """The label of every live row, corrected ones corrected; one column is read."""
+        for batch in self._reader.iter_batches(self._stream.manifest, columns=[column]):
+            yield batch.column(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._stream.set_epoch(epoch)
+        self._stream.load_state_dict(self._stream.state_dict(samples=0))
+
+    def iter_batches(self) -> Iterator[pa.RecordBatch]:
+        return self._stream.iter_batches()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stream.load_state_dict(state)
+
+
+def open_rows(
+    source: Any,
+    manifest: str | Manifest,
+    recipe: TrainingRecipe,
+    *,
+    num_epochs: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> CuratedRows:
+    """A manifest's rows in the order of the recipe's plan (curriculum, epochs, seed, global batch).
+
+    `source`: a root directory or object-store URL, a Store, or a Client. Raises NotFoundError, and RequestError when
+    the manifest cannot fill a batch or misses a column.
+    """
+    opened = open_source(source, cache_dir)
+    stream = ShardStream(
+        opened,
+        manifest,
+        curriculum=recipe.curriculum,
+        num_epochs=num_epochs or recipe.epochs,
+        seed=recipe.seed,
+        global_batch_size=recipe.global_batch_size,
+        rank=0,
+        world_size=1,
+        columns=[*columns_of(recipe), "sample_id"],
+    )
+    return CuratedRows(stream, ShardReader(opened))
+
+
+def columns_of(recipe: TrainingRecipe) -> tuple[str, ...]:
+    """The data's columns a recipe reads."""
+    if isinstance(recipe, LanguageModel):
+        return (recipe.columns.text, *recipe.columns.prompt)
+    content = recipe.columns.image if isinstance(recipe, ImageClassifier) else recipe.columns.text
+    return (content, recipe.columns.label)
+
+
+def epochs_for(manifest: Manifest, recipe: TrainingRecipe, steps: int) -> int:
+    """The fewest epochs whose plan gives that many batches; the curriculum is spread over them."""
+    size = recipe.global_batch_size
+    epochs = max(steps // max(manifest.num_live // size, 1), 1)
+    while True:
+        plan = EpochPlan.of(
+            manifest, curriculum=recipe.curriculum, num_epochs=epochs, seed=recipe.seed, global_batch_size=size
+        )
+        if sum(plan.num_batches(epoch) for epoch in range(epochs)) >= steps:
+            return epochs
+        epochs += 1
