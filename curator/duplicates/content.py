@@ -27,13 +27,12 @@ def content_hash(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     rows = row_bytes(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         rows = _normalised(rows)
-    out = np.zeros((len(rows), 2), np.uint64)
+    raw = bytearray(16 * len(rows))
     data, offsets = rows.data.data, rows.offsets.tolist()
-    raw = out.data.cast("B")
     for row in np.flatnonzero(rows.valid & (np.diff(rows.offsets) > 0)).tolist():
         digest = xxhash.xxh3_128_digest(data[offsets[row] : offsets[row + 1]])
         raw[16 * row : 16 * row + 16] = digest[::-1]
-    return out
+    return np.frombuffer(raw, np.uint64).reshape(-1, 2)
 
 
 @kernel

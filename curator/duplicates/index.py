@@ -64,18 +64,24 @@ class DuplicateIndex:
         self._units.append(_Unit(first_row, rows, position))
 
     def edges(self, floor: float) -> Edges:
-        """Every pair of equal content (similarity 1), and every candidate pair of similarity >= floor.
+        """Equal content tied to its first row (similarity 1), and every other candidate pair of similarity >= floor.
 
         Candidates share a band; their similarity is the share of equal positions in their signatures, at most
         `ALMOST_ONE`.
         """
         rows, positions = self._row_order()
-        keys = _exact_pairs(self._read("content", np.uint64, 2)[positions]) if len(rows) else np.zeros((0, 2), np.int64)
-        similarity = np.ones(len(keys), np.float32)
+        if not self._units:
+            return Edges(rows, rows, np.zeros(0, np.float32))
+        content = self._read("content", np.uint64, 2)[positions]
+        pairs = _exact_pairs(content)
+        similarity = np.ones(len(pairs), np.float32)
         if self._num_perm:
-            near, near_similarity = self._near_pairs(positions, np.float32(floor))
-            keys, similarity = _merge(keys, similarity, near, near_similarity)
-        return Edges(rows[keys[:, 0]], rows[keys[:, 1]], similarity)
+            near, measured = self._near_pairs(positions, np.float32(floor))
+            unlike = (content[near[:, 0]] != content[near[:, 1]]).any(axis=1)
+            pairs = np.concatenate([pairs, near[unlike]])
+            similarity = np.concatenate([similarity, measured[unlike]])
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        return Edges(rows[pairs[order, 0]], rows[pairs[order, 1]], similarity[order])
 
     def _check(self, first_row: int, rows: int, width: int, signatures: np.ndarray | None) -> None:
         if signatures is not None and len(signatures) != rows:
@@ -175,15 +181,3 @@ def _agreement(signatures, positions, pairs):
             equal += x[p] == y[p]
         out[k] = equal / x.size
     return out
-
-
-def _merge(
-    exact: np.ndarray, exact_similarity: np.ndarray, near: np.ndarray, near_similarity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both lists sorted by pair, each pair once; equal content wins."""
-    keys = np.concatenate([exact, near])
-    similarity = np.concatenate([exact_similarity, near_similarity])
-    order = np.lexsort((-similarity, keys[:, 1], keys[:, 0]))
-    keys, similarity = keys[order], similarity[order]
-    fresh = np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])[: len(keys)]
-    return keys[fresh], similarity[fresh]

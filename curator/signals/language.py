@@ -65,5 +65,7 @@ class Language(RowRule):
         return {"language_other": self._other(columns), **super().fired(columns)}
 
     def badness(self, columns: Columns) -> np.ndarray:
-        """As for every rule; a row in another language is as bad as the model is sure of that language."""
-        return np.where(self._other(columns), columns["language_score"], super().badness(columns)).astype(np.float32)
+        """As for every rule; a row in another language is at least as bad as the model is sure of it."""
+        badness = super().badness(columns)
+        sure = np.fmax(columns["language_score"], np.finfo(np.float32).tiny)  # never 0: the row fires
+        return np.where(self._other(columns), np.fmax(sure, badness), badness).astype(np.float32)
