@@ -1,0 +1,31 @@
+"""The `winnow` application: which commands there are.
+
+Knows their names and order; what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from api.cli.curate import curate
+from api.cli.decisions import decisions, what_if
+from api.cli.pull import export, pull
+from api.cli.report import report
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="winnow",
+    help="Turn a raw training set into a better one, and prove it: a reason for every row kept, dropped or relabelled.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command()(curate)
+app.command()(decisions)
+app.command("what-if")(what_if)
+app.command()(pull)
+app.command()(export)
+app.command()(report)

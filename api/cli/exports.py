@@ -1,0 +1,116 @@
+"""Exports: kept rows as Parquet or JSONL files of bounded size.
+
+Knows formats, nothing of manifests. sample_id is written as hex. In JSONL bytes become base64 text, times ISO text,
+decimals text; NaN and infinities are written as NaN, Infinity and -Infinity, which Python, Arrow and Winnow read.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final
+
+import pyarrow as pa
+
+from curator.errors import RequestError
+from curator.sample_id import to_hex
+from curator.shards.layout import SAMPLE_ID
+from curator.storage import Store
+
+__all__ = ["export_jsonl", "export_parquet", "refuse_used_folder"]
+
+FILE_BYTES: Final = 256 << 20
+"""Uncompressed bytes after which the next file begins."""
+
+
+def refuse_used_folder(path: str) -> None:
+    """Raises RequestError for a folder with something in it, whose files would mix with the export's."""
+    if "://" in path:
+        there = bool(Store.open(path).list())
+    else:
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise RequestError(f"--out {path} is a file; give a folder")
+        there = os.path.isdir(path) and bool(os.listdir(path))
+    if there:
+        raise RequestError(f"--out {path} is not empty; give a new folder")
+
+
+def export_parquet(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
+    """Writes `<name>-00000.parquet` and so on; returns the names."""
+    import pyarrow.parquet as pq
+
+    def opened(sink: Any, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
+        writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression="zstd"))
+        return lambda batch: writer.write_batch(batch)
+
+    return _files(batches, name, folder, ".parquet", opened)
+
+
+def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
+    """Writes `<name>-00000.jsonl` and so on; returns the names."""
+
+    def opened(sink: Any, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
+        def write(batch: pa.RecordBatch) -> None:
+            lines = [json.dumps(row, ensure_ascii=False, default=_as_text) for row in batch.to_pylist()]
+            sink.write(("\n".join(lines) + "\n").encode())
+
+        return write
+
+    return _files(batches, name, folder, ".jsonl", opened)
+
+
+def _files(
+    batches: Iterable[pa.RecordBatch],
+    name: str,
+    folder: str,
+    extension: str,
+    opened: Callable[[Any, pa.Schema, ExitStack], Callable[[pa.RecordBatch], None]],
+) -> list[str]:
+    store, names = Store.open(folder), []
+    for number, part in enumerate(_parts(map(_with_hex_ids, batches))):
+        names.append(f"{name}-{number:05d}{extension}")
+        with store.writer(names[-1]) as sink, ExitStack() as stack:
+            write = None
+            for batch in part:
+                write = write or opened(sink, batch.schema, stack)
+                write(batch)
+    return names
+
+
+def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The batches in runs of about FILE_BYTES; each run is used up before the next is asked for."""
+    held = next(batches, None)
+    while held is not None:
+        done = False
+
+        def part() -> Iterator[pa.RecordBatch]:
+            nonlocal held, done
+            size = 0
+            while held is not None and size < FILE_BYTES:
+                size += held.nbytes
+                yield held
+                held = next(batches, None)
+            done = True
+
+        yield part()
+        assert done, "a part was left half read"
+
+
+def _with_hex_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    position = batch.schema.get_field_index(SAMPLE_ID)
+    return batch.set_column(position, pa.field(SAMPLE_ID, pa.string()), to_hex(batch.column(position)))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | datetime.timedelta):
+        return str(value)
+    raise RequestError(f"a value of type {type(value).__name__} has no JSON form; export as parquet")

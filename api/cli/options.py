@@ -1,0 +1,66 @@
+"""Options that several commands share, and the place they point to: a root or a server.
+
+Knows names and defaults only; opens nothing but what `place` is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from curator.errors import NotFoundError, RequestError
+
+__all__ = ["ApiKey", "AsJson", "Place", "Root", "Url", "place_of"]
+
+DEFAULT_ROOT: Final = "./winnow-data"
+
+Root = Annotated[
+    str | None,
+    typer.Option(help="Where runs, shards and manifests lie: a directory or s3://… [WINNOW_ROOT, ./winnow-data]"),
+]
+Url = Annotated[str | None, typer.Option(envvar="WINNOW_URL", help="A Winnow server to ask instead of a root.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="The key shown to the server.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+class Place(NamedTuple):
+    """Where to read: under a root, or at a server. Exactly one of the two is there."""
+
+    root: str | None
+    client: Any
+
+    @property
+    def source(self) -> Any:
+        """What shards are pulled from."""
+        return self.client if self.root is None else self.root
+
+    def store(self) -> Any:
+        """The root as a `curator.storage.Store`. Raises NotFoundError if there is no such directory."""
+        from curator.storage import Store
+
+        if self.root is None:
+            raise RequestError("this needs the run's files; give --root, not --url")
+        store = Store.open(self.root)
+        if store.is_local and not os.path.isdir(store.base):
+            raise NotFoundError(f"no directory {store.base}; give the root of the run with --root or WINNOW_ROOT")
+        return store
+
+    def run(self, name: str) -> str:
+        """A run's id; `last` is the newest run under the root. Raises NotFoundError."""
+        if self.root is None or name != "last":
+            return name
+        runs = sorted({path.split("/")[1] for path in self.store().list("runs") if path.count("/") >= 2})
+        if not runs:
+            raise NotFoundError(f"no runs under {self.root} yet")
+        return runs[-1]
+
+
+def place_of(root: str | None, url: str | None, api_key: str | None) -> Place:
+    """--root before --url (or WINNOW_URL) before WINNOW_ROOT before ./winnow-data."""
+    if root is None and url:
+        from curator import Client
+
+        return Place(None, Client(url, api_key=api_key))
+    return Place(root or os.environ.get("WINNOW_ROOT") or DEFAULT_ROOT, None)

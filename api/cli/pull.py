@@ -1,0 +1,107 @@
+"""`winnow pull` and `winnow export`: rows of a manifest, in an epoch's order or once each, into files.
+
+Knows formats and options; the order is the epoch plan's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from api.cli.exits import exit_codes
+from api.cli.options import ApiKey, Root, Url, place_of
+from curator.errors import RequestError
+
+__all__ = ["export", "pull"]
+
+ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, man_….")]
+
+
+class CurriculumName(StrEnum):
+    STAGED = "staged"
+    CONSTANT = "constant"
+    LINEAR = "linear"
+
+
+class ExportFormat(StrEnum):
+    PARQUET = "parquet"
+    MDS = "mds"
+    WEBDATASET = "webdataset"
+    JSONL = "jsonl"
+
+
+@exit_codes
+def pull(
+    manifest: ManifestArgument,
+    epoch: Annotated[int, typer.Option(min=0, help="The epoch, from 0.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="A .parquet, .arrow or .arrows file.")],
+    num_epochs: Annotated[int, typer.Option(min=1, help="Epochs the plan covers.")] = 10,
+    curriculum: Annotated[CurriculumName, typer.Option(help="How easy turns to hard.")] = CurriculumName.STAGED,
+    global_batch_size: Annotated[int, typer.Option(min=1, help="Rows of one step over all ranks.")] = 64,
+    rank: Annotated[int, typer.Option(min=0)] = 0,
+    world_size: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    start: Annotated[int, typer.Option("--from", metavar="POSITION", min=0, help="Leave out rows before it.")] = 0,
+    root: Root = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Pull an epoch, in order, into a file."""
+    from api.cli.tables import table_writer, writable
+    from curator.client.shard_stream import pull as rows_of
+
+    writable(out, (".parquet", ".arrow", ".arrows"))
+    source = place_of(root, url, api_key).source
+
+    def batches(position: int):  # type: ignore[no-untyped-def]
+        return rows_of(
+            source,
+            manifest,
+            epoch,
+            num_epochs=num_epochs,
+            curriculum=curriculum.value,
+            seed=seed,
+            global_batch_size=global_batch_size,
+            rank=rank,
+            world_size=world_size,
+            from_position=position,
+        )
+
+    rows = batches(start)
+    first = next(rows, None)
+    schema = (first if first is not None else next(batches(0))).schema.remove_metadata()
+    num_rows = 0
+    with table_writer(out, schema) as writer:
+        for batch in itertools.chain([] if first is None else [first], rows):
+            writer.write_batch(batch.replace_schema_metadata(None))
+            num_rows += batch.num_rows
+    typer.echo(f"{num_rows} rows of epoch {epoch} in {out}")
+
+
+@exit_codes
+def export(
+    manifest: ManifestArgument,
+    out: Annotated[str, typer.Option(metavar="DIR", help="A folder that is not there yet, or is empty.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")],
+    root: Root = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Write every kept row once, in stored order, in a format other tools read."""
+    from api.cli.exports import export_jsonl, export_parquet, refuse_used_folder
+    from curator.client.sources import open_source
+    from curator.shards.reader import ShardReader
+
+    if form in (ExportFormat.MDS, ExportFormat.WEBDATASET):
+        raise RequestError(f"--format {form.value} is not written yet; parquet and jsonl are")
+    refuse_used_folder(out)
+    source = open_source(place_of(root, url, api_key).source)
+    content = source.manifest(manifest)
+    if not content.num_live:
+        raise RequestError(f"{manifest} has no kept rows; there is nothing to export")
+    write = export_parquet if form is ExportFormat.PARQUET else export_jsonl
+    files = write(ShardReader(source).iter_batches(content), manifest, out)
+    typer.echo(f"{content.num_live} rows in {len(files)} files under {out}")
