@@ -12,6 +12,7 @@ Knows where a run's files lie under the root; nothing of what steps compute or w
                      00000.difficulty.arrow  scores of kept rows
                resolve/                      duplicate edges and clusters
                judge/                        the policy and its scorecard
+               difficulty/                   the model that orders kept rows
                ledger/00000.arrow            one row for every row used: the verdict, whole
                report.json                   the summary
 """
@@ -22,6 +23,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -77,6 +80,23 @@ class Job:
     def write(self, name: str, batch: pa.RecordBatch) -> None:
         with self.writer(name, batch.schema) as writer:
             writer.write_batch(batch)
+
+    @contextmanager
+    def publish(self, name: str) -> Iterator[Path]:
+        """An empty local folder whose files become this run's `name/` on a clean exit."""
+        with TemporaryDirectory(prefix="winnow-") as scratch:
+            yield Path(scratch)
+            for path in sorted(Path(scratch).iterdir()):
+                self.store.write_bytes(self.name(name, path.name), path.read_bytes())
+
+    @contextmanager
+    def files(self, name: str) -> Iterator[Path]:
+        """A local copy of this run's `name/`."""
+        prefix = self.name(name)
+        with TemporaryDirectory(prefix="winnow-") as scratch:
+            for stored in self.store.list(prefix):
+                (Path(scratch) / stored[len(prefix) + 1 :]).write_bytes(self.store.read_bytes(stored))
+            yield Path(scratch)
 
     def read_side(self, unit: int, kind: str, columns: list[str] | None = None) -> pa.Table:
         return self.read(self.side_name(unit, kind), columns)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from agents.learner import Judge
 from agents.types import Rows
 from pipelines.job import Job
 from pipelines.side import bytes_matrix, embedding_matrix, rule_masks, signal_columns
 
-__all__ = ["judge_version", "load_judge", "load_rows", "save_judge", "truth_of"]
+if TYPE_CHECKING:
+    from agents.judge import Judge
+
+__all__ = ["duplicate_rows", "load_judge", "load_rows", "truth_of"]
 
 
 def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.ndarray]:
@@ -80,25 +80,10 @@ def truth_of(job: Job, ids: np.ndarray) -> np.ndarray:
     return truth
 
 
-def judge_version(job: Job, judge: Judge | None) -> str:
-    """The policy's version: its content digest; for rules, the recipe's."""
-    return judge.version if judge is not None else f"pol_rules_{job.recipe.digest[:16]}"
-
-
-def save_judge(judge: Judge, job: Job) -> None:
-    """Publishes the judge's files under the run's judge/ folder."""
-    with TemporaryDirectory(prefix="winnow-judge-") as folder:
-        judge.save(Path(folder))
-        for path in sorted(Path(folder).iterdir()):
-            job.store.write_bytes(job.name("judge", path.name), path.read_bytes())
-
-
 @lru_cache(maxsize=2)
 def load_judge(root: str, run: str) -> Judge:
     """The judge of a run; kept in memory by the process that decides unit after unit."""
-    job = Job(root, run)
-    with TemporaryDirectory(prefix="winnow-judge-") as folder:
-        prefix = job.name("judge")
-        for name in job.store.list(prefix):
-            (Path(folder) / name[len(prefix) + 1 :]).write_bytes(job.store.read_bytes(name))
-        return Judge.load(Path(folder))
+    from agents.judge import Judge  # torch: only where a learned policy decides
+
+    with Job(root, run).files("judge") as folder:
+        return Judge.load(folder)

@@ -63,7 +63,7 @@ def make_plan(request: RunRequest) -> Plan:
         arrow_schema=base64.b64encode(inputs.schema.serialize().to_pybytes()).decode(),
         units=inputs.units,
         trusted=request.trusted,
-        dataset_version=request.dataset_version or content_id("dv", [info.content_digest for info in inputs.sources]),
+        dataset_version=request.dataset_version or content_id("dv", [info.digest for info in inputs.sources]),
     )
 
 

@@ -109,10 +109,10 @@ class _Draft:
 
     @classmethod
     def from_rules(cls, names: tuple[str, ...], fired: dict[str, np.ndarray], worst: np.ndarray, present: np.ndarray) -> _Draft:
-        decisions = rules_decide({**fired, "missing_content": ~present}, worst)
+        decisions = rules_decide({"missing_content": ~present, **fired}, worst)
         draft = cls(len(present))
         draft.action[:] = decisions.actions
-        lookup = np.array([*(names.index(name) for name in fired), names.index("missing_content"), -1], np.int16)
+        lookup = np.array([*map(names.index, ["missing_content", *fired]), -1], np.int16)
         draft.reason[:] = lookup[decisions.reasons]
         draft.label_score[:] = decisions.label_score
         return draft

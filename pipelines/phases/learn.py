@@ -6,20 +6,20 @@ Each is fitted once, on a bounded sample chosen by sample id, in one process; wo
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agents.encoders import make_encoder, save_encoder
-from agents.learner import learn as learn_policy
-from agents.types import Rows
 from curator.verdict import DROP
 from pipelines.job import Job
-from pipelines.judging import judge_version, load_rows, save_judge, truth_of
+from pipelines.judging import load_rows, truth_of
 from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
+
+if TYPE_CHECKING:
+    from agents.types import Rows
 
 __all__ = ["ENCODER_ROWS", "POLICY_ROWS", "fit_encoder", "learn", "sample_mask"]
 
@@ -32,12 +32,15 @@ def fit_encoder(job: Job, _: dict[str, Any]) -> dict[str, Any]:
     """Fits the builtin encoder on the first rows of up to 16 evenly spaced units; saves it. Returns {encoder, rows}."""
     if not needs_embeddings(job.recipe):
         return {"encoder": None, "rows": 0}
+    from agents.encoders import make_encoder
+
     modality = job.recipe.modality
     name = job.recipe.encoder.image if modality == "image" else job.recipe.encoder.text
     encoder = make_encoder(modality, name)
     sample = _spread_sample(job)
     encoder.fit(sample, seed=job.recipe.seed)
-    save_encoder(encoder, job.store, job.name("encoder"))
+    with job.publish("encoder") as folder:
+        encoder.save(folder)
     return {"encoder": encoder.name, "rows": len(sample)}
 
 
@@ -58,7 +61,9 @@ def _spread_sample(job: Job) -> pa.Array:
 def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     """Fits and saves the policy under judge/. Returns {policy, scorecard}; a rules policy has nothing to fit."""
     if job.recipe.policy.kind == "rules":
-        return {"policy": judge_version(job, None), "scorecard": {"kind": "rules"}}
+        return {"policy": f"pol_rules_{job.recipe.digest[:16]}", "scorecard": {"kind": "rules"}}
+    from agents.learner import learn as learn_policy  # torch: only where something is learned
+
     rows, truth = _learning_rows(job, outputs)
     judge = learn_policy(
         rows,
@@ -68,7 +73,8 @@ def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
         config=job.recipe.policy,
         seed=job.recipe.seed,
     )
-    save_judge(judge, job)
+    with job.publish("judge") as folder:
+        judge.save(folder)
     job.store.write_bytes(job.name("judge", "report.json"), json.dumps(judge.scorecard, indent=1, sort_keys=True).encode())
     return {"policy": judge.version, "scorecard": judge.scorecard}
 
@@ -88,6 +94,8 @@ def _learning_rows(job: Job, outputs: dict[str, Any]) -> tuple[Rows, np.ndarray]
 
 
 def _joined(parts: list[Rows]) -> Rows:
+    from agents.types import Rows
+
     vectors = [part.embeddings for part in parts if part.embeddings is not None]
     return Rows(
         ids=np.concatenate([part.ids for part in parts]),

@@ -6,14 +6,11 @@ small byte model of the kept text.
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from agents.proxy.difficulty import DifficultyModel
 from curator.signals.surprisal import SurprisalModel
 from curator.verdict import RELABEL
 from pipelines.job import Job
@@ -21,8 +18,12 @@ from pipelines.judging import load_rows
 from pipelines.phases.learn import POLICY_ROWS, kept_mask, sample_mask
 from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
+from pipelines.side import bytes_matrix
 
-__all__ = ["load_difficulty", "rank"]
+if TYPE_CHECKING:
+    from agents.proxy.difficulty import DifficultyModel
+
+__all__ = ["final_labels", "load_difficulty", "rank"]
 
 TEXT_BYTES = 32 << 20
 """Kept text the byte model is fitted on; more adds cost and little else."""
@@ -44,6 +45,8 @@ def final_labels(job: Job, unit: int, labels: np.ndarray) -> np.ndarray:
 
 
 def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, Any]:
+    from agents.proxy.difficulty import DifficultyModel  # torch: only where labels are learned
+
     share = min(1.0, POLICY_ROWS / kept)
     vectors, labels, ids = [], [], []
     for unit in range(len(job.plan.units)):
@@ -57,10 +60,8 @@ def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, An
     model = DifficultyModel.fit(
         sample, np.concatenate(labels), np.concatenate(ids), classes=len(outputs["validate"]["classes"]), seed=job.recipe.seed
     )
-    with TemporaryDirectory(prefix="winnow-rank-") as folder:
-        path = Path(folder) / "difficulty.safetensors"
-        model.save(path)
-        job.store.write_bytes(job.name("judge", path.name), path.read_bytes())
+    with job.publish("difficulty") as folder:
+        model.save(folder)
     return {"rows": len(sample)}
 
 
@@ -80,21 +81,19 @@ def _rank_text(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, Any]:
     if len(sample) == 0:
         raise ValueError("the difficulty sample is empty although rows were kept")
     model = SurprisalModel.fit(sample, seed=job.recipe.seed)
-    job.store.write_bytes(job.name("judge", "surprisal.bin"), model.to_bytes())
+    job.store.write_bytes(job.name("difficulty", "surprisal.bin"), model.to_bytes())
     return {"rows": len(sample)}
 
 
 def _ids(job: Job, unit: int) -> np.ndarray:
-    from pipelines.side import bytes_matrix
-
     return bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
 
 
 def load_difficulty(job: Job) -> DifficultyModel | SurprisalModel:
     """The model that `rank` saved."""
     if not needs_embeddings(job.recipe):
-        return SurprisalModel.from_bytes(job.store.read_bytes(job.name("judge", "surprisal.bin")))
-    with TemporaryDirectory(prefix="winnow-rank-") as folder:
-        path = Path(folder) / "difficulty.safetensors"
-        path.write_bytes(job.store.read_bytes(job.name("judge", path.name)))
-        return DifficultyModel.load(path)
+        return SurprisalModel.from_bytes(job.store.read_bytes(job.name("difficulty", "surprisal.bin")))
+    from agents.proxy.difficulty import DifficultyModel
+
+    with job.files("difficulty") as folder:
+        return DifficultyModel.load(folder)

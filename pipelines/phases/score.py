@@ -6,18 +6,20 @@ Knows signals, signatures and encoders; decides nothing.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agents.encoders import Encoder, load_encoder
 from curator.duplicates import content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from pipelines.job import Job
 from pipelines.rows import content, sample_ids, used_rows
+
+if TYPE_CHECKING:
+    from agents.encoders import Encoder
 
 __all__ = ["needs_embeddings", "score", "signals_schema"]
 
@@ -42,7 +44,7 @@ def signals_schema(job: Job) -> pa.Schema:
 
 def score(job: Job, unit: int) -> dict[str, Any]:
     """Writes the unit's side files. Returns {rows, content_bytes}."""
-    encoder = load_encoder(job.store, job.name("encoder")) if needs_embeddings(job.recipe) else None
+    encoder = _encoder(job) if needs_embeddings(job.recipe) else None
     schema = signals_schema(job)
     rows = total = 0
     with ExitStack() as files:
@@ -57,6 +59,13 @@ def score(job: Job, unit: int) -> dict[str, Any]:
             rows += batch.num_rows
             total += pc.sum(scored.column("content_bytes")).as_py() or 0
     return {"rows": rows, "content_bytes": total}
+
+
+def _encoder(job: Job) -> Encoder:
+    from agents.encoders import load_encoder  # torch: only where vectors are needed
+
+    with job.files("encoder") as folder:
+        return load_encoder(folder)
 
 
 def _columns(recipe: Recipe) -> list[str]:

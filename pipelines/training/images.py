@@ -81,4 +81,5 @@ def _opened(data: bytes | None, mode: str) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}×{image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+    image.load()  # decodes now, where a broken file is caught
     return image if image.mode == mode else image.convert(mode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from curator.digest import canonical_json, sha256_hex
 from pipelines.training.image_model import ResidualNet
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
 from pipelines.training.tokens import VOCABULARY
@@ -37,11 +38,11 @@ def empty(recipe: TrainingRecipe, num_classes: int) -> Model:
 
 
 def generator(seed: int, phase: str, position: int = 0) -> torch.Generator:
-    """A CPU generator for one purpose at one position; the global one is never touched."""
-    mixed = seed
-    for number in (*phase.encode(), position):
-        mixed = (mixed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-    return torch.Generator().manual_seed(mixed)
+    """A CPU generator for one purpose at one position; the global one is never touched.
+
+    Hashed, because PyTorch's CPU generator looks at the low 32 bits of its seed only.
+    """
+    return torch.Generator().manual_seed(int(sha256_hex(canonical_json([seed, phase, position]))[:8], 16))
 
 
 def initialise(model: nn.Module, draws: torch.Generator) -> None:
