@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curator.signals.buffers import row_bytes
 
-__all__ = ["NUM_BUCKETS", "HashedTokens", "hash_tokens", "hash_tokens_slow"]
+__all__ = ["NUM_BUCKETS", "HashedTokens", "hash_tokens"]
 
 NUM_BUCKETS: Final = 1 << 20
 MAX_BYTES: Final = 1 << 16
