@@ -6,6 +6,7 @@ Knows counts of live rows by difficulty; where a row lies (shard, row) is `curat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self
@@ -95,6 +96,10 @@ class EpochPlan(BaseModel):
             )
         except ValidationError as error:
             raise RequestError(f"not a lawful epoch plan: {error}") from error
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, validated; unlike pydantic's, it does not inherit cached values such as `id`."""
+        return type(self).model_validate({**dict(self), **(update or {})})
 
     @cached_property
     def id(self) -> str:

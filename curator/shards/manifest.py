@@ -6,10 +6,10 @@ Knows digests and counts; opens no shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -103,6 +103,10 @@ class Manifest(_Frozen):
         Raises pydantic.ValidationError, also when `label` does not go with the schema.
         """
         return cls(columns=columns_of(plain_schema(schema)), shards=tuple(shards), **fields)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, validated; unlike pydantic's, it does not inherit cached values such as `id`."""
+        return type(self).model_validate({**dict(self), **(update or {})})
 
     @cached_property
     def id(self) -> str:

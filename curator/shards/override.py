@@ -56,7 +56,6 @@ def override(manifest: Manifest, store: Store, changes: Sequence[Override]) -> M
         by_row = {int(places[i, 1]): changes[i] for i in chosen}
         shards[number] = _Revision(reader.open(manifest, number), manifest.label).apply(by_row, store)
     child = manifest.model_copy(update={"shards": tuple(shards), "parent": manifest.id, "created": None, "run": None})
-    child = Manifest.model_validate(child.model_dump())  # a copy keeps cached values of its original; this one has none
     child.save(store)
     return child
 
