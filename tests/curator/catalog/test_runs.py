@@ -273,6 +273,17 @@ def test_a_late_heartbeat_keeps_a_run_nobody_took(catalog: Catalog, claimed: Cla
     assert catalog.runs.reap(3) == []
 
 
+def test_what_is_done_to_one_run_leaves_the_others_alone(catalog: Catalog, request_: RunRequest) -> None:
+    one, other = (catalog.runs.create_claimed("local", request_, "me", 60.0) for _ in range(2))
+    before = catalog.runs.get("local", other.id)
+    catalog.runs.heartbeat(one, 600.0, Progress(rows_done=9))
+    catalog.outputs.commit(one, "score", 0, {})
+    catalog.runs.request_stop("local", one.id, "pause")
+    catalog.runs.fail(one, BROKEN)
+    catalog.runs.retry("local", one.id)
+    assert catalog.runs.get("local", other.id) == before
+
+
 def test_a_zombie_can_do_nothing(
     catalog: Catalog, claimed: ClaimedRun, time_machine: object, summary: RunSummary
 ) -> None:
