@@ -1,0 +1,91 @@
+"""The REST counter as an ASGI application: every resource's routes behind one guard, with one shape of error.
+
+Knows which routes there are; each file in `routes/` knows what they do. Loads neither torch nor Ray: a health check
+is answered in a second.
+
+    uvicorn api.app:app          settings from the environment
+    create_app(settings)         the same with settings of one's own
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from api import errors
+from api.auth import local_access
+from api.guard import Guard
+from api.routes import (
+    datasets,
+    decisions,
+    epoch_plans,
+    manifests,
+    recipes,
+    runs,
+    shards,
+    system,
+    training_jobs,
+    uploads,
+)
+from api.service import Service
+from curator.settings import Settings
+
+__all__ = ["create_app"]
+
+RESOURCES = (
+    uploads,
+    datasets,
+    recipes,
+    decisions,
+    runs,
+    manifests,
+    shards,
+    epoch_plans,
+    training_jobs,
+    system,
+)
+
+
+def create_app(
+    settings: Settings, *, require_key: bool | None = None, runner_alive: Callable[[], bool] | None = None
+) -> FastAPI:
+    """The application over the catalog and the root that `settings` name.
+
+    require_key: whether callers on this machine need a key too; by default they do unless the server listens on
+    loopback under no other name. runner_alive: asked by the readiness check, where a runner is supervised. Raises
+    RequestError or TransportError when catalog or root cannot be opened.
+    """
+    local = local_access(settings) and not require_key
+    service = Service.open(settings, local_access=local, runner_alive=runner_alive)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Winnow",
+        description="Turns a raw training set into a better one, and proves it.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for resource in RESOURCES:
+        app.router.routes.extend(resource.routes.routes)  # one flat list: app.routes says every road there is
+    errors.install(app)
+    hosts = {"localhost", "127.0.0.1", "::1", settings.host.strip("[]"), *settings.allowed_hosts}
+    app.add_middleware(Guard, hosts=hosts, traffic=service.traffic)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when a server asks for it, so that importing this module opens nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = app = create_app(Settings.from_environment())
+    return app

@@ -1,0 +1,105 @@
+"""Who is asking: an API key, or a person on this machine. The tenant comes from here and from nowhere else.
+
+Knows keys and the catalog; nothing of resources.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from api.errors import Refusal
+from api.service import service_of
+from curator.catalog import LOCAL_TENANT, Scope
+from curator.settings import Settings
+
+__all__ = ["Admin", "Caller", "Feeder", "Reader", "Writer", "is_loopback", "local_access"]
+
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """tenant: whose things these are. name: the key's id, or `local`, for the audit trail."""
+
+    tenant: str
+    name: str
+    scopes: frozenset[Scope]
+
+    def allows(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def local_access(settings: Settings) -> bool:
+    """Whether requests of this machine need no key: only on loopback, and not if other host names are served too
+    (then a proxy brings strangers to the loopback address)."""
+    return is_loopback(settings.host) and not settings.allowed_hosts
+
+
+def caller_of(request: Request) -> Caller:
+    """Raises Refusal 401 without a valid credential, 429 after too many requests or wrong keys."""
+    service = service_of(request)
+    secret = _secret(request)
+    if secret is None:
+        if service.local_access and _is_local(request):
+            return Caller(LOCAL_TENANT, "local", frozenset({Scope.ADMIN}))
+        raise _unauthenticated("no API key was shown; send `Authorization: Bearer wnw_…`")
+    key = service.catalog.keys.authenticate(secret)
+    if key is None:
+        service.wrong_keys.spend(request.client.host if request.client else "")
+        raise _unauthenticated("the API key is unknown, expired or revoked")
+    service.requests.spend(key.id)
+    return Caller(key.tenant, key.id, key.scopes)
+
+
+def needs(scope: Scope) -> Callable[[Request], Caller]:
+    """A dependency: the caller, if it may do what `scope` says. Raises Refusal 403 otherwise."""
+
+    def admitted(request: Request) -> Caller:
+        caller = caller_of(request)
+        if not caller.allows(scope):
+            held = ", ".join(sorted(caller.scopes)) or "none"
+            raise Refusal(403, "forbidden", f"this needs a key with scope {scope.value!r}; this one has: {held}")
+        return caller
+
+    return admitted
+
+
+Reader = Annotated[Caller, Depends(needs(Scope.READ))]
+Writer = Annotated[Caller, Depends(needs(Scope.WRITE))]
+Feeder = Annotated[Caller, Depends(needs(Scope.FEEDBACK))]
+Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
+
+
+def _secret(request: Request) -> str | None:
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    if not kind:
+        return request.headers.get("x-api-key")
+    if kind.lower() != "bearer" or not secret.strip():
+        raise _unauthenticated("the Authorization header is not `Bearer wnw_…`")
+    return secret.strip()
+
+
+def _is_local(request: Request) -> bool:
+    """A request of this machine that no proxy passed on."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    return request.client is not None and is_loopback(request.client.host)
+
+
+def _unauthenticated(message: str) -> Refusal:
+    return Refusal(401, "unauthenticated", message, {"WWW-Authenticate": 'Bearer realm="winnow"'})

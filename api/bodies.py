@@ -1,0 +1,48 @@
+"""What request bodies have in common, and the query that must hold no unknown names.
+
+Knows pydantic and FastAPI's routes; nothing of resources.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict
+
+from curator.errors import RequestError
+
+__all__ = ["Body", "View", "routes_under"]
+
+
+class Body(BaseModel):
+    """A request body: a field it does not have is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class View(BaseModel):
+    """A part of an answer. Moments are UTC, RFC 3339."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def routes_under(prefix: str, tag: str) -> APIRouter:
+    """The routes of one resource."""
+    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(only_known_parameters)])
+
+
+def only_known_parameters(request: Request) -> None:
+    """A misspelt filter must not answer with everything. Raises RequestError naming the parameter."""
+    known = sorted(_names(request.scope["route"].dependant))
+    for name in request.query_params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known) or 'none'}."
+            raise RequestError(f"unknown query parameter {name!r}; {hint}")
+
+
+def _names(dependant: Any) -> set[str]:
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*(_names(inner) for inner in dependant.dependencies))

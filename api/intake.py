@@ -1,0 +1,132 @@
+"""Registering a dataset: where its bytes may come from, and reading them once to see that they are what they claim.
+
+Knows readers and the catalog's dataset versions; nothing of HTTP. Data files are never code: readers apply the caps
+on footers, nesting and unpacked size, and Ray is not in this process.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import posixpath
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+
+from curator.catalog import Catalog, DatasetVersion
+from curator.digest import content_id
+from curator.errors import ConflictError, InputError, RequestError, WinnowError
+from curator.readers import WorkUnit, discover, plan_inputs, read
+
+__all__ = ["Intake", "allowed", "preview"]
+
+log: Final = logging.getLogger(__name__)
+UNIT_ROWS: Final = 65_536
+
+
+class Intake:
+    """Validates versions in the background, two at a time; small ones are done before the answer goes out."""
+
+    def __init__(self, catalog: Catalog):
+        self._catalog = catalog
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
+        self._lock = threading.Lock()
+        self._under_way: dict[tuple[str, int], Future[None]] = {}
+
+    def validate(self, tenant: str, version: DatasetVersion, *, wait_s: float = 0.0) -> None:
+        """Begins to validate a version unless that is under way (again after a restart: any look at it does this),
+        and waits up to `wait_s` seconds for the end."""
+        key = (version.dataset, version.number)
+        with self._lock:
+            future = self._under_way.get(key)
+            if future is None:
+                future = self._under_way[key] = self._pool.submit(self._settle, tenant, version)
+        if wait_s:
+            with suppress(TimeoutError):
+                future.result(timeout=wait_s)
+
+    def _settle(self, tenant: str, version: DatasetVersion) -> None:
+        try:
+            self._catalog.datasets.accept(tenant, version.dataset, version.number, **inspected(version.inputs))
+        except ConflictError:
+            log.info("version %d of %s was settled meanwhile", version.number, version.dataset)
+        except RequestError as error:
+            self._catalog.datasets.reject(
+                tenant, version.dataset, version.number, code=error.code, message=_shown(error, version.inputs)
+            )
+        except WinnowError as error:
+            log.warning("dataset %s: %s; the next look at it tries again", version.dataset, error)
+        finally:
+            with self._lock:
+                self._under_way.pop((version.dataset, version.number), None)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def inspected(inputs: Sequence[str]) -> dict[str, Any]:
+    """What reading the inputs once finds: digest, rows, bytes, columns, statistics. Raises InputError."""
+    plan = plan_inputs(discover(inputs), unit_rows=UNIT_ROWS)
+    schema = base64.b64encode(plan.schema.serialize().to_pybytes()).decode()
+    return {
+        "digest": content_id("dv", [info.digest for info in plan.sources]),
+        "rows": plan.rows,
+        "bytes": sum(info.source.size_bytes for info in plan.sources),
+        "columns": {field.name: str(field.type) for field in plan.schema},
+        "statistics": {
+            "files": len(plan.sources),
+            "schema": schema,
+            "first_units": [unit.model_dump(mode="json") for unit in plan.units[:1]],
+        },
+    }
+
+
+def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
+    """The first `limit` rows. Raises ConflictError for a version that is not ready, InputError if its file changed."""
+    if version.statistics is None:
+        raise ConflictError(
+            f"version {version.number} of {version.dataset} is {version.state}; its rows cannot be shown"
+        )
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(version.statistics["schema"])))
+    batches, left = [], limit
+    for raw in version.statistics["first_units"]:
+        for rows in islice(read(WorkUnit.model_validate(raw), schema=schema, batch_rows=limit), limit):
+            batches.append(rows.batch.slice(0, left))
+            left -= batches[-1].num_rows
+            if not left:
+                break
+    return batches
+
+
+def allowed(uri: str, roots: Sequence[str]) -> str:
+    """The input a caller may name by reference: below one of the allowed roots, after links are followed.
+
+    Raises InputError otherwise; the default allows nothing. A URL's root ends at a slash, so that `s3://data` does
+    not open `s3://data-private`.
+    """
+    if not roots:
+        raise InputError("datasets by reference are off; upload the file, or set WINNOW_INPUT_ROOTS on the server")
+    if "://" in uri:
+        prefixes = [root.rstrip("/") + "/" for root in roots if "://" in root]
+        if ".." not in uri.split("/") and f"{uri.rstrip('/')}/".startswith(tuple(prefixes)):
+            return uri
+    elif os.path.isabs(uri):
+        real = os.path.realpath(uri)
+        folders = [os.path.realpath(root) for root in roots if "://" not in root]
+        if any(os.path.commonpath([real, folder]) == folder for folder in folders):
+            return real
+    raise InputError(f"{uri!r} is not below a folder or prefix this server may read (WINNOW_INPUT_ROOTS)")
+
+
+def _shown(error: RequestError, inputs: Sequence[str]) -> str:
+    """The message with the server's own folders left out."""
+    text = str(error)
+    for place in inputs:
+        text = text.replace(place, posixpath.basename(place))
+    return text.replace("\0", "\ufffd")

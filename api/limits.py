@@ -1,0 +1,75 @@
+"""How much one caller may ask: token buckets by key, and a cap on open event streams.
+
+Knows nothing of HTTP; time is an argument, so a test needs no waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from api.errors import Refusal
+
+__all__ = ["Buckets", "Streams"]
+
+_MOST_CALLERS: Final = 10_000
+
+
+class Buckets:
+    """Each caller may spend `burst` at once and `per_s` in the long run."""
+
+    def __init__(self, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic):
+        self._per_s, self._burst, self._clock = per_s, burst, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def spend(self, caller: str, cost: float = 1.0) -> None:
+        """Takes `cost` tokens. Raises Refusal 429 saying when to come back."""
+        with self._lock:
+            left = self._refilled(caller)
+            if left < cost:
+                wait_s = max(1, round((cost - left) / self._per_s))
+                raise Refusal(
+                    429,
+                    "rate_limited",
+                    f"too many requests (more than {self._per_s:g} a second); come back in {wait_s} s",
+                    {"Retry-After": str(wait_s)},
+                )
+            self._left[caller] = (left - cost, self._clock())
+            self._left.move_to_end(caller)
+            while len(self._left) > _MOST_CALLERS:
+                self._left.popitem(last=False)
+
+    def _refilled(self, caller: str) -> float:
+        left, at = self._left.get(caller, (self._burst, self._clock()))
+        return min(self._burst, left + (self._clock() - at) * self._per_s)
+
+
+class Streams:
+    """Open event streams by tenant."""
+
+    def __init__(self, most: int = 64):
+        self._most = most
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def num_open(self) -> int:
+        return self._open.total()
+
+    @contextmanager
+    def one_more(self, tenant: str) -> Iterator[None]:
+        """Counts a stream while it is open. Raises Refusal 429 above the cap."""
+        with self._lock:
+            if self._open[tenant] >= self._most:
+                raise Refusal(429, "too_many_streams", f"{self._most} event streams are open already; close one first")
+            self._open[tenant] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[tenant] -= 1

@@ -1,0 +1,80 @@
+"""Which manifests, shards and indexes a tenant may read.
+
+Knows the catalog's register and the store's files. A manifest enters the register when its run ends; one of a run made
+without a server (`winnow curate` on this root) is entered when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from api.service import Service
+from curator.catalog import ManifestRow, ShardPlace
+from curator.errors import NotFoundError
+from curator.run import RunState
+from curator.shards import Manifest
+from curator.shards.layout import index_name, manifest_name, shard_name
+
+__all__ = ["known_manifest", "lineage", "place_of", "shelve"]
+
+
+def shelve(service: Service, tenant: str, manifest: Manifest, *, run: str | None) -> ManifestRow:
+    """Enters a manifest, its shards and its indexes; again changes nothing."""
+    store = service.store
+    shards = [
+        ShardPlace(digest=info.digest, path=shard_name(info.digest), bytes=info.bytes) for info in manifest.shards
+    ]
+    indexes = [
+        ShardPlace(digest=info.index, path=index_name(info.index), bytes=store.size(index_name(info.index)))
+        for info in manifest.shards
+        if info.index is not None
+    ]
+    return service.catalog.manifests.record(
+        tenant,
+        manifest.id,
+        path=manifest_name(manifest.id),
+        shards=list({place.digest: place for place in shards + indexes}.values()),
+        run=run,
+        parent=manifest.parent,
+    )
+
+
+def known_manifest(service: Service, tenant: str, manifest_id: str) -> Manifest:
+    """The manifest, checked against its id. Raises NotFoundError, for another tenant's too."""
+    try:
+        service.catalog.manifests.get(tenant, manifest_id)
+    except NotFoundError:
+        run = _maker(service, tenant, manifest_id)
+        if run is None:
+            raise
+        manifest = Manifest.load(service.store, manifest_id)
+        shelve(service, tenant, manifest, run=run)
+        return manifest
+    return Manifest.load(service.store, manifest_id)
+
+
+def lineage(service: Service, tenant: str, manifest_id: str) -> list[ManifestRow]:
+    """The manifest and its ancestors, newest first. Raises NotFoundError."""
+    known_manifest(service, tenant, manifest_id)
+    return service.catalog.manifests.lineage(tenant, manifest_id)
+
+
+def place_of(service: Service, tenant: str, kind: Literal["shards", "indexes"], digest: str) -> ShardPlace:
+    """Where a shard or an index lies. Raises NotFoundError, for one that no manifest of this tenant lists."""
+    place = service.catalog.manifests.shard(tenant, digest)
+    if not place.path.startswith(f"{kind}/"):
+        raise NotFoundError(f"{digest} is no {kind.removesuffix('s').removesuffix('e')}; the manifest says which are")
+    return place
+
+
+def _maker(service: Service, tenant: str, manifest_id: str) -> str | None:
+    """The tenant's finished run that made the manifest."""
+    cursor: str | None = None
+    while True:
+        page = service.catalog.runs.page(tenant, cursor=cursor, limit=1000, states=[RunState.SUCCEEDED])
+        for run in page.items:
+            if run.summary is not None and run.summary.manifest == manifest_id:
+                return run.id
+        cursor = page.next_cursor
+        if cursor is None:
+            return None

@@ -1,0 +1,64 @@
+"""Creating once: a POST with an `Idempotency-Key` sent again is answered as it was the first time.
+
+Knows the catalog's idempotency keys and HTTP's header; nothing of what is created.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from api.auth import Caller
+from api.replies import reply
+from api.service import service_of
+from curator.catalog import Replay
+from curator.catalog.ids import new_id
+from curator.digest import canonical_json, sha256_hex
+from curator.errors import RequestError
+
+__all__ = ["create_once"]
+
+_MOST: Final = 255
+
+
+def create_once(
+    request: Request,
+    caller: Caller,
+    body: BaseModel,
+    prefix: str,
+    make: Callable[[str], tuple[int, str, BaseModel]],
+) -> Response:
+    """Calls `make(id)` for (status, Location, answer), once for a key.
+
+    Without the header it is simply called. Raises ConflictError for a key used for another request (422) or one whose
+    first request is still being answered (409). A refused request frees its key.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        status, location, answer = make(new_id(prefix))
+        return reply(request, answer, status, headers={"Location": location})
+    if not 0 < len(key) <= _MOST or not key.isprintable():
+        raise RequestError(f"an Idempotency-Key has 1 to {_MOST} printable characters, this one {len(key)}")
+    keys = service_of(request).catalog.idempotency
+    digest = sha256_hex(canonical_json([request.method, request.url.path, body.model_dump(mode="json")]))
+    begun = keys.begin(caller.tenant, key, digest, prefix=prefix)
+    if isinstance(begun, Replay):
+        return _replayed(begun)
+    try:
+        status, location, answer = make(begun.resource)
+    except Exception:
+        keys.abandon(caller.tenant, key)
+        raise
+    keys.finish(caller.tenant, key, status, {"location": location, "body": json.loads(answer.model_dump_json())})
+    return reply(request, answer, status, headers={"Location": location})
+
+
+def _replayed(first: Replay) -> Response:
+    data = json.dumps(first.response["body"], ensure_ascii=False, separators=(",", ":")).encode()
+    headers = {"Location": first.response["location"], "Idempotent-Replayed": "true"}
+    return Response(data, first.status, headers, media_type="application/json")

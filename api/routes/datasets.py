@@ -1,0 +1,179 @@
+"""/v1/datasets: registered rows, from uploads or from a place the server may read.
+
+Parses and answers; `api/intake.py` reads the bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Request
+from pydantic import Field, model_validator
+from starlette.responses import Response
+
+from api.auth import Caller, Reader, Writer
+from api.bodies import Body, View, routes_under
+from api.cells import Rows, shown_rows
+from api.intake import allowed, preview
+from api.once import create_once
+from api.replies import reply
+from api.service import Service, service_of
+from curator.catalog import Dataset, DatasetVersion
+
+routes = routes_under("/v1/datasets", "datasets")
+
+SMALL_WAIT_S = 2.0
+Role = Literal["id", "text", "image", "label", "instruction", "input", "output"]
+
+
+class NewDataset(Body):
+    """Either `upload_ids` or `uri`. `columns`: role → the data's own name, used by recipes that do not name it."""
+
+    upload_ids: tuple[str, ...] = Field(default=(), max_length=1000)
+    uri: str | None = Field(default=None, max_length=2000)
+    name: str = Field(default="", max_length=255)
+    task: Literal["text", "classification", "instruction"] = "text"
+    columns: dict[Role, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> NewDataset:
+        if bool(self.upload_ids) == (self.uri is not None):
+            raise ValueError("give either upload_ids or uri")
+        return self
+
+
+class DatasetView(View):
+    """`state`: validating, ready or rejected (`error` says why). Rows, bytes and schema are known once ready."""
+
+    id: str
+    name: str
+    task: str
+    columns: dict[str, str]
+    version: int
+    state: str
+    digest: str | None
+    rows: int | None
+    bytes: int | None
+    error: dict[str, Any] | None
+    created_at: dt.datetime
+    poll_after_ms: int | None
+
+
+class DatasetList(View):
+    items: tuple[DatasetView, ...]
+    next_cursor: str | None
+
+
+class SchemaView(View):
+    """Arrow's name of each column's type, in order."""
+
+    dataset: str
+    version: int
+    rows: int | None
+    columns: dict[str, Any]
+
+
+@routes.post("", status_code=202, response_model=DatasetView)
+def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Response:
+    """Registers a dataset; its bytes are read in the background, small ones before the answer."""
+    service = service_of(request)
+
+    def make(dataset_id: str) -> tuple[int, str, DatasetView]:
+        dataset, version = service.catalog.datasets.create(
+            caller.tenant,
+            body.name or _name(service, caller, body),
+            body.task,
+            {str(role): name for role, name in body.columns.items()},
+            _inputs(service, caller, body),
+            dataset_id=dataset_id,
+        )
+        service.intake.validate(caller.tenant, version, wait_s=SMALL_WAIT_S)
+        version = service.catalog.datasets.version(caller.tenant, dataset.id, version.number)
+        return 202, f"/v1/datasets/{dataset.id}", dataset_view(dataset, version)
+
+    return create_once(request, caller, body, "ds", make)
+
+
+@routes.get("", response_model=DatasetList)
+def list_datasets(
+    request: Request, caller: Reader, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> Response:
+    """The tenant's datasets, newest first."""
+    datasets = service_of(request).catalog.datasets
+    page = datasets.page(caller.tenant, cursor=cursor, limit=limit)
+    items = tuple(dataset_view(dataset, datasets.version(caller.tenant, dataset.id)) for dataset in page.items)
+    return reply(request, DatasetList(items=items, next_cursor=page.next_cursor))
+
+
+@routes.get("/{dataset_id}", response_model=DatasetView)
+def get_dataset(request: Request, caller: Reader, dataset_id: str) -> Response:
+    """The dataset and the state of its newest version."""
+    dataset = service_of(request).catalog.datasets.get(caller.tenant, dataset_id)
+    return reply(request, dataset_view(dataset, _version(request, caller, dataset_id, None)))
+
+
+@routes.delete("/{dataset_id}", status_code=204)
+def delete_dataset(request: Request, caller: Writer, dataset_id: str) -> Response:
+    """Hides a dataset; runs and manifests made from it stay."""
+    service_of(request).catalog.datasets.delete(caller.tenant, dataset_id)
+    return Response(status_code=204)
+
+
+@routes.get("/{dataset_id}/versions/{number}/schema", response_model=SchemaView)
+def get_schema(request: Request, caller: Reader, dataset_id: str, number: int) -> Response:
+    """The columns of a version."""
+    version = _version(request, caller, dataset_id, number)
+    view = SchemaView(dataset=dataset_id, version=number, rows=version.rows, columns=version.columns or {})
+    return reply(request, view)
+
+
+@routes.get("/{dataset_id}/versions/{number}/rows", response_model=Rows)
+def get_rows(
+    request: Request,
+    caller: Reader,
+    dataset_id: str,
+    number: int,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """The first rows; long texts are cut, and the row says so."""
+    return reply(request, shown_rows(preview(_version(request, caller, dataset_id, number), limit)))
+
+
+def dataset_view(dataset: Dataset, version: DatasetVersion) -> DatasetView:
+    return DatasetView(
+        id=dataset.id,
+        name=dataset.name,
+        task=dataset.task,
+        columns=dataset.columns,
+        version=version.number,
+        state=version.state,
+        digest=version.digest,
+        rows=version.rows,
+        bytes=version.bytes,
+        error=version.error,
+        created_at=dataset.created_at,
+        poll_after_ms=500 if version.state == "validating" else None,
+    )
+
+
+def _version(request: Request, caller: Caller, dataset_id: str, number: int | None) -> DatasetVersion:
+    """The version; one still to be validated is validated from now on, should a restart have stopped that."""
+    service = service_of(request)
+    version = service.catalog.datasets.version(caller.tenant, dataset_id, number)
+    if version.state == "validating":
+        service.intake.validate(caller.tenant, version)
+    return version
+
+
+def _inputs(service: Service, caller: Caller, body: NewDataset) -> list[str]:
+    if body.uri is not None:
+        return [allowed(body.uri, service.settings.input_roots)]
+    return [service.uploads.path(caller.tenant, upload_id) for upload_id in body.upload_ids]
+
+
+def _name(service: Service, caller: Caller, body: NewDataset) -> str:
+    if body.uri is not None:
+        return body.uri.rstrip("/").rpartition("/")[2]
+    first = service.catalog.uploads.get(caller.tenant, body.upload_ids[0]).name
+    return first if len(body.upload_ids) == 1 else f"{first} and {len(body.upload_ids) - 1} more"

@@ -1,0 +1,158 @@
+"""/v1/epoch-plans: in which order an epoch's rows are trained on, as a formula anyone can evaluate.
+
+Parses and answers; `curator.epochs` holds the formula.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.auth import Caller, Reader, Writer
+from api.blocks import Blocks, blocks
+from api.bodies import Body, View, routes_under
+from api.manifest_shelf import known_manifest
+from api.once import create_once
+from api.replies import reply
+from api.service import service_of
+from curator.catalog import PlanRow
+from curator.epochs.plan import EpochPlan
+
+routes = routes_under("/v1/epoch-plans", "epoch-plans")
+
+
+class NewPlan(Body):
+    """`curriculum`: staged, constant or linear, or one with parameters ({"kind": …}). `epoch_size`: null for the
+    largest that repeats no row."""
+
+    manifest: str
+    curriculum: str | dict[str, Any] = "staged"
+    num_epochs: int = Field(default=10, ge=1, le=100_000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    global_batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    epoch_size: int | None = Field(default=None, ge=1)
+    shuffle: Literal["full", "window", "none"] = "window"
+    tail: Literal["drop", "pad", "short"] = "drop"
+
+
+class PlanView(View):
+    """`digest` names the order itself: equal plans of any tenant have the same."""
+
+    id: str
+    digest: str
+    manifest: str
+    plan: dict[str, Any]
+    created_at: dt.datetime
+
+
+class PlanList(View):
+    items: tuple[PlanView, ...]
+    next_cursor: str | None
+
+
+class EpochView(View):
+    """The curriculum's mix and what it comes to in rows."""
+
+    plan: str
+    epoch: int
+    ratios: dict[str, float]
+    rows: dict[str, int]
+    num_positions: int
+    num_batches: int
+
+
+@routes.post("", status_code=201, response_model=PlanView)
+def create_plan(request: Request, caller: Writer, body: NewPlan) -> Response:
+    """A plan of a manifest; the same request gives the same plan."""
+    service = service_of(request)
+
+    def make(_: str) -> tuple[int, str, PlanView]:
+        manifest = known_manifest(service, caller.tenant, body.manifest)
+        plan = EpochPlan.of(manifest, **body.model_dump(exclude={"manifest"}))
+        row = service.catalog.plans.create(caller.tenant, manifest.id, plan.model_dump(mode="json"), digest=plan.id)
+        return 201, f"/v1/epoch-plans/{row.id}", _view(row)
+
+    return create_once(request, caller, body, "epl", make)
+
+
+@routes.get("", response_model=PlanList)
+def list_plans(
+    request: Request, caller: Reader, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> Response:
+    """The tenant's plans, newest first."""
+    page = service_of(request).catalog.plans.page(caller.tenant, cursor=cursor, limit=limit)
+    return reply(request, PlanList(items=tuple(map(_view, page.items)), next_cursor=page.next_cursor))
+
+
+@routes.get("/{plan_id}", response_model=PlanView)
+def get_plan(request: Request, caller: Reader, plan_id: str) -> Response:
+    """The plan: everything an epoch's order depends on."""
+    return reply(request, _view(_row(request, caller, plan_id)))
+
+
+@routes.get("/{plan_id}/epochs/{epoch}", response_model=EpochView)
+def get_epoch(request: Request, caller: Reader, plan_id: str, epoch: int) -> Response:
+    """One epoch's mix and length."""
+    plan = _plan(_row(request, caller, plan_id))
+    easy, medium, hard = plan.quotas(epoch)
+    view = EpochView(
+        plan=plan.id,
+        epoch=epoch,
+        ratios=plan.ratios(epoch)._asdict(),
+        rows={"easy": easy, "medium": medium, "hard": hard},
+        num_positions=plan.num_positions(epoch),
+        num_batches=plan.num_batches(epoch),
+    )
+    return reply(request, view)
+
+
+@routes.get("/{plan_id}/epochs/{epoch}/blocks", response_model=Blocks)
+def get_blocks(
+    request: Request,
+    caller: Reader,
+    plan_id: str,
+    epoch: int,
+    rank: Annotated[int, Query(ge=0)] = 0,
+    world_size: Annotated[int, Query(ge=1)] = 1,
+    start: Annotated[int, Query(ge=0, alias="from")] = 0,
+    limit: Annotated[int, Query(ge=1, le=65_536)] = 4096,
+) -> Response:
+    """Where a rank's next rows lie: shard and row for each position."""
+    service, row = service_of(request), _row(request, caller, plan_id)
+    manifest = known_manifest(service, caller.tenant, row.manifest)
+    found = blocks(
+        _plan(row),
+        manifest,
+        service.reader,
+        epoch=epoch,
+        rank=rank,
+        world_size=world_size,
+        start=start,
+        limit=limit,
+    )
+    return reply(request, found)
+
+
+def _row(request: Request, caller: Caller, plan_id: str) -> PlanRow:
+    return service_of(request).catalog.plans.get(caller.tenant, plan_id)
+
+
+def _plan(row: PlanRow) -> EpochPlan:
+    return _parsed(row.digest, PlanRow.model_dump_json(row, include={"plan"}))
+
+
+@lru_cache(maxsize=64)
+def _parsed(digest: str, text: str) -> EpochPlan:
+    """Laying out every epoch takes a while; a puller asks for the same plan again and again."""
+    import json
+
+    return EpochPlan.model_validate(json.loads(text)["plan"])
+
+
+def _view(row: PlanRow) -> PlanView:
+    return PlanView(id=row.id, digest=row.digest, manifest=row.manifest, plan=row.plan, created_at=row.created_at)

@@ -1,0 +1,149 @@
+"""/v1/runs: asking for a run, watching it, stopping it and going on with it.
+
+Parses and answers; the catalog owns the state, the runner does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
+from starlette.responses import Response
+
+from api.auth import Caller, Reader, Writer
+from api.bodies import Body, routes_under
+from api.event_stream import run_events, sequence_of
+from api.once import create_once
+from api.replies import if_match, reply
+from api.run_views import RunErrors, RunList, RunMetrics, RunView, metrics_view, run_errors, run_view
+from api.service import service_of
+from api.submission import submit
+from curator.catalog import Run
+from curator.run import RunState
+
+routes = routes_under("/v1/runs", "runs")
+
+State = Literal[
+    "queued", "validating", "running", "finalizing", "succeeded", "failed",
+    "cancelling", "cancelled", "pausing", "paused", "lost",
+]  # fmt: skip
+
+
+class NewRun(Body):
+    """`recipe`: a preset's name or a whole recipe. `trusted`: an upload or a dataset. `seed` overrides the recipe's."""
+
+    dataset: str
+    recipe: str | dict[str, Any]
+    trusted: str | None = None
+    engine: Literal["inline", "ray"] = "inline"
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+
+@routes.post("", status_code=202, response_model=RunView)
+def create_run(request: Request, caller: Writer, body: NewRun) -> Response:
+    """Queues a run; the Location is where to watch it."""
+    service = service_of(request)
+
+    def make(run_id: str) -> tuple[int, str, RunView]:
+        run = submit(service, caller.tenant, run_id, by=caller.name, **dict(body))
+        return 202, f"/v1/runs/{run.id}", run_view(run, service.store)
+
+    return create_once(request, caller, body, "run", make)
+
+
+@routes.get("", response_model=RunList)
+def list_runs(
+    request: Request,
+    caller: Reader,
+    state: Annotated[list[State] | None, Query()] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """The tenant's runs, newest first."""
+    service = service_of(request)
+    states = None if state is None else [RunState(name) for name in state]
+    page = service.catalog.runs.page(caller.tenant, cursor=cursor, limit=limit, states=states)
+    items = tuple(run_view(run, service.store) for run in page.items)
+    busy = any(item.poll_after_ms for item in items)
+    return reply(request, RunList(items=items, next_cursor=page.next_cursor, poll_after_ms=1000 if busy else 3000))
+
+
+@routes.get("/{run_id}", response_model=RunView)
+def get_run(request: Request, caller: Reader, run_id: str) -> Response:
+    """Where a run stands; its ETag is the row's version."""
+    run = _run(request, caller, run_id)
+    return reply(request, run_view(run, service_of(request).store), etag=str(run.version))
+
+
+@routes.get("/{run_id}/metrics", response_model=RunMetrics)
+def get_metrics(request: Request, caller: Reader, run_id: str) -> Response:
+    """Counts by action, reason and difficulty, seconds by phase, the policy's scorecard."""
+    return reply(request, metrics_view(_run(request, caller, run_id), service_of(request).store))
+
+
+@routes.get("/{run_id}/errors", response_model=RunErrors)
+def get_errors(request: Request, caller: Reader, run_id: str) -> Response:
+    """Every failure and lost attempt."""
+    service, run = service_of(request), _run(request, caller, run_id)
+    return reply(request, run_errors(run, service.catalog.runs.history(caller.tenant, run_id), service.store))
+
+
+def watched(request: Request, caller: Reader, run_id: str) -> Iterator[int]:
+    """The event to go on after, while the stream is open. Refuses before the answer begins: afterwards it is too late
+    for a problem."""
+    _run(request, caller, run_id)
+    after = sequence_of(request.headers.get("last-event-id"))
+    with service_of(request).streams.one_more(caller.tenant):
+        yield after
+
+
+@routes.get("/{run_id}/events", response_class=EventSourceResponse)
+async def stream_events(
+    request: Request, caller: Reader, run_id: str, after: Annotated[int, Depends(watched)]
+) -> AsyncIterator[ServerSentEvent]:
+    """What happened to the run, then what happens, until it ends; Last-Event-ID goes on after that event."""
+    async for event in run_events(service_of(request), caller.tenant, run_id, after):
+        yield event
+
+
+@routes.post("/{run_id}:cancel", status_code=202, response_model=RunView)
+def cancel_run(request: Request, caller: Writer, run_id: str) -> Response:
+    """Stops a run for good; what it committed stays."""
+    version = if_match(request, _run(request, caller, run_id).version)
+    run = service_of(request).catalog.runs.request_stop(caller.tenant, run_id, "cancel", version=version)
+    return _accepted(request, run)
+
+
+@routes.post("/{run_id}:pause", status_code=202, response_model=RunView)
+def pause_run(request: Request, caller: Writer, run_id: str) -> Response:
+    """Stops a run between two work units; `:resume` goes on from there."""
+    version = if_match(request, _run(request, caller, run_id).version)
+    run = service_of(request).catalog.runs.request_stop(caller.tenant, run_id, "pause", version=version)
+    return _accepted(request, run)
+
+
+@routes.post("/{run_id}:resume", status_code=202, response_model=RunView)
+def resume_run(request: Request, caller: Writer, run_id: str) -> Response:
+    """Puts a paused or failed run back in the queue; nothing committed is done again."""
+    version = if_match(request, _run(request, caller, run_id).version)
+    return _accepted(request, service_of(request).catalog.runs.resume(caller.tenant, run_id, version=version))
+
+
+@routes.post("/{run_id}:retry", status_code=202, response_model=RunView)
+def retry_run(request: Request, caller: Writer, run_id: str) -> Response:
+    """Puts a failed run back in the queue to start from nothing."""
+    version = if_match(request, _run(request, caller, run_id).version)
+    return _accepted(request, service_of(request).catalog.runs.retry(caller.tenant, run_id, version=version))
+
+
+def _run(request: Request, caller: Caller, run_id: str) -> Run:
+    return service_of(request).catalog.runs.get(caller.tenant, run_id)
+
+
+def _accepted(request: Request, run: Run) -> Response:
+    view = run_view(run, service_of(request).store)
+    headers = {"Location": f"/v1/runs/{run.id}", "Retry-After": "1"}
+    return reply(request, view, 202, etag=str(run.version), headers=headers)

@@ -1,0 +1,118 @@
+"""Health, version, Prometheus metrics and the dashboard's files: what is not a tenant's.
+
+Parses and answers; knows whether the catalog and the runner are there.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import Annotated, Literal
+
+from fastapi import Path, Request
+from starlette.responses import PlainTextResponse, Response
+
+from api.auth import Admin
+from api.bodies import View, routes_under
+from api.errors import problem
+from api.replies import reply
+from api.service import service_of
+from api.traffic import exposition
+from curator.digest import sha256_hex
+from curator.errors import WinnowError
+
+routes = routes_under("", "system")
+
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PAGES = {
+    entry.name: entry.read_bytes()
+    for entry in files("api.dashboard").iterdir()
+    if any(entry.name.endswith(suffix) for suffix in _TYPES)
+}
+
+
+class Health(View):
+    """`degraded`: reads and shard pulls go on, but nobody works on queued runs."""
+
+    status: Literal["ok", "degraded"]
+    catalog: Literal["ok"]
+    runner: Literal["alive", "stopped", "elsewhere"]
+
+
+class Alive(View):
+    status: Literal["ok"] = "ok"
+
+
+class Version(View):
+    name: str = "winnow"
+    version: str
+    api: str = "v1"
+
+
+@routes.get("/healthz/live", response_model=Alive)
+def live(request: Request) -> Response:
+    """The process answers."""
+    return reply(request, Alive())
+
+
+@routes.get("/healthz/ready", response_model=Health)
+def ready(request: Request) -> Response:
+    """The catalog answers; 503 if it does not. A stopped runner makes the service degraded, not unready."""
+    service = service_of(request)
+    try:
+        service.catalog.database.clock()
+    except WinnowError as error:
+        return problem(request.scope, 503, error.code, "the catalog does not answer; see the server's log")
+    alive = None if service.runner_alive is None else service.runner_alive()
+    runner: Literal["alive", "stopped", "elsewhere"] = "elsewhere" if alive is None else "alive" if alive else "stopped"
+    return reply(request, Health(status="degraded" if alive is False else "ok", catalog="ok", runner=runner))
+
+
+@routes.get("/version", response_model=Version)
+def get_version(request: Request) -> Response:
+    """Which Winnow this is."""
+    return reply(request, Version(version=_version()))
+
+
+@routes.get("/metrics", response_class=PlainTextResponse)
+def get_metrics(request: Request, caller: Admin) -> Response:
+    """Prometheus text format: requests, runs by state, open event streams. No ids in labels."""
+    service = service_of(request)
+    states = [({"state": state.value}, float(count)) for state, count in service.catalog.runs.counts().items()]
+    lines = [
+        *service.traffic.samples(),
+        *exposition("winnow_runs", "gauge", "Runs by state.", states),
+        *exposition("winnow_event_streams", "gauge", "Open event streams.", [({}, float(service.streams.num_open))]),
+    ]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+@routes.get("/", include_in_schema=False)
+def dashboard(request: Request) -> Response:
+    """The dashboard's page."""
+    return _page(request, "index.html")
+
+
+@routes.get("/dashboard/{name}", include_in_schema=False)
+def dashboard_file(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
+    """A file of the dashboard."""
+    return _page(request, name)
+
+
+def _page(request: Request, name: str) -> Response:
+    data = _PAGES.get(name)
+    if data is None:
+        return problem(request.scope, 404, "not_found", f"the dashboard has no file {name!r}")
+    tag = f'"{sha256_hex(data)[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    suffix = name[name.rindex(".") :]
+    return Response(data, headers=headers, media_type=_TYPES[suffix])
+
+
+def _version() -> str:
+    try:
+        return version("winnow-curation")
+    except PackageNotFoundError:
+        return "unpackaged"

@@ -1,0 +1,200 @@
+"""What callers see of a run: where it stands, how much it kept and why, and when to look again.
+
+Knows the catalog's runs; leaves out leases, owners and the server's paths.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any, Literal
+
+from api.bodies import View
+from api.submission import submission_of
+from curator.catalog import Run, RunFault, Step
+from curator.errors import NotFoundError
+from curator.run import TERMINAL, Progress, RunState, RunSummary
+from curator.storage import Store
+
+__all__ = ["RunErrors", "RunList", "RunMetrics", "RunView", "metrics_view", "run_errors", "run_view"]
+
+_POLL_MS = {RunState.QUEUED: 1000, RunState.PAUSED: 5000}
+
+
+class Links(View):
+    self: str
+    events: str
+    metrics: str
+    errors: str
+    decisions: str
+    manifest: str | None
+
+
+class RunView(View):
+    """`dataset` and `recipe` as submitted, null for a run made without a server (`task`, `engine` and
+    `seed` are null when another version of Winnow stored the request); `version` is the ETag.
+    `poll_after_ms`: when to ask again, null when nothing will change by itself."""
+
+    id: str
+    state: RunState
+    attempt: int
+    dataset: str | None
+    dataset_version: int | None
+    trusted: str | None
+    recipe: str | None
+    recipe_digest: str
+    task: str | None
+    engine: Literal["inline", "ray"] | None
+    seed: int | None
+    progress: Progress
+    summary: RunSummary | None
+    error: RunFault | None
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    poll_after_ms: int | None
+    links: Links
+
+
+class RunList(View):
+    items: tuple[RunView, ...]
+    next_cursor: str | None
+    poll_after_ms: int
+
+
+class RunMetrics(View):
+    """Counts in rows. `actions`: relabelled rows are kept too. `difficulty`, `scorecard` and `encoder` are known at
+    the end."""
+
+    run: str
+    state: RunState
+    phase: str
+    rows_total: int
+    rows_done: int
+    actions: dict[str, int]
+    reasons: dict[str, int]
+    difficulty: dict[str, int] | None
+    seconds: float | None
+    seconds_by_phase: dict[str, float]
+    bytes_in_flight: int
+    blocked_on: str | None
+    peak_rss_bytes: int | None
+    policy: str | None
+    scorecard: dict[str, Any] | None
+    encoder: Any
+    warnings: tuple[str, ...]
+    poll_after_ms: int | None
+
+
+class RunError(View):
+    at: dt.datetime
+    attempt: int
+    state: RunState
+    message: str
+
+
+class RunErrors(View):
+    """`error`: why the run stands still now. `items`: every failure and lost attempt, oldest first."""
+
+    run: str
+    error: RunFault | None
+    items: tuple[RunError, ...]
+    poll_after_ms: int | None
+
+
+def poll_after_ms(state: RunState) -> int | None:
+    return None if state in TERMINAL else _POLL_MS.get(state, 500)
+
+
+def run_view(run: Run, store: Store) -> RunView:
+    words = submission_of(store, run.id)
+    here = f"/v1/runs/{run.id}"
+    asked = run.request.recipe if run.request else {}
+    return RunView(
+        id=run.id,
+        state=run.state,
+        attempt=run.attempt,
+        dataset=words.dataset if words else None,
+        dataset_version=words.dataset_version if words else None,
+        trusted=words.trusted if words else None,
+        recipe=words.recipe if words else None,
+        recipe_digest=run.recipe_digest,
+        task=asked.get("task"),
+        engine=run.request.engine if run.request else None,
+        seed=asked.get("seed"),
+        progress=run.progress,
+        summary=_summary(run),
+        error=_fault(run, store),
+        version=run.version,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        poll_after_ms=poll_after_ms(run.state),
+        links=Links(
+            self=here,
+            events=f"{here}/events",
+            metrics=f"{here}/metrics",
+            errors=f"{here}/errors",
+            decisions=f"{here}/decisions",
+            manifest=f"/v1/manifests/{run.summary.manifest}" if run.summary else None,
+        ),
+    )
+
+
+def metrics_view(run: Run, store: Store) -> RunMetrics:
+    counted = run.summary or run.progress
+    report = _report(store, run) if run.state == RunState.SUCCEEDED else {}
+    return RunMetrics(
+        run=run.id,
+        state=run.state,
+        phase=run.progress.phase,
+        rows_total=run.summary.rows_in if run.summary else run.progress.rows_total,
+        rows_done=run.summary.rows_in if run.summary else run.progress.rows_done,
+        actions={"keep": counted.kept, "drop": counted.dropped, "relabel": counted.relabeled},
+        reasons=counted.reasons,
+        difficulty=run.summary.difficulty if run.summary else None,
+        seconds=run.summary.seconds if run.summary else None,
+        seconds_by_phase=counted.seconds_by_phase,
+        bytes_in_flight=run.progress.bytes_in_flight if run.summary is None else 0,
+        blocked_on=run.progress.blocked_on if run.summary is None else None,
+        peak_rss_bytes=run.summary.peak_rss_bytes if run.summary else None,
+        policy=run.summary.policy if run.summary else None,
+        scorecard=report.get("scorecard"),
+        encoder=report.get("encoder"),
+        warnings=run.summary.warnings if run.summary else (),
+        poll_after_ms=poll_after_ms(run.state),
+    )
+
+
+def run_errors(run: Run, history: list[Step], store: Store) -> RunErrors:
+    stops = (RunState.FAILED, RunState.LOST)
+    items = tuple(
+        RunError(at=step.at, attempt=step.attempt, state=step.to_state, message=_own_words(step.reason, store))
+        for step in history
+        if step.to_state in stops
+    )
+    return RunErrors(run=run.id, error=_fault(run, store), items=items, poll_after_ms=poll_after_ms(run.state))
+
+
+def _summary(run: Run) -> RunSummary | None:
+    """With the ledger's address in place of its folder on the server."""
+    if run.summary is None:
+        return None
+    return run.summary.model_copy(update={"ledger": f"/v1/runs/{run.id}/decisions"})
+
+
+def _fault(run: Run, store: Store) -> RunFault | None:
+    if run.error is None:
+        return None
+    return run.error.model_copy(update={"message": _own_words(run.error.message, store)})
+
+
+def _own_words(text: str, store: Store) -> str:
+    """A message without the server's root folder in it."""
+    return text.replace(f"{store.base}/", "")
+
+
+def _report(store: Store, run: Run) -> dict[str, Any]:
+    try:
+        return json.loads(store.read_bytes(f"runs/{run.id}/report.json"))
+    except NotFoundError:
+        return {}

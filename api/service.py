@@ -1,0 +1,64 @@
+"""What every route works with: the settings, the catalog, the store and the files behind uploads and datasets.
+
+Knows nothing of HTTP but how to find itself from a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from api.intake import Intake
+from api.limits import Buckets, Streams
+from api.traffic import Traffic
+from api.upload_files import UploadFiles
+from curator.catalog import Catalog
+from curator.settings import Settings
+from curator.shards import ShardReader
+from curator.storage import Store
+
+__all__ = ["Service", "service_of"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process's counter. `runner_alive` says whether the runner beside it lives; None: there is none to know of."""
+
+    settings: Settings
+    catalog: Catalog
+    store: Store
+    local_access: bool
+    uploads: UploadFiles
+    intake: Intake
+    reader: ShardReader
+    runner_alive: Callable[[], bool] | None = None
+    requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
+    wrong_keys: Buckets = field(default_factory=lambda: Buckets(per_s=0.2, burst=20))
+    streams: Streams = field(default_factory=Streams)
+    traffic: Traffic = field(default_factory=Traffic)
+
+    @classmethod
+    def open(cls, settings: Settings, *, local_access: bool, runner_alive: Callable[[], bool] | None = None) -> Service:
+        """Opens catalog and store. Raises RequestError or TransportError when they cannot be."""
+        catalog, store = Catalog.open(settings.database_url), Store.open(settings.root)
+        return cls(
+            settings=settings,
+            catalog=catalog,
+            store=store,
+            local_access=local_access,
+            uploads=UploadFiles(catalog, store, settings),
+            intake=Intake(catalog),
+            reader=ShardReader(store),
+            runner_alive=runner_alive,
+        )
+
+    def close(self) -> None:
+        self.intake.close()
+        self.catalog.close()
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that serves this request."""
+    return request.app.state.service

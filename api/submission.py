@@ -1,0 +1,128 @@
+"""From "this dataset, that recipe" to a run request, and what was asked for in the caller's own words.
+
+Knows datasets, uploads and recipes; nothing of HTTP. The words are kept beside the run (`submission.json`), as the
+request itself holds the resolved recipe and the server's own paths.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from api.service import Service
+from curator.catalog import DatasetVersion, Run
+from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
+from curator.recipe import Recipe, load, parse, preset_names
+from curator.run import RunRequest
+from curator.storage import Store
+
+__all__ = ["Submission", "submission_of", "submit"]
+
+
+class Submission(BaseModel):
+    """What a caller asked for. `recipe`: a preset's name, or null for one that was sent whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    dataset_version: int
+    trusted: str | None
+    recipe: str | None
+    by: str
+
+
+def submit(
+    service: Service,
+    tenant: str,
+    run_id: str,
+    *,
+    dataset: str,
+    recipe: str | dict[str, Any],
+    trusted: str | None,
+    engine: Literal["inline", "ray"],
+    seed: int | None,
+    by: str,
+) -> Run:
+    """Queues a run. Raises NotFoundError, ConflictError for a dataset that was rejected, RecipeError, TrustedError."""
+    found = service.catalog.datasets.get(tenant, dataset)
+    version = service.catalog.datasets.version(tenant, dataset)
+    if version.error is not None:
+        raise ConflictError(f"dataset {dataset} was rejected: {version.error['message']}; register a corrected one")
+    chosen = resolved(recipe, found.columns, seed)
+    if version.columns is not None:
+        _check_columns(chosen, list(version.columns))
+    request = RunRequest(
+        inputs=version.inputs,
+        recipe=chosen.model_dump(mode="json"),
+        trusted=None if trusted is None else _trusted(service, tenant, trusted),
+        engine=engine,
+    )
+    words = Submission(
+        dataset=dataset,
+        dataset_version=version.number,
+        trusted=trusted,
+        recipe=recipe if isinstance(recipe, str) else None,
+        by=by,
+    )
+    service.store.write_bytes(_name(run_id), words.model_dump_json(indent=1).encode())
+    return service.catalog.runs.create(tenant, request, run_id=run_id)
+
+
+def resolved(recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None) -> Recipe:
+    """A preset or a whole recipe; the dataset's `columns` (role → name) fill in what the recipe does not say of
+    its own (a preset says nothing of its own). Only preset names are looked up, never files. Raises RecipeError."""
+    if isinstance(recipe, str):
+        if recipe not in preset_names():
+            near = difflib.get_close_matches(recipe, preset_names(), 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise RecipeError(
+                f"no preset {recipe!r}; {hint}there are {', '.join(preset_names())}. Or send a recipe as an object."
+            )
+        value = load(recipe).model_dump(mode="json")
+        value["columns"] = {**value["columns"], **columns}
+    else:
+        own = recipe.get("columns", {})
+        value = {**recipe, "columns": {**columns, **own} if isinstance(own, dict) else own}
+    return parse(value if seed is None else {**value, "seed": seed})
+
+
+def submission_of(store: Store, run_id: str) -> Submission | None:
+    """What was asked for; None for a run made without a server."""
+    return _read(store, run_id)
+
+
+@lru_cache(maxsize=4096)
+def _read(store: Store, run_id: str) -> Submission | None:
+    try:
+        return Submission.model_validate_json(store.read_bytes(_name(run_id)))
+    except NotFoundError:
+        return None
+
+
+def _name(run_id: str) -> str:
+    return f"runs/{run_id}/submission.json"
+
+
+def _trusted(service: Service, tenant: str, named: str) -> str:
+    """The trusted sample's file: an upload, or a dataset of one file."""
+    if named.startswith("upl_"):
+        return service.uploads.path(tenant, named)
+    if not named.startswith("ds_"):
+        raise TrustedError(f"trusted is {named!r}; give an upload (upl_…) or a dataset (ds_…)")
+    version: DatasetVersion = service.catalog.datasets.version(tenant, named)
+    if len(version.inputs) != 1:
+        raise TrustedError(f"dataset {named} has {len(version.inputs)} inputs; a trusted sample is one file")
+    return version.inputs[0]
+
+
+def _check_columns(recipe: Recipe, names: list[str]) -> None:
+    """What the runner would find out later, said while the caller is listening."""
+    roles = {f"columns.{role}": name for role, name in recipe.columns if name not in (None, "auto")}
+    for place, name in (roles | {f"where.{name}": name for name in recipe.where}).items():
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise RecipeError(f"{place}: the data has no column {name!r}; {hint}it has {', '.join(names)}")

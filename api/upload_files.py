@@ -1,0 +1,171 @@
+"""The bytes of uploads: parts streamed to the store as they come, joined and hashed when all are there.
+
+    uploads/<id>/parts/00000      a part as it arrived
+    uploads/<id>/data.parquet     the whole file; only the extension is taken from the name a caller gave
+
+Knows the catalog's uploads and the store; nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from anyio import to_thread
+
+from api.errors import Refusal
+from curator.catalog import Catalog, Upload, UploadState
+from curator.errors import ConflictError, InputError, IntegrityError, RequestError
+from curator.readers import EXTENSIONS
+from curator.settings import Settings
+from curator.storage import Store
+
+__all__ = ["PART_BYTES", "UploadFiles"]
+
+PART_BYTES: Final = 64 * 2**20
+MIN_PART_BYTES: Final = 2**20
+MAX_PART_BYTES: Final = 5 * 2**30
+MAX_PARTS: Final = 10_000
+_CHUNK: Final = 4 * 2**20
+
+
+class UploadFiles:
+    """Uploads of all tenants; every method takes the tenant."""
+
+    def __init__(self, catalog: Catalog, store: Store, settings: Settings):
+        self._catalog, self._store, self._settings = catalog, store, settings
+
+    def open(
+        self, tenant: str, name: str, size: int, sha256: str, *, part_bytes: int | None, upload_id: str | None
+    ) -> Upload:
+        """Opens an upload. Raises InputError for a name no reader knows, Refusal 413 for one that is too large,
+        RequestError for a full quota."""
+        extension_of(name)
+        if size > self._settings.max_upload_bytes:
+            most = self._settings.max_upload_bytes
+            raise Refusal(
+                413, "too_large", f"{size} bytes announced, at most {most} are taken (WINNOW_MAX_UPLOAD_BYTES)"
+            )
+        chosen = part_bytes or max(PART_BYTES, -(-size // MAX_PARTS))
+        if -(-size // chosen) > MAX_PARTS:
+            raise RequestError(
+                f"parts of {chosen} bytes make more than {MAX_PARTS} parts of {size} bytes; take larger ones"
+            )
+        return self._catalog.uploads.create(
+            tenant,
+            name,
+            size,
+            sha256,
+            part_bytes=chosen,
+            quota_bytes=self._settings.upload_quota_bytes,
+            upload_id=upload_id,
+        )
+
+    async def receive(self, tenant: str, upload_id: str, number: int, chunks: AsyncIterator[bytes]) -> None:
+        """Takes part `number` (from 0), never more than one chunk in memory. Raises NotFoundError, ConflictError
+        unless the upload is open, Refusal 413 as soon as the part is too long, RequestError if it ends too soon."""
+        upload = await to_thread.run_sync(self._catalog.uploads.get, tenant, upload_id)
+        if upload.state != UploadState.OPEN:
+            raise ConflictError(f"upload {upload_id} is {upload.state} and takes no more parts")
+        size, digest, taken = upload.part_size(number), hashlib.sha256(), 0
+        with self._store.writer(_part_name(upload_id, number)) as sink:
+            async for chunk in _larger(chunks):
+                taken += len(chunk)
+                if taken > size:
+                    raise Refusal(
+                        413, "too_large", f"part {number + 1} has {size} bytes, more were sent; nothing was kept"
+                    )
+                digest.update(chunk)
+                await to_thread.run_sync(sink.write, chunk)
+            if taken < size:
+                raise RequestError(
+                    f"part {number + 1} ended after {taken} of {size} bytes; nothing was kept, send it again"
+                )
+        await to_thread.run_sync(
+            self._catalog.uploads.record_part, tenant, upload_id, number, taken, digest.hexdigest()
+        )
+
+    def complete(self, tenant: str, upload_id: str) -> Upload:
+        """Joins the parts and compares the hash with the announced one. Twice is as good as once.
+
+        Raises NotFoundError, ConflictError naming missing parts, RequestError with code `checksum_mismatch` for
+        another hash: the upload stays open and the parts may be sent again.
+        """
+        upload = self._catalog.uploads.get(tenant, upload_id)
+        if upload.state == UploadState.COMPLETE:
+            return upload
+        arrived = {part.number for part in self._catalog.uploads.parts(tenant, upload_id)}
+        if arrived != set(range(upload.num_parts)):
+            return self._catalog.uploads.complete(tenant, upload_id, "")  # says which parts are missing
+        done = self._joined(tenant, upload)
+        for number in range(upload.num_parts):
+            self._store.delete(_part_name(upload_id, number))
+        return done
+
+    def _joined(self, tenant: str, upload: Upload) -> Upload:
+        digest = hashlib.sha256()
+        try:
+            with self._store.writer(file_name(upload)) as sink:
+                for number in range(upload.num_parts):
+                    with self._store.open_input(_part_name(upload.id, number)) as part:
+                        while chunk := part.read(_CHUNK):
+                            digest.update(chunk)
+                            sink.write(chunk)
+                if digest.hexdigest() != upload.sha256:
+                    raise IntegrityError(
+                        f"the bytes of upload {upload.id} hash to {digest.hexdigest()}, {upload.sha256} was announced; "
+                        "send the parts again, or delete the upload"
+                    )
+            return self._catalog.uploads.complete(tenant, upload.id, digest.hexdigest())
+        except IntegrityError as error:
+            raise Refusal(422, "checksum_mismatch", str(error)) from error
+
+    def delete(self, tenant: str, upload_id: str) -> None:
+        """Forgets an upload and removes its bytes. Raises NotFoundError."""
+        self._catalog.uploads.delete(tenant, upload_id)
+        for name in self._store.list(_folder(upload_id)):
+            self._store.delete(name)
+
+    def path(self, tenant: str, upload_id: str) -> str:
+        """Where the whole file lies, for a reader. Raises NotFoundError, ConflictError if it is not complete."""
+        upload = self._catalog.uploads.get(tenant, upload_id)
+        if upload.state != UploadState.COMPLETE:
+            raise ConflictError(f"upload {upload_id} is not complete; send its parts and POST {upload_id}:complete")
+        name = file_name(upload)
+        return self._store.path(name) if self._store.is_local else f"{self._store.uri.rstrip('/')}/{name}"
+
+
+def extension_of(name: str) -> str:
+    """The known extension a name ends with. Raises InputError if there is none."""
+    lower = name.lower()
+    found = [extension for extension in EXTENSIONS if lower.endswith(extension)]
+    if not found:
+        raise InputError(f"{name!r} has an unknown extension; known are {', '.join(EXTENSIONS)}", file=None)
+    return max(found, key=len)
+
+
+def file_name(upload: Upload) -> str:
+    return f"{_folder(upload.id)}/data{extension_of(upload.name)}"
+
+
+def _folder(upload_id: str) -> str:
+    return f"uploads/{upload_id}"
+
+
+def _part_name(upload_id: str, number: int) -> str:
+    return f"{_folder(upload_id)}/parts/{number:05d}"
+
+
+async def _larger(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in chunks of about 1 MiB: one hop to a thread each, not one a network packet."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= 2**20:
+            yield b"".join(held)
+            held, size = [], 0
+    if size:
+        yield b"".join(held)
