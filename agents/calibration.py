@@ -17,6 +17,7 @@ __all__ = [
     "fdr_threshold",
     "ltt_threshold",
     "needed_good_rows",
+    "precision_threshold",
 ]
 
 CONFIDENCE: Final = 0.9
@@ -64,6 +65,26 @@ def binomial_upper(successes: int, trials: int, confidence: float = CONFIDENCE) 
         middle = (low + high) / 2
         low, high = (middle, high) if _binomial_cdf(successes, trials, middle) > 1 - confidence else (low, middle)
     return high
+
+
+def precision_threshold(
+    right_scores: np.ndarray, wrong_scores: np.ndarray, fdr: float, confidence: float = CONFIDENCE
+) -> float:
+    """The lowest score from which the share of wrong proposals is ≤ fdr with the given confidence; infinity for none.
+
+    right_scores, wrong_scores: of calibration rows by whether their proposal is right. Learn then test in fixed sequence:
+    from the fewest top rows that could pass without an error, downwards, until the first failure. Controls what a false
+    discovery rate alone does not: the share of wrong labels when any are written.
+    """
+    scores = np.concatenate([right_scores, wrong_scores])
+    order = np.argsort(-scores, kind="stable")
+    num_wrong = np.cumsum(order >= len(right_scores))
+    best = math.inf
+    for taken in range(math.ceil(math.log(1 - confidence) / math.log1p(-fdr)) if fdr > 0 else len(order) + 1, len(order) + 1):
+        if binomial_upper(int(num_wrong[taken - 1]), taken, confidence) > fdr:
+            break
+        best = float(scores[order[taken - 1]])
+    return best
 
 
 def _binomial_cdf(successes: int, trials: int, p: float) -> float:

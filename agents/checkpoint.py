@@ -44,7 +44,7 @@ def from_tensors(kind: Any, tensors: dict[str, torch.Tensor], prefix: str = "") 
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if type(None) in options and not any(name.startswith(prefix) for name in tensors):
         return None
-    kind = next(option for option in options if option is not type(None))
+    kind = typing.cast(typing.Any, next(option for option in options if option is not type(None)))
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{f.name: from_tensors(hints[f.name], tensors, f"{prefix}{f.name}.") for f in fields(kind)})

@@ -160,7 +160,7 @@ def _set_aside(decided: Decisions, mask: np.ndarray, reason: int) -> None:
 
 
 def _check_widths(rows: Rows, observer: Observer) -> None:
-    width, signals = len(observer.space.centre), observer.signals.knots_GFQ.shape[1]
+    width, signals = observer.space.width, observer.space.ranks.knots_GFQ.shape[1]
     if len(rows) and (rows.vectors.shape[1], rows.signals.shape[1]) != (width, signals):
         raise ValueError(
             f"rows have vectors of width {rows.vectors.shape[1]} and {rows.signals.shape[1]} signals; this judge learned "

@@ -20,7 +20,7 @@ from agents.student import Desk, Round, Student
 from agents.types import Roles, Rows, Task
 from curator.errors import InputError, TrustedError
 
-__all__ = ["MAX_ROWS", "MIN_LEARNING", "MIN_ROWS", "learn", "roles_of"]
+__all__ = ["MAX_ROWS", "MIN_LEARNING", "MIN_ROWS", "Judge", "learn", "roles_of"]
 
 MAX_ROWS: Final = 50_000
 MIN_ROWS: Final = 50
@@ -62,7 +62,8 @@ def _teach(
     desk: Desk, desk_truth: np.ndarray, rows: Rows, truth: np.ndarray, task: Task, config: PolicyConfig, seed: int
 ) -> Judge:
     roles = roles_of(desk.rows.ids, desk_truth >= 0, seed)
-    gate, rounds = None, []
+    gate: GateVerdict | None = None
+    rounds: list[Round] = []
     if len(roles.learning) >= MIN_LEARNING:
         gate, rounds = _rehearse(desk, desk_truth, roles, config, seed)
         student = Student.taught(desk, roles.taught, desk_truth[roles.taught])

@@ -18,7 +18,7 @@ from torch.nn.functional import one_hot
 from agents.corruption import SelfCorruption
 from agents.given import MIDDLE, GivenView, Look, others
 from agents.proxy.neighbours import Neighbours, Reference
-from agents.space import Chunk, Ranks, Space, joined
+from agents.space import Chunk, Space, joined
 from agents.trusted import TrustedView
 
 __all__ = ["STATE_VERSION", "Observation", "Observer"]
@@ -54,7 +54,6 @@ class Observer:
     given: GivenView
     corruption: SelfCorruption
     trusted: TrustedView | None
-    signals: Ranks
     mean_F: torch.Tensor
     scale_F: torch.Tensor
 
@@ -75,7 +74,7 @@ class Observer:
     def columns(self, chunk: Chunk, look: Look) -> dict[str, torch.Tensor]:
         """The state's numbers before standardising, each float32[B], in the order of STATE_VERSION."""
         given = self.given.features(chunk.labels_B, look)
-        rules_BF = self.signals.of(chunk.signals_BF, torch.zeros_like(chunk.labels_B))
+        rules_BF = self.space.signal_ranks(chunk.signals_BF)
         rules = {f"signal_{i}": rules_BF[:, i] for i in range(rules_BF.shape[1])}
         trusted = {} if self.trusted is None else self.trusted.features(chunk, look)
         anchor = self.corruption.log_odds(torch.stack(list(given.values()), 1))

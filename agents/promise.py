@@ -12,7 +12,14 @@ from typing import Final, Literal
 import numpy as np
 import torch
 
-from agents.calibration import binomial_upper, crc_threshold, fdr_threshold, ltt_threshold, needed_good_rows
+from agents.calibration import (
+    binomial_upper,
+    crc_threshold,
+    fdr_threshold,
+    ltt_threshold,
+    needed_good_rows,
+    precision_threshold,
+)
 from agents.config import PolicyConfig
 from agents.learned_policy import LearnedPolicy
 from agents.reward import BREAK_EVEN
@@ -83,12 +90,19 @@ def make_promise(
 def _relabel_from(
     student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicyConfig
 ) -> float:
-    """Null: calibration rows whose proposal is wrong. Candidates: the untrusted rows learned from, a sample of the pool."""
+    """The higher of two thresholds: false discovery rate over the pool, and precision on the calibration rows.
+
+    Null: calibration rows whose proposal is wrong. Candidates: the untrusted rows learned from, a sample of the pool.
+    """
     if not student.desk.can_relabel or not len(calibration_at):
         return math.inf
     score = policy.log_probs(student.seen)[:, RELABEL].exp().numpy()
     wrong = student.seen.proposal_B.numpy()[calibration_at] != truth_N[calibration_at]
-    return fdr_threshold(score[calibration_at[wrong]], score[truth_N < 0], config.relabel_fdr)
+    right_scores, wrong_scores = score[calibration_at[~wrong]], score[calibration_at[wrong]]
+    return max(
+        fdr_threshold(wrong_scores, score[truth_N < 0], config.relabel_fdr),
+        precision_threshold(right_scores, wrong_scores, config.relabel_fdr),
+    )
 
 
 def _simulated(student: Student, policy: LearnedPolicy) -> np.ndarray:

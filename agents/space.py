@@ -6,7 +6,7 @@ Knows nothing of labels' meaning, of trust or of models.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -43,29 +43,48 @@ class Chunk:
 class Space:
     """Centred on the sample's mean, scaled to a mean square length of 25: strengths of l2 mean the same everywhere.
 
-    centre: float32[d]. scale: float32[1]. seed: of the folds.
+    Where no encoder ran, a row's vector is made of its rule signals: each one's rank and the rank's square, so that both
+    too little and too much can be learned. width: of the embeddings, 0 = none. ranks: of signals. centre: float32[d].
+    scale: float32[1]. seed: of the folds.
     """
 
+    width: int
+    ranks: Ranks
     centre: torch.Tensor
     scale: torch.Tensor
     seed: int
 
     @staticmethod
-    def fit(vectors: np.ndarray, seed: int) -> Space:
-        """vectors: float32[n, d], n ≥ 1."""
-        x = torch.from_numpy(np.ascontiguousarray(vectors))
+    def fit(rows: Rows, seed: int) -> Space:
+        """rows: n ≥ 1, each with a vector."""
+        signals = torch.from_numpy(rows.signals.astype(np.float32))
+        ranks = Ranks.fit(signals, torch.zeros(len(rows), dtype=torch.int64), 1)
+        space = Space(rows.vectors.shape[1], ranks, torch.zeros(1), torch.ones(1), seed)
+        x = torch.from_numpy(rows.vectors) if space.width else space._from_signals(signals)
         centre = x.mean(0)
         length = (x - centre).square().sum(1).mean().sqrt().clamp_min(1e-12)
-        return Space(centre, (_NORM / length).reshape(1), seed)
+        return replace(space, centre=centre, scale=(_NORM / length).reshape(1))
+
+    def signal_ranks(self, signals_BF: torch.Tensor) -> torch.Tensor:
+        """In [-1/2, 1/2], 0 where a signal cannot say, float32[B, F]."""
+        return self.ranks.of(signals_BF, torch.zeros(len(signals_BF), dtype=torch.int64)) - 0.5
 
     def place(self, rows: Rows) -> Chunk:
         """At most CHUNK_ROWS rows, padded to CHUNK_ROWS. Rows without a vector lie at the origin."""
-        vectors = np.where(rows.valid[:, None], rows.vectors, self.centre.numpy()[None])
-        x = (torch.from_numpy(_padded(vectors, np.float32(0))) - self.centre) * self.scale
+        signals = torch.from_numpy(_padded(rows.signals, np.float32(np.nan)))
+        if self.width:
+            vectors = np.where(rows.valid[:, None], rows.vectors, self.centre.numpy()[None])
+            raw = torch.from_numpy(_padded(vectors, np.float32(0)))
+        else:
+            raw = self._from_signals(signals)
+        x = (raw - self.centre) * self.scale
         ids = _padded(rows.ids, np.uint8(0))
         labels = torch.from_numpy(_padded(np.maximum(rows.labels, 0), np.int64(0)))
-        signals = torch.from_numpy(_padded(rows.signals, np.float32(np.nan)))
         return Chunk(with_bias(x), unit(x), labels, torch.from_numpy(fold_of(ids, self.seed)), id_keys(ids), signals)
+
+    def _from_signals(self, signals_BF: torch.Tensor) -> torch.Tensor:
+        ranks_BF = self.signal_ranks(signals_BF)
+        return torch.cat([ranks_BF, ranks_BF.square()], 1)
 
     def place_all(self, rows: Rows) -> list[Chunk]:
         """All rows, chunk by chunk."""

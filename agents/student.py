@@ -25,7 +25,7 @@ from agents.proxy.heads import fit_heads, fold_masks, head_log_probs
 from agents.proxy.neighbours import Neighbours, Reference
 from agents.reward import audited_reward, critic_reward
 from agents.scorer import fit_logistic
-from agents.space import Chunk, Ranks, Space, joined
+from agents.space import Chunk, Space, joined
 from agents.trusted import TrustedView
 from agents.types import Rows
 from curator.verdict import KEEP, RELABEL
@@ -50,21 +50,19 @@ class Desk:
     near: Sequence[Neighbours]
     given: GivenView
     corruption: SelfCorruption
-    signals: Ranks
     can_relabel: bool
 
     @staticmethod
     def lay(rows: Rows, classes: int, can_relabel: bool, seed: int) -> Desk:
         """rows: N ≥ 2, ascending by id, each with a vector and a label."""
         n, labels = len(rows), torch.from_numpy(rows.labels)
-        space = Space.fit(rows.vectors, seed)
+        space = Space.fit(rows, seed)
         chunks = space.place_all(rows)
         reference = Reference(joined((c.unit_BE for c in chunks), n), torch.from_numpy(rows.ids))
         near = [reference.nearest(c.unit_BE, c.keys) for c in chunks]
         given = GivenView.fit(chunks, near, labels, classes)
         corruption = SelfCorruption.fit(given, chunks, near, rows.ids, seed)
-        signals = Ranks.fit(torch.from_numpy(rows.signals), torch.zeros_like(labels), 1)
-        return Desk(rows, space, chunks, reference, near, given, corruption, signals, can_relabel)
+        return Desk(rows, space, chunks, reference, near, given, corruption, can_relabel)
 
     def observer(self, at_T: np.ndarray, truth_T: np.ndarray) -> Observer:
         """Sees the truths of the rows at at_T (positions, ascending); without any, there is no trusted view."""
@@ -75,9 +73,7 @@ class Desk:
                 self.chunks, looks, self.reference, torch.from_numpy(at_T), torch.from_numpy(truth_T)
             )
         nothing = torch.zeros(0)
-        bare = Observer(
-            self.space, self.reference, self.given, self.corruption, trusted, self.signals, nothing, nothing
-        )
+        bare = Observer(self.space, self.reference, self.given, self.corruption, trusted, nothing, nothing)
         return bare.standardised(self.chunks, self.near, len(self.rows))
 
     def observe(self, observer: Observer) -> Observation:

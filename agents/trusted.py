@@ -131,9 +131,6 @@ class TrustedView:
         near_BJ = self.trusted.nearest(chunk.unit_BE, chunk.keys, k).index_BJ
         bad_T = (self.given_T != self.truth_T).float()
         same_BT = (self.given_T[None] == labels_B[:, None]).float()
-        own_B = self.trusted.positions(chunk.keys)
-        inside = (own_B >= 0).nonzero().squeeze(1)
-        same_BT[inside, own_B[inside]] = 0.0
         overall = bad_T.mean()
         class_bad_B = ((same_BT @ bad_T) + _PRIOR_ROWS * overall) / (same_BT.sum(1) + _PRIOR_ROWS)
         near_same_BT = weights_BT * (self.given_T[None] == labels_B[:, None])

@@ -69,11 +69,16 @@ class Rows:
     @property
     def vectors(self) -> np.ndarray:
         """The embeddings; float32[n, 0] where no encoder ran."""
-        return np.zeros((len(self), 0), np.float32) if self.embeddings is None else self.embeddings
+        return (
+            np.zeros((len(self), 0), np.float32)
+            if self.embeddings is None
+            else self.embeddings.astype(np.float32, copy=False)
+        )
 
     def take(self, index: np.ndarray | slice) -> Rows:
         """The rows at `index` (positions, a mask or a slice)."""
-        return Rows(**{name: None if value is None else value[index] for name, value in vars(self).items()})
+        embeddings = None if self.embeddings is None else self.embeddings[index]
+        return Rows(self.ids[index], embeddings, self.valid[index], self.labels[index], self.signals[index])
 
     def relabelled(self, labels: np.ndarray) -> Rows:
         """The same rows under other given labels, int64[n]."""

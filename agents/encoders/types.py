@@ -1,0 +1,30 @@
+"""What an encoder is. Knows shapes; nothing of text, images or models."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+__all__ = ["Encoder"]
+
+
+class Encoder(Protocol):
+    """Turns a column of content into vectors. `name` is what a recipe calls it; `dim` is known before fitting."""
+
+    name: str
+    dim: int
+
+    def fit(self, sample: pa.Array, seed: int) -> None:
+        """Learns what it needs from a bounded sample (a builtin encoder) or nothing (a pretrained one)."""
+
+    def encode(self, column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """float32[n, dim] and valid bool[n]; False where there is no content or it cannot be decoded, its vector zero."""
+
+    def to_tensors(self) -> dict[str, torch.Tensor]:
+        """What fitting learned, for safetensors."""
+
+    def from_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse."""
