@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from curator.digest import canonical_json, sha256_hex
 from curator.epochs.curriculum import Curriculum, Staged
-from pipelines.training.precision import Device, Precision
 
 __all__ = [
+    "Device",
+    "Precision",
     "ImageClassifier",
     "ImageColumns",
     "LanguageColumns",
@@ -25,6 +26,10 @@ __all__ = [
     "TextColumns",
     "TrainingRecipe",
 ]
+
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class _Frozen(BaseModel):

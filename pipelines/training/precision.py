@@ -13,11 +13,10 @@ from typing import Literal
 import torch
 
 from curator.errors import RecipeError
+from pipelines.training.kinds import Device, Precision
 
-__all__ = ["Capabilities", "Device", "Placement", "Precision", "cpu_threads", "place", "present"]
+__all__ = ["Capabilities", "Placement", "cpu_threads", "place", "present"]
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _AUTOCAST: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -1,51 +1,22 @@
-"""The training recipe: by name, from YAML or JSON files, from plain values; every complaint in the user's words.
+"""The training recipe: what a training job does, by preset name or from a YAML or JSON file.
 
-Knows files and names; the types (`kinds.py`) say what a recipe may hold.
+Knows files; what a recipe may hold is in `kinds.py`, the shipped ones in `presets.py`. Loads no torch, so that a server
+can check a recipe.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from curator.errors import RecipeError
-from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.presets import PRESETS, meant, parse_recipe, preset_names
 
-__all__ = ["PRESETS", "TrainingRecipe", "load_training_recipe", "parse_training_recipe", "preset_names"]
-
-PRESETS: Final[Mapping[str, TrainingRecipe]] = {
-    "text-classifier": TextClassifier(),
-    "image-classifier": ImageClassifier(augment="shift-flip"),
-    "language-model": LanguageModel(),
-    "digits": ImageClassifier(
-        image_size=8, colours="grey", width=16, epochs=12, optimiser=Optimiser(learning_rate=1e-2)
-    ),
-    "small-language-model": LanguageModel(width=64, heads=2, context=128, epochs=3),
-    "language-model-85m": LanguageModel(
-        width=768,
-        depth=12,
-        heads=12,
-        context=1024,
-        epochs=1,
-        global_batch_size=32,
-        optimiser=Optimiser(learning_rate=6e-4, weight_decay=0.1, warmup=0.02),
-    ),
-}
-"""Shipped recipes. A file may start from one: `preset: digits` and then only what differs."""
-
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(TrainingRecipe)
-_EXAMPLE = "start with `kind: text-classifier` or `preset: text-classifier`"
-
-
-def preset_names() -> tuple[str, ...]:
-    """Names of the shipped training recipes, sorted."""
-    return tuple(sorted(PRESETS))
+__all__ = ["TrainingRecipe", "load_training_recipe"]
 
 
 def load_training_recipe(name_or_path: str | Path) -> TrainingRecipe:
@@ -56,20 +27,10 @@ def load_training_recipe(name_or_path: str | Path) -> TrainingRecipe:
     path = Path(text)
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise RecipeError(
-            f"no training recipe {text!r}{_meant(text, PRESETS)}. Presets: {', '.join(preset_names())}; "
+            f"no training recipe {text!r}{meant(text, PRESETS)}. Presets: {', '.join(preset_names())}; "
             "or give a .yaml or .json file."
         )
-    return parse_training_recipe(_read(path), source=text)
-
-
-def parse_training_recipe(value: Any, *, source: str = "training recipe") -> TrainingRecipe:
-    """A training recipe from plain values; `preset: NAME` fills in what is not said. Raises RecipeError."""
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{source} holds {type(value).__name__}, not a mapping; {_EXAMPLE}")
-    try:
-        return _ADAPTER.validate_python(_filled(value, source))
-    except ValidationError as error:
-        raise RecipeError(f"{source}: " + "; ".join(_complaint(item, value) for item in error.errors())) from error
+    return parse_recipe(_read(path), source=text)
 
 
 def _read(path: Path) -> Any:
@@ -82,52 +43,3 @@ def _read(path: Path) -> Any:
         raise RecipeError(f"cannot read the training recipe {str(path)!r}: {error}") from error
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"training recipe {str(path)!r} is not valid {path.suffix[1:].upper()}: {error}") from error
-
-
-def _filled(value: Mapping[str, Any], source: str) -> dict[str, Any]:
-    given = dict(value)
-    name = given.pop("preset", None)
-    if name is None:
-        return given
-    if name not in PRESETS:
-        raise RecipeError(
-            f"{source}: no preset {name!r}{_meant(str(name), PRESETS)}. Presets: {', '.join(preset_names())}."
-        )
-    base = PRESETS[name].model_dump(mode="json")
-    if given.get("kind", base["kind"]) != base["kind"]:
-        raise RecipeError(
-            f"{source}: preset {name!r} is a {base['kind']}, kind says {given['kind']!r}; drop one of them"
-        )
-    for key in ("columns", "optimiser"):
-        if isinstance(given.get(key), Mapping):
-            given[key] = {**base[key], **given[key]}
-    return {**base, **given}
-
-
-def _complaint(item: Any, value: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in item["loc"][1:]) or "recipe"
-    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-    if kind == "union_tag_not_found":
-        return f"`kind` is missing; {_EXAMPLE}"
-    if kind == "union_tag_invalid":
-        tag = str(item["ctx"]["tag"])
-        return f"unknown kind {tag!r}{_meant(tag, _kinds())}; there are {', '.join(_kinds())}"
-    if kind == "extra_forbidden":
-        return f"unknown key {place!r}{_meant(str(item['loc'][-1]), _known_keys(str(item['loc'][0])))}"
-    if kind == "value_error":
-        return f"{place}: {message}"
-    return f"{place}: {message} (got {item['input']!r})"
-
-
-def _kinds() -> tuple[str, ...]:
-    return ("text-classifier", "image-classifier", "language-model")
-
-
-def _known_keys(kind: str) -> list[str]:
-    recipe = PRESETS[kind]
-    return [*type(recipe).model_fields, *type(recipe.columns).model_fields, *Optimiser.model_fields]
-
-
-def _meant(word: str, names: Any) -> str:
-    close = difflib.get_close_matches(word, list(names), 1)
-    return f", did you mean {close[0]!r}" if close else ""

@@ -8,7 +8,7 @@ import torch
 from pipelines.training.image_model import num_stages
 from pipelines.training.kinds import ImageClassifier
 from pipelines.training.model import build, empty, generator, initialise, num_parameters
-from pipelines.training.recipe import PRESETS
+from pipelines.training.presets import PRESETS
 from pipelines.training.tokens import PAD
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier, keys_from_lengths, ngram_buckets
 from tests.pipelines.training.examples import SMALL, fast

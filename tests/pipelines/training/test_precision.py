@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from curator.errors import RecipeError
-from pipelines.training.precision import Capabilities, Device, Precision, cpu_threads, place, present
+from pipelines.training.kinds import Device, Precision
+from pipelines.training.precision import Capabilities, cpu_threads, place, present
 
 NOTHING, OLD_GPU, NEW_GPU = Capabilities(False, False), Capabilities(True, False), Capabilities(True, True)
 

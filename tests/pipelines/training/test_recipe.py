@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ import pytest
 
 from curator.errors import RecipeError
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier
-from pipelines.training.recipe import PRESETS, load_training_recipe, parse_training_recipe, preset_names
+from pipelines.training.presets import PRESETS, parse_recipe, preset_names
+from pipelines.training.recipe import load_training_recipe
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_round_trips_and_keeps_its_digest(name: str) -> None:
     recipe = load_training_recipe(name)
-    again = parse_training_recipe(json.loads(recipe.model_dump_json()))
+    again = parse_recipe(json.loads(recipe.model_dump_json()))
     assert again == recipe and again.digest == recipe.digest and type(again) is type(recipe)
 
 
@@ -37,9 +40,7 @@ def test_files_and_plain_values_agree(tmp_path: Path) -> None:
 
 
 def test_a_preset_is_filled_in_key_by_key() -> None:
-    recipe = parse_training_recipe(
-        {"preset": "digits", "columns": {"label": "digit"}, "optimiser": {"weight_decay": 0.5}}
-    )
+    recipe = parse_recipe({"preset": "digits", "columns": {"label": "digit"}, "optimiser": {"weight_decay": 0.5}})
     assert isinstance(recipe, ImageClassifier) and recipe.image_size == 8
     assert recipe.columns.label == "digit" and recipe.columns.image == "image"
     assert recipe.optimiser.weight_decay == 0.5
@@ -65,7 +66,7 @@ def test_a_preset_is_filled_in_key_by_key() -> None:
 )
 def test_complaints(value: Any, complaint: str) -> None:
     with pytest.raises(RecipeError, match=complaint):
-        parse_training_recipe(value)
+        parse_recipe(value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -79,3 +80,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(RecipeError, match="cannot read"):
         load_training_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_server_can_check_a_recipe_without_torch() -> None:
+    code = (
+        "import sys, pipelines.training.recipe, pipelines.training.presets as p; p.parse_recipe({'preset': 'digits'})"
+    )
+    code += "; heavy = {'torch', 'ray', 'PIL'} & set(sys.modules); assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

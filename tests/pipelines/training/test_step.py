@@ -9,9 +9,9 @@ import torch
 
 from pipelines.training.classes import ClassTable
 from pipelines.training.feed import TensorBatch, feed_for
-from pipelines.training.kinds import Optimiser, TrainingRecipe
+from pipelines.training.kinds import Optimiser, Precision, TrainingRecipe
 from pipelines.training.model import build
-from pipelines.training.precision import Precision, place
+from pipelines.training.precision import place
 from pipelines.training.step import Learner, losses
 from tests.pipelines.training.examples import SMALL, fast, table_for
 

@@ -131,7 +131,7 @@ def test_feedback_is_the_contract_and_covers_every_row_served(
 
 KILLED = """
 import json, os, signal, sys
-from pipelines.training.recipe import parse_training_recipe
+from pipelines.training.presets import parse_recipe
 from pipelines.training.trainer import train
 root, manifest, recipe, folder, out, kill_at = sys.argv[1:]
 log = open(out, "a")
@@ -139,7 +139,7 @@ def on_step(record):
     log.write(f"{record.step} {record.loss.hex()}\\n"); log.flush()
     if record.step == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-train(root, manifest, parse_training_recipe(json.loads(recipe)), checkpoint_dir=folder, on_step=on_step)
+train(root, manifest, parse_recipe(json.loads(recipe)), checkpoint_dir=folder, on_step=on_step)
 """
 
 
