@@ -21,6 +21,7 @@ from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.plan import EpochPlan, Tail, rank_slice
 from curator.epochs.shuffle import Shuffle
 from curator.errors import ConflictError, RequestError
+from curator.shards.arrays import arrow_ints
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
 
@@ -268,7 +269,7 @@ def _cut(chunk: Chunk) -> Iterator[tuple[int, pa.RecordBatch]]:
 
 def _sendable(rows: pa.RecordBatch, worker: Worker) -> pa.RecordBatch:
     """In a worker, a copy: pickling a slice would send the whole chunk it is cut from."""
-    return rows if not worker.sends else rows.take(pa.array(range(rows.num_rows)))
+    return rows if not worker.sends else rows.take(arrow_ints(np.arange(rows.num_rows)))
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -12,14 +12,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from curator.client.cache import FileCache
-from curator.errors import (
-    ConflictError,
-    NotFoundError,
-    RequestError,
-    RetryableError,
-    TransportError,
-    WinnowError,
-)
+from curator.errors import RequestError, RetryableError, TransportError, WinnowError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
 from curator.shards.source import ShardSource, StoreSource
@@ -202,27 +195,13 @@ class _AskedToWait(TransportError):
 
 def _raise_for(response: Any) -> None:
     """The error a status stands for; nothing for success."""
+    from curator.client.problems import raise_for
+
     status = response.status_code
-    if status < 400:
-        return
-    message = f"{response.request.method} {response.request.url} answered {status}: {_detail(response)}"
     if status in (408, 425, 429) or status >= 500:
-        raise _AskedToWait(message, _seconds(response.headers.get("Retry-After")))
-    if status == 404:
-        raise NotFoundError(message)
-    if status in (409, 412, 422):
-        raise ConflictError(message)
-    if status in (401, 403):
-        raise RequestError(f"{message}. Give an API key that may read shards.")
-    raise RequestError(message)
-
-
-def _detail(response: Any) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        return str(response.text[:200])
-    return str(body.get("detail") or body.get("title") or body) if isinstance(body, dict) else str(body)
+        words = f"{response.request.method} {response.request.url} answered {status}: {response.text[:200]}"
+        raise _AskedToWait(words, _seconds(response.headers.get("Retry-After")))
+    raise_for(response)
 
 
 def _seconds(value: str | None) -> float:

@@ -16,6 +16,7 @@ from curator.difficulty import NAMES
 from curator.epochs.interleave import PADDING, Slots
 from curator.epochs.locate import Locator, Order
 from curator.epochs.plan import EpochPlan
+from curator.shards.arrays import arrow_ints, arrow_words
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
 
@@ -91,7 +92,7 @@ def _fill(
             first += len(by_nth)
     if not parts:
         parts = [reader.take(manifest, [_any_place(manifest)] * min(len(order), 1), columns)]
-    rows = (parts[0] if len(parts) == 1 else pa.concat_batches(parts)).take(pa.array(order))
+    rows = (parts[0] if len(parts) == 1 else pa.concat_batches(parts)).take(arrow_ints(order))
     name = difficulty_column(rows.schema.names)
     return rows.append_column(name, _named(slots.difficulty))
 
@@ -102,8 +103,9 @@ def difficulty_column(names: Sequence[str]) -> str:
 
 
 def _named(codes: np.ndarray) -> pa.Array:
-    values = pa.array(codes.astype(np.int8), mask=codes == PADDING)
-    return pa.DictionaryArray.from_arrays(values, pa.array(NAMES))
+    padded = codes == PADDING
+    values = pa.array(codes.astype(np.int8), mask=padded) if padded.any() else arrow_ints(codes.astype(np.int8))
+    return pa.DictionaryArray.from_arrays(values, arrow_words(NAMES))
 
 
 def _any_place(manifest: Manifest) -> tuple[int, int]:

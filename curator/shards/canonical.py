@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import InputError
+from curator.shards.arrays import arrow_ints
 from curator.shards.layout import SAMPLE_ID
 
 __all__ = ["canonical_batch", "plain_schema", "plain_type"]
@@ -86,7 +88,7 @@ def _canonical(parts: list[Any], field: pa.Field) -> Any:
     if not field.nullable and joined.null_count:
         raise InputError(f"{joined.null_count} nulls in a column that must have none", column=field.name)
     # take copies every value to a fresh place and writes zeros under nulls
-    return pc.take(joined, pa.array(range(len(joined)), type=pa.int32()), boundscheck=False)
+    return pc.take(joined, arrow_ints(np.arange(len(joined), dtype=np.int32)), boundscheck=False)
 
 
 def _plain(array: Any, target: pa.DataType) -> Any:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from curator.difficulty import EASY, HARD, MEDIUM, NAMES, UNKNOWN, SampleIds, sample_id_bytes
 from curator.digest import sha256_hex
 from curator.errors import IntegrityError
+from curator.shards.arrays import arrow_ints, numpy_ints
 from curator.shards.layout import index_name
 from curator.storage import Store
 
@@ -150,8 +151,10 @@ def _in_id_order(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def _one_list(values: np.ndarray, data_type: pa.DataType) -> Any:
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), pa.array(values), type=data_type)
+    return pa.ListArray.from_arrays(
+        arrow_ints(np.array([0, len(values)], dtype=np.int32)), arrow_ints(values), type=data_type
+    )
 
 
 def _rows(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    return np.asarray(batch.column(name).flatten().to_numpy(zero_copy_only=False))
+    return numpy_ints(batch.column(name).flatten())

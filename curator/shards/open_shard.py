@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class OpenShard:
         self._data = data
         self._view = memoryview(data)
         self._checked = np.zeros(info.num_batches, dtype=bool)
-        self._readers: dict[tuple[int, ...], Any] = {}
+        self._free: dict[tuple[int, ...], list[Any]] = {}
         self._lock = threading.Lock()
         if len(self._view) != info.bytes:
             raise IntegrityError(
@@ -46,7 +47,8 @@ class OpenShard:
                 f"shard {info.digest} has a damaged header (offset 0) or footer (offset {info.batch_offsets[-1]}). "
                 "Restore it from a copy."
             )
-        self.schema: pa.Schema = self._reader(()).schema
+        with self._reader(()) as reader:
+            self.schema: pa.Schema = reader.schema
 
     @classmethod
     def fetch(cls, source: ShardSource, info: ShardInfo, label: str | None) -> OpenShard:
@@ -79,7 +81,8 @@ class OpenShard:
         fields = self._fields(names)
         self._check(number)
         try:
-            rows = self._reader(fields).get_batch(number)
+            with self._reader(fields) as reader:
+                rows = reader.get_batch(number)
         except (pa.ArrowException, OSError) as error:
             raise IntegrityError(
                 f"shard {self.info.digest}, offset {self.info.batch_offsets[number]}: {error}. Restore it from a copy."
@@ -94,13 +97,18 @@ class OpenShard:
         fields = tuple(i for i, name in enumerate(self.schema.names) if name in names)
         return () if len(fields) == len(self.schema) else fields
 
-    def _reader(self, fields: tuple[int, ...]) -> Any:
+    @contextmanager
+    def _reader(self, fields: tuple[int, ...]) -> Iterator[Any]:
+        """A reader of these columns that no other thread uses meanwhile."""
         with self._lock:
-            reader = self._readers.get(fields)
-            if reader is None:
-                options = pa.ipc.IpcReadOptions(included_fields=list(fields))
-                reader = self._readers[fields] = pa.ipc.open_file(pa.BufferReader(self._data), options=options)
-            return reader
+            free = self._free.setdefault(fields, [])
+            reader = free.pop() if free else None
+        if reader is None:
+            options = pa.ipc.IpcReadOptions(included_fields=list(fields), use_threads=False)
+            reader = pa.ipc.open_file(pa.BufferReader(self._data), options=options)
+        yield reader
+        with self._lock:
+            free.append(reader)
 
     def _check(self, number: int) -> None:
         """Compares a batch's bytes with its checksum, once."""

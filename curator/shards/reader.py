@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import IntegrityError, NotFoundError
+from curator.shards.arrays import arrow_ints
 from curator.shards.layout import SAMPLE_ID
 from curator.shards.manifest import Manifest, columns_of
 from curator.shards.open_shard import OpenShard
@@ -29,12 +31,19 @@ class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
     source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`; the
-    least recently used go first.
+    least recently used go first. num_threads: that decode record batches for one `take`.
     """
 
-    def __init__(self, source: str | Store | ShardSource, *, cache_bytes: int = CACHE_BYTES, max_open: int = 256):
+    def __init__(
+        self,
+        source: str | Store | ShardSource,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        max_open: int = 256,
+        num_threads: int = 2,
+    ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
-        self._cache_bytes, self._max_open = cache_bytes, max_open
+        self._cache_bytes, self._max_open, self._num_threads = cache_bytes, max_open, num_threads
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
         self._decoded: OrderedDict[tuple[object, ...], pa.RecordBatch] = OrderedDict()
         self._decoded_bytes = 0
@@ -53,7 +62,7 @@ class ShardReader:
                 for batch in np.flatnonzero(np.diff(edges)).tolist():
                     rows = self._decode(manifest, number, batch, columns)
                     chosen = live[edges[batch] : edges[batch + 1]] - np.uint32(batch * info.batch_rows)
-                    yield rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+                    yield rows if len(chosen) == rows.num_rows else rows.take(arrow_ints(chosen))
 
     def take(
         self,
@@ -75,17 +84,19 @@ class ShardReader:
         key = where[:, 0] << 32 | where[:, 1] // batch_rows
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order])) + 1
-        parts = []
-        for group in np.split(order, starts):
+
+        def pick(group: np.ndarray) -> pa.RecordBatch:
             shard, batch = int(key[group[0]] >> 32), int(key[group[0]] & 0xFFFFFFFF)
             rows = self._cached(manifest, shard, batch, columns)
-            parts.append(rows.take(pa.array(where[group, 1] - batch * manifest.shards[shard].batch_rows)))
+            return rows.take(arrow_ints(where[group, 1] - batch * manifest.shards[shard].batch_rows))
+
+        parts = self._in_parallel(pick, np.split(order, starts))
         together = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
         if (np.diff(order) == 1).all():
             return together
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
-        return together.take(pa.array(back))
+        return together.take(arrow_ints(back))
 
     def locate(self, manifest: Manifest | str, sample_ids: pa.Array) -> np.ndarray:
         """The (shard number, row number) of each sample id, kept or quarantined, living or not: int64[m, 2].
@@ -161,6 +172,15 @@ class ShardReader:
             while self._decoded_bytes > self._cache_bytes:
                 self._decoded_bytes -= self._decoded.popitem(last=False)[1].nbytes
         return rows
+
+    def _in_parallel(
+        self, pick: Callable[[np.ndarray], pa.RecordBatch], groups: list[np.ndarray]
+    ) -> list[pa.RecordBatch]:
+        """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
+        if len(groups) == 1 or self._num_threads == 1:
+            return [pick(group) for group in groups]
+        with ThreadPoolExecutor(self._num_threads, "winnow-decode") as pool:
+            return list(pool.map(pick, groups))
 
     def _check_places(self, manifest: Manifest, where: np.ndarray) -> None:
         num_rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)
