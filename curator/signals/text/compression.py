@@ -15,7 +15,7 @@ from curator.signals.text.family import Family
 
 __all__ = ["COMPRESSION", "MIN_BYTES", "PREFIX_BYTES"]
 
-PREFIX_BYTES: Final = 4096
+PREFIX_BYTES: Final = 2048
 """Only so many bytes from the start are compressed: the cost is bounded and long texts stay comparable."""
 
 MIN_BYTES: Final = 512
@@ -24,7 +24,7 @@ MIN_BYTES: Final = 512
 _LEVEL: Final = 1
 
 SIGNALS: Final = {
-    "compression_ratio": "bytes before over after zlib (level 1, first 4,096 bytes); cannot say below 512 bytes",
+    "compression_ratio": "bytes before over after zlib (level 1, first 2,048 bytes); cannot say below 512 bytes",
 }
 
 

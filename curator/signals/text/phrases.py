@@ -18,18 +18,15 @@ from curator.signals.buffers import RowBytes
 from curator.signals.text.automaton import build
 from curator.signals.text.bytescan import (
     E1,
-    HIGHS,
     code_point,
     count_chars,
     kernel,
-    load_word,
     strip_left,
     strip_right,
-    word_end,
-    word_start,
 )
 from curator.signals.text.family import Family
 from curator.signals.text.lines import most_newlines, split_lines
+from curator.signals.text.tokens import HIGH, next_word
 from curator.signals.text.unicode import TERMINAL, char_classes
 
 __all__ = ["BOILERPLATE_PHRASES", "LICENCE_PHRASES", "PHRASES", "POLICY_PHRASES"]
@@ -122,6 +119,10 @@ MIN_LINE_WORDS: Final = 3
 CLOSERS: Final = "\"')]}”’»"
 _CLOSING = np.zeros(0x2020, np.bool_)
 _CLOSING[[ord(char) for char in CLOSERS]] = True
+_MAY_END = np.zeros(256, np.bool_)
+"""Last bytes of words that may end a sentence."""
+_MAY_END[0x80:] = True
+_MAY_END[[ord(char) for char in ".!?" + CLOSERS if char < "\x80"]] = True
 
 
 @kernel
@@ -163,25 +164,18 @@ def _ascii_tail_ends(data, start, stop):
 
 
 @kernel
-def _sentence_marks(data, start, stop, classes):
-    """(sentences that end in the word start..stop, whether its last character belongs to such an end)."""
+def _other_marks(data, start, stop, classes):
+    """(runs of sentence marks beyond ASCII in start..stop, whether the last character is one)."""
     marks = 0
     in_run = False
     at = start
-    high = np.uint64(0)
     while at < stop:
-        high |= load_word(data, at, stop)
-        at += np.uint64(8)
-    if high & HIGHS:
-        at = start
-        while at < stop:
-            cp, width = code_point(data, at)
-            terminal = cp > 0x7F and (classes[cp] & TERMINAL) != 0
-            marks += terminal and not in_run
-            in_run = terminal
-            at += width
-    ends = _ascii_tail_ends(data, start, stop)
-    return marks + ends, ends or in_run
+        cp, width = code_point(data, at)
+        terminal = cp > 0x7F and (classes[cp] & TERMINAL) != 0
+        marks += terminal and not in_run
+        in_run = terminal
+        at += width
+    return marks, in_run
 
 
 @kernel
@@ -189,15 +183,18 @@ def _sentences(data, start, stop, classes):
     """(words, sentences, longest word in characters) of a stripped line."""
     words = sentences = longest = 0
     ended = True
-    at = start
-    while at < stop:
-        end = word_end(data, at, stop)
+    begin, end, kinds = next_word(data, start, stop)
+    while begin < stop:
         words += 1
-        if end - at > np.uint64(MAX_WORD_CHARS):
-            longest = max(longest, np.int64(count_chars(data, at, end)))
-        marks, ended = _sentence_marks(data, at, end, classes)
-        sentences += marks
-        at = word_start(data, end, stop)
+        if end - begin > np.uint64(MAX_WORD_CHARS):
+            longest = max(longest, np.int64(count_chars(data, begin, end)))
+        ended = _MAY_END[data[end - E1]] and _ascii_tail_ends(data, begin, end)
+        sentences += ended
+        if kinds & HIGH:
+            marks, in_run = _other_marks(data, begin, end, classes)
+            sentences += marks
+            ended |= in_run
+        begin, end, kinds = next_word(data, end, stop)
     return words, sentences + (not ended), longest
 
 

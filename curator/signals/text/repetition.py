@@ -20,10 +20,9 @@ from curator.signals.text.bytescan import (
     hash_bytes,
     kernel,
     table_size,
-    word_end,
-    word_start,
 )
 from curator.signals.text.family import Family
+from curator.signals.text.tokens import HIGH, most_words, next_word
 
 __all__ = ["DUPLICATE_N", "REPETITION", "TOP_N"]
 
@@ -47,33 +46,18 @@ _LAST_TOP, _LAST = TOP_N[-1], DUPLICATE_N[-1]
 
 
 @kernel
-def most_words(data, offsets):
-    """The largest number of words in a row."""
-    most = 0
-    for row in range(offsets.size - 1):
-        stop = np.uint64(offsets[row + 1])
-        at = word_start(data, np.uint64(offsets[row]), stop)
-        words = 0
-        while at < stop:
-            words += 1
-            at = word_start(data, word_end(data, at, stop), stop)
-        most = max(most, words)
-    return most
-
-
-@kernel
 def _prefixes(data, start, stop, hashes, chars):
     """Running hash and running character count over the words of start..stop; returns the number of words."""
     words = 0
-    at = word_start(data, start, stop)
     hashes[0] = 0
     chars[0] = 0
-    while at < stop:
-        end = word_end(data, at, stop)
-        hashes[words + 1] = hashes[words] * _BASE + hash_bytes(data, at, end)
-        chars[words + 1] = chars[words] + np.int64(count_chars(data, at, end))
+    begin, end, kinds = next_word(data, start, stop)
+    while begin < stop:
+        hashes[words + 1] = hashes[words] * _BASE + hash_bytes(data, begin, end)
+        size = np.int64(count_chars(data, begin, end)) if kinds & HIGH else np.int64(end - begin)
+        chars[words + 1] = chars[words] + size
         words += 1
-        at = word_start(data, end, stop)
+        begin, end, kinds = next_word(data, end, stop)
     return words
 
 

@@ -12,21 +12,9 @@ from typing import Final
 import numpy as np
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import (
-    E1,
-    E8,
-    HIGHS,
-    ONES,
-    byte_equal,
-    code_point,
-    count_chars,
-    kernel,
-    load_word,
-    popcount,
-    word_end,
-    word_start,
-)
+from curator.signals.text.bytescan import E1, code_point, count_chars, kernel, load_word, popcount
 from curator.signals.text.family import Family
+from curator.signals.text.tokens import DIGIT, HIGH, LETTER, next_word
 from curator.signals.text.unicode import ALPHA, DAMAGE, SYMBOL, char_classes
 
 __all__ = ["STOP_WORDS", "WORDS"]
@@ -47,130 +35,119 @@ SIGNALS: Final = {
 }
 
 _STOP_SIZES = np.array([len(word) for word in STOP_WORDS], np.uint64)
+_LONGEST_STOP_WORD = np.uint64(4)
 _STOP_BYTES = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint64)
 _WWW = np.uint64(int.from_bytes(b"www.", "little"))
 _FOUR_BYTES = np.uint64(0xFFFFFFFF)
 _FOLD = np.uint64(0x00202020)
-_HASHES, _DOTS, _COLONS = ONES * np.uint64(0x23), ONES * np.uint64(0x2E), ONES * np.uint64(0x3A)
-_LOWS = ~HIGHS
-
-LETTER, PROPER, URL = 1, 2, 4
-
-
-@kernel
-def _between(low_bits, first, last):
-    """High bit of each byte (all below 0x80) from `first` to `last`."""
-    reach = low_bits + ONES * np.uint64(0x80 - first)
-    beyond = low_bits + ONES * np.uint64(0x7F - last)
-    return reach & ~beyond
 
 
 @kernel
 def _ellipses(data, start, stop):
-    """word.count("..."): runs of dots, three by three."""
-    found = run = 0
-    while start < stop:
-        run = run + 1 if data[start] == 46 else 0
-        if run == 3:
-            found += 1
-            run = 0
-        start += E1
-    return found
+    """text.count("...") + text.count("…") of start..stop: runs of dots three by three, and the bytes E2 80 A6."""
+    three = signs = 0
+    part = data[start:stop]
+    for k in range(part.size - 2):  # vectorised; runs are only walked where there is one
+        three += (part[k] == 46) & (part[k + 1] == 46) & (part[k + 2] == 46)
+        signs += (part[k] == 0xE2) & (part[k + 1] == 0x80) & (part[k + 2] == 0xA6)
+    if three:
+        run = 0
+        for byte in part:
+            run = run + 1 if byte == 46 else 0
+            if run == 3:
+                signs += 1
+                run = 0
+    return signs
 
 
 @kernel
-def _holds_scheme(data, start, stop):
-    """Whether :// lies within start..stop."""
-    while start + np.uint64(2) < stop:
-        if data[start] == 58 and data[start + E1] == 47 and data[start + np.uint64(2)] == 47:
+def _may_hold_url(data, start, stop):
+    """Whether :// or ww (any case) lies anywhere in start..stop."""
+    hits = 0
+    part = data[start:stop]
+    for k in range(part.size - 2):
+        hits += (part[k] == 58) & (part[k + 1] == 47) & (part[k + 2] == 47)
+        hits += ((part[k] | 0x20) == 0x77) & ((part[k + 1] | 0x20) == 0x77)
+    return hits > 0
+
+
+@kernel
+def _is_url(data, start, stop):
+    """Whether the word start..stop holds :// or begins with www. (any case)."""
+    if stop - start >= np.uint64(4) and (load_word(data, start, stop) & _FOUR_BYTES) | _FOLD == _WWW:
+        return True
+    for at in range(start + np.uint64(2), stop):
+        if data[at] == 47 and data[at - E1] == 47 and data[at - np.uint64(2)] == 58:
             return True
-        start += E1
     return False
 
 
 @kernel
-def _word_facts(data, start, stop, classes):
-    """(flags, characters, number signs, ellipses) of the word start..stop."""
+def _beyond_ascii(data, start, stop, classes):
+    """(holds a letter, holds a proper character) among the characters beyond ASCII of start..stop."""
+    letter = proper = False
     at = start
-    letters = digits = high = np.uint64(0)
-    hashes = dots = colons = rest = np.uint64(0)
     while at < stop:
-        word = load_word(data, at, stop)
-        low = word & _LOWS
-        letters |= _between((word | (ONES * np.uint64(32))) & _LOWS, 97, 122) & ~word
-        digits |= _between(low, 48, 57) & ~word
-        high |= word
-        hashes += popcount(byte_equal(word, _HASHES))
-        dots += popcount(byte_equal(word, _DOTS))
-        colons |= byte_equal(word, _COLONS)
-        rest += popcount((word >> np.uint64(7)) & (~(word >> np.uint64(6))) & ONES)
-        at += E8
-    flags = 0
-    if letters & HIGHS:
-        flags |= LETTER | PROPER
-    elif digits & HIGHS:
-        flags |= PROPER
-    ellipses = _ellipses(data, start, stop) if dots >= np.uint64(3) else 0
-    if colons and _holds_scheme(data, start, stop):
-        flags |= URL
-    if stop - start >= np.uint64(4):
-        folded = load_word(data, start, stop) & _FOUR_BYTES
-        if (folded | _FOLD) == _WWW:
-            flags |= URL
-    if high & HIGHS:
-        at = start
-        while at < stop:
-            cp, width = code_point(data, at)
-            if cp > 0x7F:
-                kind = classes[cp]
-                if kind & ALPHA:
-                    flags |= LETTER
-                if not kind & (SYMBOL | DAMAGE):
-                    flags |= PROPER
-                ellipses += cp == 0x2026
-            at += width
-    return flags, np.int64(stop - start - rest), np.int64(hashes), ellipses
+        cp, width = code_point(data, at)
+        if cp > 0x7F:
+            letter |= (classes[cp] & ALPHA) != 0
+            proper |= (classes[cp] & (SYMBOL | DAMAGE)) == 0
+        at += width
+    return letter, proper
+
+
+@kernel
+def _stop_word(data, start, stop):
+    """1 << k for the k-th stop word, 0 for any other word."""
+    size = stop - start
+    if size > _LONGEST_STOP_WORD:
+        return 0
+    letters = load_word(data, start, stop)
+    for k in range(_STOP_BYTES.size):
+        if letters == _STOP_BYTES[k] and size == _STOP_SIZES[k]:
+            return 1 << k
+    return 0
 
 
 @kernel
 def _words(data, offsets, classes, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
-        words = proper = proper_chars = alphabetic = stops = hashes = ellipses = url_chars = 0
-        at = word_start(data, start, stop)
-        while at < stop:
-            end = word_end(data, at, stop)
-            flags, chars, signs, dots = _word_facts(data, at, end, classes)
+        words = proper = proper_chars = alphabetic = stops = url_chars = 0
+        urls = _may_hold_url(data, start, stop)
+        begin, end, kinds = next_word(data, start, stop)
+        while begin < stop:
+            is_alphabetic = (kinds & LETTER) != 0
+            is_proper = (kinds & (LETTER | DIGIT)) != 0
+            chars = np.int64(end - begin)
+            if kinds & HIGH:
+                letter, other = _beyond_ascii(data, begin, end, classes)
+                is_alphabetic |= letter
+                is_proper |= other
+                chars = np.int64(count_chars(data, begin, end))
             words += 1
-            if flags & PROPER:
-                proper += 1
-                proper_chars += chars
-            alphabetic += flags & LETTER
-            hashes += signs
-            ellipses += dots
-            if flags & URL:
+            alphabetic += is_alphabetic
+            proper += is_proper
+            proper_chars += chars * is_proper
+            if urls and _is_url(data, begin, end):
                 url_chars += chars
-            size = end - at
-            if size <= np.uint64(4):
-                letters = load_word(data, at, end)
-                for k in range(_STOP_BYTES.size):
-                    if letters == _STOP_BYTES[k] and size == _STOP_SIZES[k]:
-                        stops |= 1 << k
-            at = word_start(data, end, stop)
-        newlines = 0
+            stops |= _stop_word(data, begin, end)
+            begin, end, kinds = next_word(data, end, stop)
+        hashes = newlines = 0
         for byte in data[offsets[row] : offsets[row + 1]]:
+            hashes += byte == 35
             newlines += byte == 10
         total = np.float64(words) if words else np.nan
+        all_chars = np.float64(count_chars(data, start, stop)) if start < stop else np.nan
         out[row, 0] = words
         out[row, 1] = proper
         out[row, 2] = proper_chars / proper if proper else np.nan
         out[row, 3] = alphabetic / total
         out[row, 4] = np.int64(popcount(np.uint64(stops)))
         out[row, 5] = hashes / total
-        out[row, 6] = ellipses / total
+        out[row, 6] = _ellipses(data, start, stop) / total
         out[row, 7] = newlines / total
-        all_chars = np.int64(count_chars(data, start, stop))
-        out[row, 8] = url_chars / all_chars if all_chars else np.nan
+        out[row, 8] = url_chars / all_chars
 
 
 def _score(rows: RowBytes) -> np.ndarray:
