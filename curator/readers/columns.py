@@ -213,9 +213,17 @@ def checked(batch: pa.RecordBatch, file: str, first_row: int, limits: Limits) ->
 def _invalid(column: pa.Array, name: str, error: BaseException, file: str, first_row: int) -> InputError:
     if "UTF8" not in str(error):
         return InputError(f"damaged values: {error}; write the file again", file=file, row=first_row, column=name)
+    cure = "repair or remove the row, or store the column as binary"
+    if pt.is_nested(column.type):  # a slice of it is validated with all its children: no row can be told
+        return InputError(
+            f"text that is not valid UTF-8 in one of the {len(column)} rows from here; {cure}",
+            file=file,
+            row=first_row,
+            column=name,
+        )
     row = first_failing(column, lambda part: part.validate(full=True))
     return InputError(
-        "text that is not valid UTF-8; repair or remove the row, or store the column as binary",
+        f"text that is not valid UTF-8; {cure}",
         file=file,
         row=first_row + row,
         column=name,

@@ -17,16 +17,20 @@ import pyarrow.csv as pcsv
 from curator.errors import InputError
 from curator.readers.columns import first_failing, normal_schema
 from curator.readers.limits import Limits
-from curator.readers.opening import damaged, open_text
+from curator.readers.opening import CappedStream, damaged, open_text
 from curator.readers.unit import Source, WorkUnit
 
 __all__ = ["read_csv", "scan_csv"]
 
 PATTERNS: Final = {"bool": r"^(true|false|True|False|TRUE|FALSE)$", "int64": r"^-?(0|[1-9][0-9]{0,18})$"}
-NUMBER: Final = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$|^[+-]?(nan|NaN|NAN|inf|Inf|INF)$"
+WHOLE: Final = "(0|[1-9][0-9]*)"
+NUMBER: Final = (
+    rf"^[+-]?((0|[1-9][0-9]{{0,14}})|({WHOLE}\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|{WHOLE}[eE][+-]?[0-9]+)$"
+    r"|^[+-]?(nan|NaN|NAN|inf|Inf|INF)$"
+)
+"""A double. Whole numbers of 16 digits and more are none: rounded, two ids could become one."""
 TYPES: Final = (("bool", pa.bool_()), ("int64", pa.int64()), ("double", pa.float64()))
 """Types tried in this order; a column that fits none is text."""
-BLOCK_BYTES: Final = 1 << 24
 
 
 def scan_csv(
@@ -111,27 +115,27 @@ def _text_batches(source: Source, limits: Limits) -> Iterator[tuple[list[str], I
 
     with open_text(source, limits) as stream:
         try:
-            reader = _open(stream, {name: pa.binary() for name in names}, refuse)
+            reader = _open(stream, {name: pa.binary() for name in names}, refuse, limits)
         except pa.ArrowException as error:
-            raise _refused(error, bad, source, 0) from error
-        yield names, _guarded(reader, bad, source), stream
+            raise _refused(error, bad, source, 0, limits) from error
+        yield names, _guarded(reader, bad, stream, source, limits), stream
 
 
 def _names(source: Source, limits: Limits) -> list[str]:
     """The header's cells."""
     with open_text(source, limits) as stream:
         try:
-            return list(_open(stream, {}, lambda row: "skip").schema.names)
+            return list(_open(stream, {}, lambda row: "skip", limits).schema.names)
         except pa.ArrowException as error:
             raise damaged(source, error, where="the header") from error
         except UnicodeDecodeError as error:
             raise InputError("a header that is not valid UTF-8; convert the file", file=source.uri) from error
 
 
-def _open(stream: Any, types: dict[str, pa.DataType], refuse: Callable[[Any], str]) -> Any:
+def _open(stream: Any, types: dict[str, pa.DataType], refuse: Callable[[Any], str], limits: Limits) -> Any:
     return pcsv.open_csv(
         pa.PythonFile(stream, mode="r"),
-        read_options=pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+        read_options=pcsv.ReadOptions(use_threads=False, block_size=limits.line_bytes),
         parse_options=pcsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
         convert_options=pcsv.ConvertOptions(
             column_types=types,
@@ -143,20 +147,38 @@ def _open(stream: Any, types: dict[str, pa.DataType], refuse: Callable[[Any], st
     )
 
 
-def _guarded(reader: Any, bad: list[Any], source: Source) -> Iterator[pa.RecordBatch]:
-    row = 0
+def _guarded(
+    reader: Any, bad: list[Any], stream: CappedStream, source: Source, limits: Limits
+) -> Iterator[pa.RecordBatch]:
+    row, last = 0, None
     while True:
         try:
             batch = reader.read_next_batch()
         except StopIteration:
+            _last_quote_closes(last, stream, source, row)
             return
         except pa.ArrowException as error:
-            raise _refused(error, bad, source, row) from error
+            raise _refused(error, bad, source, row, limits) from error
         row += batch.num_rows
+        last = batch.slice(batch.num_rows - 1) if batch.num_rows else last
         yield batch
 
 
-def _refused(error: Exception, bad: list[Any], source: Source, row: int) -> InputError:
+def _last_quote_closes(last: pa.RecordBatch | None, stream: CappedStream, source: Source, num_rows: int) -> None:
+    """Refuses a file whose last quote never closes: the parser takes all that follows it for one cell.
+
+    A cell that holds a line end was quoted, so a file that ends in one ends in a quote.
+    """
+    cell = None if last is None else last.column(last.num_columns - 1)[0].as_py()
+    if cell is not None and b"\n" in cell and not stream.tail.rstrip(b"\r\n").endswith(b'"'):
+        raise InputError(
+            "its last cell opens a quote that never closes, and everything after it became one cell; mend the row",
+            file=source.uri,
+            row=num_rows - 1,
+        )
+
+
+def _refused(error: Exception, bad: list[Any], source: Source, row: int, limits: Limits) -> InputError:
     if bad:
         return InputError(
             f"{bad[0].actual_columns} cells, but the header names {bad[0].expected_columns}; quote cells that hold "
@@ -166,7 +188,7 @@ def _refused(error: Exception, bad: list[Any], source: Source, row: int) -> Inpu
         )
     if "straddl" in str(error):
         return InputError(
-            f"a row of more than {BLOCK_BYTES} bytes, or a quote that never ends; mend the row",
+            f"a row of more than {limits.line_bytes} bytes, or a quote that never ends; mend the row",
             file=source.uri,
             row=row,
         )

@@ -10,7 +10,7 @@ import io
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import xxhash
@@ -22,7 +22,8 @@ from curator.storage import Store
 
 __all__ = ["CappedStream", "content_digest", "damaged", "open_file", "open_text", "same_size"]
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES: Final = 1 << 22
+TAIL_BYTES: Final = 256
 
 
 @contextmanager
@@ -98,11 +99,12 @@ def _decompressor(handle: Any, source: Source) -> Any:
 
 
 class CappedStream(io.RawIOBase):
-    """A forward-only byte stream that counts what it gives and stops a decompression bomb."""
+    """A forward-only byte stream that counts what it gives, remembers its last bytes and stops a decompression bomb."""
 
     def __init__(self, raw: Any, source: Source, limits: Limits):
         super().__init__()
         self._raw, self._source, self.given_bytes = raw, source, 0
+        self.tail = b""
         by_ratio = max(source.size_bytes * limits.expansion, limits.expansion_free_bytes)
         self._cap = None if source.compression == "none" else min(by_ratio, limits.uncompressed_bytes)
 
@@ -116,6 +118,7 @@ class CappedStream(io.RawIOBase):
         except (OSError, pa.ArrowInvalid) as error:
             raise damaged(self._source, error, where=f"after {self.given_bytes} unpacked bytes it") from error
         self.given_bytes += len(chunk)
+        self.tail = (self.tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
         if self._cap is not None and self.given_bytes > self._cap:
             raise InputError(
                 f"unpacks to more than {self._cap} bytes from {self._source.size_bytes}: refused as a decompression "

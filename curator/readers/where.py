@@ -35,6 +35,8 @@ def matches(batch: pa.RecordBatch, where: Mapping[str, Any]) -> pa.BooleanArray:
 
 
 def _among(column: pa.Array, name: str, values: list[Any]) -> pa.BooleanArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     present = [value for value in values if value is not None]
     if any(isinstance(value, bool) for value in present) and not pa.types.is_boolean(column.type):
         raise RecipeError(f"where: {name} is {column.type}, but {present!r} asks for a truth value")
