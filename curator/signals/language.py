@@ -27,20 +27,21 @@ LANGUAGES: Final = (
 
 
 class Language(RowRule):
-    """Drops rows written in another language, or in a language the model is not sure of.
+    """Drops rows surely written in another language, and longer rows of which no language is sure.
 
-    The default of 0.65 is FineWeb's (Penedo et al. 2024, there for a fastText model); a row without any known letter
-    pattern cannot be judged and is kept.
+    The default of 0.65 is FineWeb's (Penedo et al. 2024, there for a fastText model and whole documents). On a few
+    words no model is sure, so an unsure row below `min_chars` is kept, and so is one without any known letter pattern.
     """
 
     kind: Literal["language"] = "language"
     keep: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
     min_score: float = Field(default=0.65, ge=0, le=1)
+    min_chars: int = Field(default=100, ge=0, description="shorter rows are dropped only where the model is sure")
 
-    signals: ClassVar[tuple[str, ...]] = ("language", "language_score")
+    signals: ClassVar[tuple[str, ...]] = ("language", "language_score", "num_chars")
     reasons: ClassVar[dict[str, str]] = {
-        "language_other": "the likeliest language is not one of those to keep",
-        "language_uncertain": "the probability of the likeliest language is too low",
+        "language_other": "surely written in a language that is not one of those to keep",
+        "language_uncertain": "long enough to tell, yet no language is likely enough",
     }
 
     @field_validator("keep")
@@ -56,16 +57,21 @@ class Language(RowRule):
     def bounds(self) -> tuple[Bound, ...]:
         return (Bound("language_uncertain", "language_score", "below", self.min_score),)
 
-    def _other(self, columns: Columns) -> np.ndarray:
-        """bool[n]: a language was found and it is none of those to keep."""
-        code = columns["language"]
-        return ~np.isnan(code) & ~np.isin(code, [LANGUAGES.index(name) for name in self.keep])
-
     def fired(self, columns: Columns) -> dict[str, np.ndarray]:
-        return {"language_other": self._other(columns), **super().fired(columns)}
+        return {"language_other": self._other(columns), **super().fired(self._tellable(columns))}
 
     def badness(self, columns: Columns) -> np.ndarray:
-        """As for every rule; a row in another language is at least as bad as the model is sure of it."""
-        badness = super().badness(columns)
+        """As for every rule; a row in another language is as bad as the model is sure of it."""
         sure = np.fmax(columns["language_score"], np.finfo(np.float32).tiny)  # never 0: the row fires
-        return np.where(self._other(columns), np.fmax(sure, badness), badness).astype(np.float32)
+        return np.where(self._other(columns), sure, super().badness(self._tellable(columns))).astype(np.float32)
+
+    def _other(self, columns: Columns) -> np.ndarray:
+        """bool[n]: the model is sure of a language that is none of those to keep."""
+        wanted = np.isin(columns["language"], [LANGUAGES.index(name) for name in self.keep])
+        return (columns["language_score"] >= np.float32(self.min_score)) & ~wanted
+
+    def _tellable(self, columns: Columns) -> Columns:
+        """The columns with the score struck out where the row is short and the model unsure."""
+        score = columns["language_score"]
+        short = (columns["num_chars"] < self.min_chars) & (score < np.float32(self.min_score))
+        return {**columns, "language_score": np.where(short, np.float32(np.nan), score)}

@@ -157,7 +157,8 @@ def _repeats(items: Sequence[str]) -> tuple[int, int]:
 
 def _top(found: Sequence[str], n: int) -> int:
     grams = Counter(" ".join(found[at : at + n]) for at in range(len(found) - n + 1))
-    return len(grams.most_common(1)[0][0]) * grams.most_common(1)[0][1] if grams else 0
+    gram, count = grams.most_common(1)[0] if grams else ("", 0)
+    return len(gram) * count if count > 1 else 0
 
 
 def _duplicate(found: Sequence[str], n: int) -> int:

@@ -1,6 +1,7 @@
 """How much of a text is the same few word sequences over and over: Gopher's top and duplicate n-gram shares.
 
-MassiveText, Rae et al. 2021, section A1.1, counted as the datatrove library does, over whitespace words (`str.split`).
+MassiveText, Rae et al. 2021, section A1.1, counted as the datatrove library does over whitespace words (`str.split`),
+but that an n-gram which occurs once is no repetition: there every text of a few words has a top n-gram.
 Exact pruning makes it cheap: an n-gram can occur twice only where both of its (n-1)-grams do, so beyond n = 2 only
 repeated stretches are looked at. Knows nothing of lines.
 """
@@ -31,7 +32,7 @@ DUPLICATE_N: Final = (5, 6, 7, 8, 9, 10)
 
 SIGNALS: Final = {
     **{
-        f"top_{n}_gram_char_share": f"characters of the most frequent {n}-gram, all occurrences, per character"
+        f"top_{n}_gram_char_share": f"characters of the most frequent repeated {n}-gram, all occurrences, per character"
         for n in TOP_N
     },
     **{
@@ -77,13 +78,13 @@ def _group(hashes, power, n, places, num_places, keys, table, group, counts):
 
 
 @kernel
-def _top_chars(chars, n, words, places, num_places, group, counts):
-    """Length (spaces between words included) times count of the most frequent n-gram; the earliest wins a tie."""
+def _top_chars(chars, n, places, num_places, group, counts):
+    """Length (spaces included) times count of the most frequent n-gram, the earliest of equals; 0 if none repeats."""
     best, place = 1, 0
     for q in range(num_places):
         if group[q] == q and counts[q] > best:
             best, place = counts[q], places[q]
-    return (chars[place + n] - chars[place] + n - 1) * best if words >= n else 0
+    return (chars[place + n] - chars[place] + n - 1) * best if best > 1 else 0
 
 
 @kernel
@@ -134,7 +135,7 @@ def _repetition(data, offsets, most, table, out):
             power *= _BASE
             _group(hashes, power, n, places, num_places, keys, table, group, counts)
             if n <= _LAST_TOP:
-                found = _top_chars(chars, n, words, places, num_places, group, counts)
+                found = _top_chars(chars, n, places, num_places, group, counts)
             else:
                 found = _duplicate_chars(chars, n, places, num_places, group, met)
             out[row, n - 2] = found / all_chars

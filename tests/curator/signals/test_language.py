@@ -23,10 +23,22 @@ def test_keeps_what_is_asked_for() -> None:
     assert Language().fired(columns)["language_other"].tolist() == [False, True, False, False]
     assert Language(keep=("de", "en")).fired(columns)["language_other"].tolist() == [False] * 4
     assert not Language(min_score=0).fired(columns)["language_uncertain"].any()
-    assert Language(min_score=1).fired(columns)["language_uncertain"].tolist() == [True, True, False, False]
+    assert not any(mask[2:].any() for mask in Language(min_score=1).fired(columns).values())
     badness = Language().badness(columns)
     assert badness[1] > 0 > badness[0]
     assert np.isnan(badness[2:]).all()
+
+
+def test_a_short_row_is_dropped_only_where_the_model_is_sure() -> None:
+    columns = {
+        "language": np.array([LANGUAGES.index(name) for name in ("en", "de", "de", "de", "en")], np.float32),
+        "language_score": np.array([0.3, 0.3, 0.65, 0.3, 0.3], np.float32),
+        "num_chars": np.array([99, 99, 99, 100, 100], np.float32),
+    }
+    assert Language().fired(columns)["language_other"].tolist() == [False, False, True, False, False]
+    assert Language().fired(columns)["language_uncertain"].tolist() == [False, False, False, True, True]
+    assert np.isnan(Language().badness(columns)[:2]).all()
+    assert Language(min_chars=0).fired(columns)["language_uncertain"].tolist() == [True, True, False, True, True]
 
 
 def test_defaults_are_finewebs() -> None:
