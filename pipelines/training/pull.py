@@ -14,6 +14,7 @@ import pyarrow as pa
 from curator.client.shard_stream import ShardStream
 from curator.client.sources import open_source
 from curator.epochs.plan import EpochPlan
+from curator.errors import ConflictError, RecipeError, RequestError
 from curator.shards import Manifest
 from curator.shards.reader import ShardReader
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
@@ -68,17 +69,29 @@ def open_rows(
     recipe: TrainingRecipe,
     *,
     num_epochs: int | None = None,
+    plan: EpochPlan | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> CuratedRows:
     """A manifest's rows in the order of the recipe's plan (curriculum, epochs, seed, global batch).
 
-    `source`: a root directory or object-store URL, a Store, or a Client. Raises NotFoundError, and RequestError when
-    the manifest cannot fill a batch or misses a column.
+    `source`: a root directory or object-store URL, a Store, or a Client. `plan`: one made before, that the recipe
+    agrees with; it adds epoch_size, shuffle and tail. Raises NotFoundError, RequestError when the manifest cannot fill
+    a batch or misses a column, ConflictError when the plan cannot be made again as it was.
     """
+    if plan is not None and plan.tail == "pad":
+        raise RequestError(
+            f"plan {plan.id} fills its last batch with repeated rows (tail: pad), which one process does not need and "
+            "would learn from twice; make a plan with tail drop or short"
+        )
     opened = open_source(source, cache_dir)
+    extra: dict[str, Any] = (
+        {} if plan is None else {"epoch_size": plan.epoch_size, "shuffle": plan.shuffle, "tail": plan.tail}
+    )
+    found = opened.manifest(manifest) if isinstance(manifest, str) else manifest
+    _check_columns(found, recipe)
     stream = ShardStream(
         opened,
-        manifest,
+        found,
         curriculum=recipe.curriculum,
         num_epochs=num_epochs or recipe.epochs,
         seed=recipe.seed,
@@ -86,8 +99,24 @@ def open_rows(
         rank=0,
         world_size=1,
         columns=[*columns_of(recipe), "sample_id"],
+        **extra,
     )
+    if plan is not None and stream.plan.id != plan.id:
+        raise ConflictError(
+            f"plan {plan.id} and recipe give {stream.plan.id}: another manifest, curriculum, seed or batch. The "
+            "rows would come in another order than the plan's; make a new plan."
+        )
     return CuratedRows(stream, ShardReader(opened))
+
+
+def _check_columns(manifest: Manifest, recipe: TrainingRecipe) -> None:
+    has = [column.name for column in manifest.columns]
+    missing = [name for name in columns_of(recipe) if name not in has]
+    if missing:
+        raise RecipeError(
+            f"{manifest.id} has no column {missing[0]!r}, which a {recipe.kind} reads; it has {', '.join(has)}. "
+            "Name the data's columns under `columns`."
+        )
 
 
 def columns_of(recipe: TrainingRecipe) -> tuple[str, ...]:

@@ -1,0 +1,123 @@
+"""`winnow train`: one manifest, one recipe, trained in this process; on a root, or on a server's shards.
+
+Knows roots, servers and the trainer; nothing of terminals.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+
+from curator.catalog import LOCAL_TENANT, Catalog, JobState
+from curator.client.rest import Client
+from curator.digest import content_id
+from curator.errors import RequestError
+from curator.settings import Settings
+from curator.storage import Store
+from pipelines.training.checkpoint import read
+from pipelines.training.entry import checkpoint_dir, until_signalled
+from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.pull import open_rows
+from pipelines.training.recipe import load_training_recipe
+from pipelines.training.report import TrainingReport
+from pipelines.training.reported import CatalogFeedback
+from pipelines.training.trainer import OnStep, Trainer
+
+__all__ = ["train_command"]
+
+
+def train_command(
+    manifest: str,
+    recipe: str | Path | TrainingRecipe,
+    *,
+    root: str | None = None,
+    url: str | None = None,
+    api_key: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    on_step: OnStep | None = None,
+) -> TrainingReport:
+    """Trains on a manifest under `root` (default: the settings' root), or on the server at `url`.
+
+    The same manifest and recipe are the same job: stopped by Ctrl-C or SIGTERM (`finished` is false then) or killed,
+    the same command goes on from its checkpoint in `out` (default `<root>/training/<job>`; with a server
+    `./winnow-training/<job>`). Its losses go back as feedback of a training job of mode external. Raises RequestError
+    of the fitting kind before anything is written; RunFailedError when it can be resumed.
+    """
+    if root is not None and url is not None:
+        raise RequestError("give either a root or a server's url, not both: the manifest is looked for in one place")
+    chosen = load_training_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
+    name = content_id("trn", {"manifest": manifest, "recipe": chosen.digest})
+    if url is not None:
+        return _on_server(manifest, chosen, name, Client(url, api_key), out, resume, on_step)
+    return _on_root(manifest, chosen, name, Settings.from_environment(root=root), out, resume, on_step)
+
+
+def _on_root(
+    manifest: str,
+    recipe: TrainingRecipe,
+    name: str,
+    settings: Settings,
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    on_step: OnStep | None,
+) -> TrainingReport:
+    """Everything that can be refused is, before the catalog hears of the job."""
+    rows = open_rows(settings.root, manifest, recipe)
+    with Catalog.open(settings.database_url) as catalog, until_signalled() as should_stop:
+        trainer = Trainer(
+            rows,
+            recipe,
+            checkpoint_dir=out or checkpoint_dir(settings, name),
+            training_job=name,
+            resume=resume,
+            feedback=lambda table: sink(table) if job.state == JobState.RUNNING else None,
+            on_step=on_step,
+            should_stop=should_stop,
+        )
+        spec = {"entry": recipe.kind, "manifest": manifest, "recipe": recipe.model_dump(mode="json"), "name": "train"}
+        job = catalog.jobs.create(LOCAL_TENANT, "external", plan=None, spec=spec, job_id=name)
+        sink = CatalogFeedback(catalog, Store.open(settings.root), job)
+        report = trainer.run()
+        if report.finished and job.state == JobState.RUNNING:
+            result = {**report.model_dump(mode="json"), "feedback": sink.counts()}
+            catalog.jobs.move(LOCAL_TENANT, name, JobState.SUCCEEDED, result=result)
+    return report
+
+
+def _on_server(
+    manifest: str,
+    recipe: TrainingRecipe,
+    name: str,
+    client: Client,
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    on_step: OnStep | None,
+) -> TrainingReport:
+    """The server's name of the job is kept in the checkpoint, so that a resumed job is not a second one to it."""
+    folder = out or os.path.join("winnow-training", name)
+    with client, until_signalled() as should_stop:
+        rows = open_rows(client, manifest, recipe)
+        found = read(Store.open(folder)) if resume else None
+        job = found[0].training_job if found else _created(client, manifest)
+        trainer = Trainer(
+            rows,
+            recipe,
+            checkpoint_dir=folder,
+            training_job=job,
+            resume=resume,
+            feedback=lambda table: _send(client, job, table),
+            on_step=on_step,
+            should_stop=should_stop,
+        )
+        return trainer.run()
+
+
+def _created(client: Client, manifest: str) -> str:
+    return str(client.create_training_job(manifest=manifest, mode="external", name="train")["id"])
+
+
+def _send(client: Client, job: str, table: pa.Table) -> None:
+    client.feedback(job, table)
