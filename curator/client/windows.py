@@ -18,6 +18,7 @@ from curator.epochs.locate import Locator, Order
 from curator.epochs.plan import EpochPlan
 from curator.shards.arrays import arrow_ints, arrow_words
 from curator.shards.manifest import Manifest
+from curator.shards.picked import Picked
 from curator.shards.reader import ShardReader
 
 __all__ = ["Share", "difficulty_column", "gather"]
@@ -113,7 +114,7 @@ def _any_place(manifest: Manifest) -> tuple[int, int]:
 
 
 class _Window:
-    """The part of one difficulty's walk that is in memory: the wanted rows of one window, in walking order."""
+    """The part of one difficulty's walk that is in memory: the wanted rows of one window."""
 
     def __init__(
         self,
@@ -132,10 +133,10 @@ class _Window:
         self._locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
         self._low = self._high = 0
         self._nth = np.empty(0, dtype=np.int64)
-        self._rows: pa.RecordBatch | None = None
+        self._rows: Picked | None = None
 
     def rows(self, nth: np.ndarray) -> list[pa.RecordBatch]:
-        """The rows of the given places in the walk, rising: slices of windows."""
+        """The rows of the given places in the walk, rising; a part for each window they lie in."""
         parts = []
         while nth.size:
             if not self._low <= nth[0] < self._high:
@@ -143,7 +144,7 @@ class _Window:
             here = int(np.searchsorted(nth, self._high))
             first = int(np.searchsorted(self._nth, nth[0]))
             assert self._rows is not None and np.array_equal(self._nth[first : first + here], nth[:here])
-            parts.append(self._rows.slice(first, here))
+            parts.append(self._rows.take(np.arange(first, first + here)))
             nth = nth[here:]
         return parts
 
@@ -158,4 +159,4 @@ class _Window:
         mine = slots.nth[(slots.difficulty == self._difficulty) & (slots.nth >= nth) & (slots.nth < self._high)]
         self._nth = np.sort(mine)
         places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
-        self._rows = self._reader.take(self._manifest, places, self._columns)
+        self._rows = self._reader.pick(self._manifest, places, self._columns)

@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 
 from curator.errors import IntegrityError, NotFoundError
 from curator.shards.arrays import arrow_ints
+from curator.shards.batch_cache import BatchCache
 from curator.shards.layout import SAMPLE_ID
 from curator.shards.manifest import Manifest, columns_of
 from curator.shards.open_shard import OpenShard
+from curator.shards.picked import Picked
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
 
@@ -30,8 +32,8 @@ CACHE_BYTES = 256 * 2**20
 class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
-    source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`; the
-    least recently used go first. num_threads: that decode record batches for one `take`.
+    source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`.
+    num_threads: that decode record batches for one `take`.
     """
 
     def __init__(
@@ -43,10 +45,9 @@ class ShardReader:
         num_threads: int = 2,
     ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
-        self._cache_bytes, self._max_open, self._num_threads = cache_bytes, max_open, num_threads
+        self._max_open, self._num_threads = max_open, num_threads
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
-        self._decoded: OrderedDict[tuple[object, ...], pa.RecordBatch] = OrderedDict()
-        self._decoded_bytes = 0
+        self._decoded = BatchCache(cache_bytes)
         self._lock = threading.RLock()
 
     def iter_batches(self, manifest: Manifest | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -77,26 +78,27 @@ class ShardReader:
         """
         manifest = self._resolve(manifest)
         where = np.asarray(places, dtype=np.int64).reshape(-1, 2)
-        self._check_places(manifest, where)
         if not len(where):
             return self._empty(manifest, columns)
-        batch_rows = np.array([info.batch_rows for info in manifest.shards])[where[:, 0]]
-        key = where[:, 0] << 32 | where[:, 1] // batch_rows
-        order = np.argsort(key, kind="stable")
-        starts = np.flatnonzero(np.diff(key[order])) + 1
+        return self.pick(manifest, where, columns).take(np.arange(len(where)))
 
-        def pick(group: np.ndarray) -> pa.RecordBatch:
+    def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
+        """As `take`, but the rows stay as they come until they are asked for in some order. places: int64[m, 2]."""
+        self._check_places(manifest, places)
+        batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)[places[:, 0]]
+        key = places[:, 0] << 32 | places[:, 1] // batch_rows
+        by_place = np.lexsort((places[:, 1], places[:, 0]))
+
+        def rows_of(group: np.ndarray) -> pa.RecordBatch:
             shard, batch = int(key[group[0]] >> 32), int(key[group[0]] & 0xFFFFFFFF)
             rows = self._cached(manifest, shard, batch, columns)
-            return rows.take(arrow_ints(where[group, 1] - batch * manifest.shards[shard].batch_rows))
+            return rows.take(arrow_ints(places[group, 1] - batch * manifest.shards[shard].batch_rows))
 
-        parts = self._in_parallel(pick, np.split(order, starts))
-        together = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
-        if (np.diff(order) == 1).all():
-            return together
-        back = np.empty(len(order), dtype=np.int64)
-        back[order] = np.arange(len(order))
-        return together.take(arrow_ints(back))
+        starts = np.flatnonzero(np.diff(key[by_place])) + 1
+        parts = self._in_parallel(rows_of, [group for group in np.split(by_place, starts) if group.size])
+        order = np.empty(len(by_place), dtype=np.int64)
+        order[by_place] = np.arange(len(by_place))
+        return Picked(parts, order)
 
     def locate(self, manifest: Manifest | str, sample_ids: pa.Array) -> np.ndarray:
         """The (shard number, row number) of each sample id, kept or quarantined, living or not: int64[m, 2].
@@ -160,24 +162,17 @@ class ShardReader:
     def _cached(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
         info = manifest.shards[shard]
         key = (info.digest, info.index, batch, None if columns is None else tuple(columns))
-        with self._lock:
-            if key in self._decoded:
-                self._decoded.move_to_end(key)
-                return self._decoded[key]
-        rows = self._decode(manifest, shard, batch, columns)
-        with self._lock:
-            if key not in self._decoded:
-                self._decoded[key] = rows
-                self._decoded_bytes += rows.nbytes
-            while self._decoded_bytes > self._cache_bytes:
-                self._decoded_bytes -= self._decoded.popitem(last=False)[1].nbytes
+        rows = self._decoded.get(key)
+        if rows is None:
+            rows = self._decode(manifest, shard, batch, columns)
+            self._decoded.put(key, rows)
         return rows
 
     def _in_parallel(
         self, pick: Callable[[np.ndarray], pa.RecordBatch], groups: list[np.ndarray]
     ) -> list[pa.RecordBatch]:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
-        if len(groups) == 1 or self._num_threads == 1:
+        if len(groups) < 2 or self._num_threads == 1:
             return [pick(group) for group in groups]
         with ThreadPoolExecutor(self._num_threads, "winnow-decode") as pool:
             return list(pool.map(pick, groups))
