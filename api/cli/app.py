@@ -10,7 +10,9 @@ import typer
 from api.cli.curate import curate
 from api.cli.decisions import decisions, what_if
 from api.cli.pull import export, pull
+from api.cli.remote import runs, shards, submit, watch
 from api.cli.report import report
+from api.cli.serve import serve
 
 __all__ = ["app"]
 
@@ -23,9 +25,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command()(serve)
 app.command()(curate)
 app.command()(decisions)
 app.command("what-if")(what_if)
 app.command()(pull)
 app.command()(export)
 app.command()(report)
+app.command()(submit)
+app.command()(watch)
+app.command()(runs)
+app.command()(shards)

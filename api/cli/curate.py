@@ -19,7 +19,7 @@ from curator.errors import RequestError
 if TYPE_CHECKING:
     from curator.run import RunSummary
 
-__all__ = ["curate"]
+__all__ = ["EngineName", "curate", "told", "warn"]
 
 
 class EngineName(StrEnum):
@@ -59,8 +59,8 @@ def curate(
             resume=resume,
             on_progress=on_progress,
         )
-    _warn(summary)
-    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else _told(summary, out))
+    warn(summary)
+    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary))
 
 
 def _one_wish(inputs: list[str] | None, recipe: str | None, resume: str | None, **others: object) -> None:
@@ -77,14 +77,16 @@ def _one_wish(inputs: list[str] | None, recipe: str | None, resume: str | None, 
         raise RequestError(f"a resumed run keeps what it was started with; leave out {', '.join(given)}")
 
 
-def _warn(summary: RunSummary) -> None:
+def warn(summary: RunSummary) -> None:
+    """What a person must not overlook, on stderr."""
     for warning in summary.warnings:
         typer.secho(f"WARNING: {warning}", err=True, bold=True, fg="yellow")
     if summary.kept == 0 and not summary.warnings:
         typer.secho(f"WARNING: not one of {summary.rows_in} rows was kept", err=True, bold=True, fg="yellow")
 
 
-def _told(summary: RunSummary, root: str) -> str:
+def told(summary: RunSummary) -> str:
+    """The summary as lines."""
     share = summary.kept / summary.rows_in if summary.rows_in else 0.0
     lines = [
         f"run       {summary.run}",
@@ -96,6 +98,6 @@ def _told(summary: RunSummary, root: str) -> str:
         "difficulty  " + ", ".join(f"{count} {name}" for name, count in summary.difficulty.items()),
         f"policy    {summary.policy}",
         f"seconds   {summary.seconds:.1f}",
-        f"Why each row: winnow report {summary.run} --root {root}",
+        f"why each row: winnow report {summary.run}",
     ]
     return "\n".join(lines)

@@ -5,9 +5,10 @@ Knows the ledger and the side files of a run; decides nothing.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +18,6 @@ from curator.errors import RequestError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from pipelines.what_if import WhatIf
 
 __all__ = ["decisions", "what_if"]
 
@@ -71,6 +70,14 @@ def _ledger(
     if not signals:
         return ledger.schema, ledger.scan(action=action, reason=reason)
     return _with_signals(ledger, place.root, run, action, reason)
+
+
+def _streamed(batches: Iterator[pa.RecordBatch]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of batches that carry it only themselves. Raises RequestError if there is none."""
+    first = next(batches, None)
+    if first is None:
+        raise RequestError("the run has no such decision; nothing was written")
+    return first.schema, itertools.chain([first], batches)
 
 
 def _with_signals(
@@ -131,24 +138,41 @@ def what_if(
     api_key: ApiKey = None,
 ) -> None:
     """Count what other thresholds would keep and drop; nothing is computed again or written."""
-    from pipelines.what_if import parse_settings
-    from pipelines.what_if import what_if as decide_again
-
-    place = place_of(root, url, api_key)
+    place, wanted = place_of(root, url, api_key), settings_of(settings)
     if place.root is None:
-        raise RequestError("what-if reads a run's side files: give --root (the server has POST /v1/runs/{id}:what-if)")
-    place.store()
-    answer = decide_again(place.root, place.run(run), parse_settings(settings))
-    typer.echo(json.dumps(answer.model_dump(mode="json")) if as_json else _told(answer))
+        answer = place.client.what_if(run, wanted)
+    else:
+        from pipelines.what_if import what_if as decide_again
+
+        place.store()
+        answer = decide_again(place.root, place.run(run), wanted).model_dump(mode="json")
+    typer.echo(json.dumps(answer) if as_json else _told(answer))
 
 
-def _told(answer: WhatIf) -> str:
+def settings_of(pairs: list[str]) -> dict[str, Any]:
+    """`operator.parameter=value` texts as a mapping; a value is read as JSON where it is JSON. Raises RequestError."""
+    wanted: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or name.count(".") != 1 or not all(name.split(".")):
+            raise RequestError(f"--set {pair!r} is not operator.parameter=value, as in near_duplicates.threshold=0.9")
+        if name in wanted:
+            raise RequestError(f"--set gives {name} twice")
+        try:
+            wanted[name] = json.loads(value)
+        except json.JSONDecodeError:
+            wanted[name] = value
+    return wanted
+
+
+def _told(answer: Mapping[str, Any]) -> str:
+    before, after = answer["reasons_before"], answer["reasons"]
     lines = [
-        f"rows   {answer.rows}",
-        f"kept   {answer.kept_before} -> {answer.kept} ({answer.newly_kept} newly kept, of which {answer.not_judged} "
-        f"were never judged; {answer.newly_dropped} newly dropped)",
+        f"rows   {answer['rows']}",
+        f"kept   {answer['kept_before']} -> {answer['kept']} ({answer['newly_kept']} newly kept, of which "
+        f"{answer['not_judged']} were never judged; {answer['newly_dropped']} newly dropped)",
     ]
-    for reason in sorted({*answer.reasons_before, *answer.reasons}):
-        lines.append(f"  {answer.reasons_before.get(reason, 0):>10} -> {answer.reasons.get(reason, 0):<10} {reason}")
-    lines += [f"{kind}: {', '.join(ids)}" for kind, ids in answer.examples.items() if ids]
+    for reason in sorted({*before, *after}):
+        lines.append(f"  {before.get(reason, 0):>10} -> {after.get(reason, 0):<10} {reason}")
+    lines += [f"{kind}: {', '.join(ids)}" for kind, ids in answer["examples"].items() if ids]
     return "\n".join(lines)

@@ -12,9 +12,10 @@ import typer
 
 from curator.errors import NotFoundError, RequestError
 
-__all__ = ["ApiKey", "AsJson", "Place", "Root", "Url", "place_of"]
+__all__ = ["ApiKey", "AsJson", "Place", "Root", "Url", "client_of", "place_of"]
 
 DEFAULT_ROOT: Final = "./winnow-data"
+DEFAULT_URL: Final = "http://127.0.0.1:8700"
 
 Root = Annotated[
     str | None,
@@ -57,10 +58,15 @@ class Place(NamedTuple):
         return runs[-1]
 
 
+def client_of(url: str | None, api_key: str | None) -> Any:
+    """A client of the server at `url`, or at the address `winnow serve` takes by default."""
+    from curator.client.rest import Client
+
+    return Client(url or DEFAULT_URL, api_key=api_key)
+
+
 def place_of(root: str | None, url: str | None, api_key: str | None) -> Place:
     """--root before --url (or WINNOW_URL) before WINNOW_ROOT before ./winnow-data."""
     if root is None and url:
-        from curator import Client
-
-        return Place(None, Client(url, api_key=api_key))
+        return Place(None, client_of(url, api_key))
     return Place(root or os.environ.get("WINNOW_ROOT") or DEFAULT_ROOT, None)

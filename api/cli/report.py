@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.cli.exits import exit_codes
-from api.cli.options import AsJson, Root, place_of
+from api.cli.options import ApiKey, AsJson, Root, Url, place_of
 
 if TYPE_CHECKING:
     from api.cli.report_card import ReportCard
@@ -26,13 +26,15 @@ def report(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write the card to a self-contained page.")] = None,
     as_json: AsJson = False,
     root: Root = None,
+    url: Url = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Show what a run did: rows, reasons with examples, difficulty, scorecard, seconds."""
-    from api.cli.report_card import gather
+    from api.cli.report_card import gather, gather_from_server
     from curator.storage import Store
 
-    place = place_of(root, None, None)
-    card = gather(place.store(), place.run(run))
+    place = place_of(root, url, api_key)
+    card = gather_from_server(place.client, run) if place.root is None else gather(place.store(), place.run(run))
     if html is not None:
         from api.cli.report_html import page
 

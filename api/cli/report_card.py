@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from curator.errors import NotFoundError
+from curator.errors import NotFoundError, RequestError
 from curator.ledger import Ledger
 from curator.shards.layout import LABEL_BEFORE, SAMPLE_ID
 from curator.shards.manifest import Manifest
@@ -22,7 +22,7 @@ from curator.shards.reader import ShardReader
 from curator.storage import Store
 from curator.verdict import POLICY_REASONS
 
-__all__ = ["Example", "Move", "Reason", "ReportCard", "gather"]
+__all__ = ["Example", "Move", "Reason", "ReportCard", "gather", "gather_from_server"]
 
 NUM_EXAMPLES: Final = 3
 NUM_MOVES: Final = 10
@@ -70,73 +70,89 @@ class ReportCard(_Frozen):
 def gather(store: Store, run: str) -> ReportCard:
     """The card of a finished run. Raises NotFoundError when the run has no report (yet), IntegrityError."""
     try:
-        raw = json.loads(store.read_bytes(f"runs/{run}/report.json"))
+        summary = json.loads(store.read_bytes(f"runs/{run}/report.json"))
     except NotFoundError as error:
         raise NotFoundError(
             f"run {run} has no report in {store.uri}: it has not finished, or the root is another one"
         ) from error
-    scorecard = raw.pop("scorecard", {})
-    chosen, moves = _walk(Ledger(store, run))
-    examples = _examples(store, raw["manifest"], chosen)
-    meanings = _meanings(store, run)
+    scorecard = summary.pop("scorecard", {})
+    chosen, moves = _walk(Ledger(store, run).scan())
+    content = _contents(store, summary["manifest"], chosen)
+    return _card(summary, scorecard, chosen, moves, content, _meanings(store, run))
+
+
+def gather_from_server(client: Any, run: str) -> ReportCard:
+    """The card of a server's run; its examples have ids and labels, but no content, which would mean fetching shards.
+
+    Raises RequestError when the run has not succeeded, and as the client does.
+    """
+    view = client.run(run)
+    if view["summary"] is None:
+        raise RequestError(f"run {run} is {view['state']}; a report card is made of a run that has succeeded")
+    chosen, moves = _walk(client.decision_batches(run))
+    return _card(view["summary"], client.metrics(run)["scorecard"] or {}, chosen, moves, {}, POLICY_REASONS)
+
+
+def _card(
+    summary: dict[str, Any],
+    scorecard: Mapping[str, Any],
+    chosen: Mapping[str, list[dict[str, Any]]],
+    moves: Counter[tuple[str, str]],
+    content: Mapping[bytes, str],
+    meanings: Mapping[str, str],
+) -> ReportCard:
     reasons = tuple(
-        Reason(name=name, meaning=meanings.get(name, ""), rows=rows, examples=tuple(examples.get(name, ())))
-        for name, rows in raw["reasons"].items()
+        Reason(
+            name=name,
+            meaning=meanings.get(name, ""),
+            rows=rows,
+            examples=tuple(_example(row, content.get(row["sample_id"], "")) for row in chosen.get(name, ())),
+        )
+        for name, rows in summary["reasons"].items()
     )
     top = tuple(Move(given=given, predicted=new, rows=rows) for (given, new), rows in moves.most_common(NUM_MOVES))
-    return ReportCard(summary=raw, reasons=reasons, moves=top, scorecard=tuple(_flat(scorecard)))
+    return ReportCard(summary=summary, reasons=reasons, moves=top, scorecard=tuple(_flat(scorecard)))
 
 
-def _walk(ledger: Ledger) -> tuple[dict[str, list[dict[str, Any]]], Counter[tuple[str, str]]]:
-    """The first rows of each reason, and how many rows were relabelled from what to what; one pass over the ledger."""
+def _example(row: Mapping[str, Any], content: str) -> Example:
+    return Example(
+        id=str(row["id"]) if row.get("id") is not None else row["sample_id"].hex(),
+        action=row["action"],
+        content=content,
+        given_label=_text(row["given_label"]),
+        predicted_label=_text(row["predicted_label"]),
+    )
+
+
+def _walk(batches: Iterable[pa.RecordBatch]) -> tuple[dict[str, list[dict[str, Any]]], Counter[tuple[str, str]]]:
+    """The first rows of each reason, and how many rows were relabelled from what to what; one pass over a ledger."""
     chosen: dict[str, list[dict[str, Any]]] = {}
     moves: Counter[tuple[str, str]] = Counter()
-    names = [
-        name
-        for name in ("sample_id", "id", "action", "reason", "given_label", "predicted_label")
-        if name in ledger.schema.names
-    ]
-    for batch in ledger.scan(columns=names):
-        reasons = batch.column("reason").dictionary_decode()
+    for batch in batches:
+        reasons, actions = (_plain(batch.column(name)) for name in ("reason", "action"))
         for name in reasons.unique().drop_null().to_pylist():
             wanting = NUM_EXAMPLES - len(chosen.get(name, []))
             if wanting > 0:
                 rows = batch.filter(pc.equal(reasons, name)).slice(0, wanting)
                 chosen.setdefault(name, []).extend(rows.to_pylist())
-        relabeled = batch.filter(pc.equal(batch.column("action").dictionary_decode(), "relabel"))
-        if relabeled.num_rows:
-            pairs = zip(
-                relabeled.column("given_label").to_pylist(),
-                relabeled.column("predicted_label").to_pylist(),
-                strict=True,
-            )
-            moves.update((str(given), str(new)) for given, new in pairs)
+        relabeled = batch.filter(pc.equal(actions, "relabel")).select(["given_label", "predicted_label"])
+        moves.update((str(row["given_label"]), str(row["predicted_label"])) for row in relabeled.to_pylist())
     return chosen, moves
 
 
-def _examples(store: Store, manifest_id: str, chosen: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Example]]:
-    """Ledger rows with what the shards hold of them, quarantined ones too."""
-    rows = [row for part in chosen.values() for row in part]
-    if not rows:
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _contents(store: Store, manifest_id: str, chosen: Mapping[str, list[dict[str, Any]]]) -> dict[bytes, str]:
+    """What the shards hold of the chosen rows, quarantined ones too, by sample id."""
+    ids = list({row["sample_id"]: None for part in chosen.values() for row in part})
+    if not ids:
         return {}
     reader, manifest = ShardReader(store), Manifest.load(store, manifest_id)
-    ids = pa.array([row["sample_id"] for row in rows], pa.binary(16))
     names = [column.name for column in manifest.columns if column.name not in (SAMPLE_ID, LABEL_BEFORE, manifest.label)]
-    content = reader.take(manifest, reader.locate(manifest, ids), names).to_pylist()
-    by_id = {row["sample_id"]: cells for row, cells in zip(rows, content, strict=True)}
-    return {
-        name: [
-            Example(
-                id=str(row["id"]) if row.get("id") is not None else row["sample_id"].hex(),
-                action=row["action"],
-                content=_excerpt(by_id[row["sample_id"]]),
-                given_label=_text(row["given_label"]),
-                predicted_label=_text(row["predicted_label"]),
-            )
-            for row in part
-        ]
-        for name, part in chosen.items()
-    }
+    cells = reader.take(manifest, reader.locate(manifest, pa.array(ids, pa.binary(16))), names).to_pylist()
+    return {sample_id: _excerpt(row) for sample_id, row in zip(ids, cells, strict=True)}
 
 
 def _excerpt(cells: Mapping[str, Any]) -> str:

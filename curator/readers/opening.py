@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pyarrow as pa
-import xxhash
 
 from curator.errors import InputError, TransportError
 from curator.readers.limits import Limits
@@ -52,6 +51,8 @@ def open_file(uri: str) -> Iterator[Any]:
 
 def content_digest(source: Source) -> str:
     """xxh3-128 of the file's bytes as stored, 32 hex digits; streamed, 4 MiB at a time."""
+    import xxhash  # here, so that the base install, which has no xxhash, can look at formats and discover
+
     digest = xxhash.xxh3_128()
     with open_file(source.uri) as handle:
         for chunk in _chunks(handle):
