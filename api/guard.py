@@ -68,8 +68,7 @@ class Guard:
         try:
             await self._admit(scope, receive, door)
         except Exception as error:
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("%s %s: %s\n%s", request_id, scope["path"], type(error).__name__, frames)
+            log.error("%s %s: %s\n%s", request_id, scope["path"], type(error).__name__, _frames(error))
             if door.status:
                 raise  # the answer had begun; cutting the connection is all that is left
             detail = f"the server stopped on an error nobody foresaw; look for {request_id} in its log"
@@ -98,6 +97,13 @@ class Guard:
                     return
                 receive = _capped(receive, limit)
             await self.app(scope, receive, send)
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, without the message and without the framework's own dozen frames."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames[:-1] if "site-packages" not in frame.filename]
+    return "".join(traceback.format_list([*own, *frames[-1:]]))
 
 
 class _Door:

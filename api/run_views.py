@@ -39,6 +39,7 @@ class RunView(View):
     state: RunState
     attempt: int
     dataset: str | None
+    dataset_name: str | None
     dataset_version: int | None
     trusted: str | None
     recipe: str | None
@@ -115,6 +116,7 @@ def run_view(run: Run, store: Store) -> RunView:
         state=run.state,
         attempt=run.attempt,
         dataset=words.dataset if words else None,
+        dataset_name=words.dataset_name if words else None,
         dataset_version=words.dataset_version if words else None,
         trusted=words.trusted if words else None,
         recipe=words.recipe if words else None,

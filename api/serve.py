@@ -94,7 +94,8 @@ def serve(settings: Settings) -> int:
     admin key, once. Raises RequestError when the address is taken or cannot be listened on.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("winnow.api").setLevel(logging.WARNING)
+    for name in ("winnow.api", "alembic", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     listening = _listen(settings.host, settings.port)
     runner = RunnerChild(settings)
     app = create_app(settings, runner_alive=runner.alive)

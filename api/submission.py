@@ -10,7 +10,7 @@ import difflib
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.service import Service
 from curator.catalog import DatasetVersion, Run
@@ -28,6 +28,7 @@ class Submission(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
+    dataset_name: str
     dataset_version: int
     trusted: str | None
     recipe: str | None
@@ -62,6 +63,7 @@ def submit(
     )
     words = Submission(
         dataset=dataset,
+        dataset_name=found.name,
         dataset_version=version.number,
         trusted=trusted,
         recipe=recipe if isinstance(recipe, str) else None,
@@ -90,7 +92,7 @@ def resolved(recipe: str | dict[str, Any], columns: dict[str, str], seed: int | 
 
 
 def submission_of(store: Store, run_id: str) -> Submission | None:
-    """What was asked for; None for a run made without a server."""
+    """What was asked for; None for a run made without a server, or in words of another version."""
     return _read(store, run_id)
 
 
@@ -98,7 +100,7 @@ def submission_of(store: Store, run_id: str) -> Submission | None:
 def _read(store: Store, run_id: str) -> Submission | None:
     try:
         return Submission.model_validate_json(store.read_bytes(_name(run_id)))
-    except NotFoundError:
+    except (NotFoundError, ValidationError):
         return None
 
 
