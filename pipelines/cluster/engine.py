@@ -59,11 +59,13 @@ class RayEngine:
     bytes_in_flight: int = 0
     blocked_on: str | None = None
     _workers: list[Any] = field(default_factory=list)
+    _share: float = 1.0
 
     def __enter__(self) -> RayEngine:
-        self._session = connect(self.address)
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        count = max(1, min(self.num_workers or cpus, len(self.job.plan.units)))
+        connect(self.address)
+        cpus = ray.cluster_resources().get("CPU", 1.0)
+        count = max(1, min(self.num_workers or int(cpus), len(self.job.plan.units)))
+        self._share = min(1.0, cpus / count)  # more workers than cores share them; none waits for a core for ever
         self._workers = [self._start() for _ in range(count)]
         return self
 
@@ -71,10 +73,9 @@ class RayEngine:
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
-        self._session.close()
 
     def _start(self) -> Any:
-        actor = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
+        actor = ray.remote(num_cpus=self._share, max_restarts=0)(_Worker)
         return actor.remote(self.job.root, self.job.run)
 
     def run_set(self, step: Step, outputs: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

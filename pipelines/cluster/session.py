@@ -1,53 +1,28 @@
-"""One Ray session: joined by address or started here, always with token authentication, its dashboard on loopback."""
+"""One Ray session a process: joined by address, or started on this machine with its dashboard off.
+
+It stays for the life of the process: starting Ray takes longer than most runs.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from curator.errors import RequestError
+import ray
 
-__all__ = ["RaySession", "connect"]
+from pipelines.cluster.token import check_address
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
-
-
-@dataclass
-class RaySession:
-    """Closes what it started; leaves alone what was there."""
-
-    started: bool
-
-    def close(self) -> None:
-        import ray
-
-        if self.started:
-            ray.shutdown()
+__all__ = ["connect"]
 
 
-def connect(address: str | None) -> RaySession:
-    """Joins the Ray at `address`, or starts one on this machine. Does nothing if this process is connected.
-
-    Raises RequestError for an address off loopback without a token: such a cluster runs anybody's code.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is None:
-        _own_token()
-    elif not _has_token() and _host(address) not in _LOOPBACK:
-        raise RequestError(
-            f"the Ray cluster at {address} is not on this machine and no token is set; start it with "
-            f"RAY_AUTH_MODE=token and set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH here"
-        )
-    import ray
-
+def connect(address: str | None) -> None:
+    """Joins the Ray at `address`, or starts one here. Does nothing if this process is connected. Raises RequestError."""
     if ray.is_initialized():
-        return RaySession(started=False)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()]))
+        return
+    if address is not None:
+        check_address(address, os.environ)
+    _let_workers_import_us()
     ray.init(
         address=address,
         include_dashboard=False if address is None else None,
@@ -55,19 +30,11 @@ def connect(address: str | None) -> RaySession:
         logging_level=logging.ERROR,
         configure_logging=False,
     )
-    return RaySession(started=True)
 
 
-def _host(address: str) -> str:
-    return (urlsplit(address if "://" in address else f"//{address}").hostname or "").lower()
-
-
-def _has_token() -> bool:
-    return bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or (Path.home() / ".ray" / "auth_token").exists())
-
-
-def _own_token() -> None:
-    """A Ray of our own gets a token nobody else knows."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+def _let_workers_import_us() -> None:
+    """Workers of a Ray started here find these packages even when they are run from a checkout."""
+    home = str(Path(__file__).parents[2])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if home not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([home, *filter(None, paths)])

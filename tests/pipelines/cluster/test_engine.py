@@ -19,17 +19,17 @@ from pipelines.job import Job
 from tests.pipelines.conftest import MemoryJournal
 from tests.pipelines.test_execute import labelled_recipe, text_recipe
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("pipelines.cluster.session")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
-    from pipelines.cluster.session import connect
+    import pipelines.cluster.session as cluster
 
-    connect(None)
+    cluster.connect(None)
     yield
-    ray.shutdown()
+    cluster.ray.shutdown()
 
 
 def go(root: Path, request: RunRequest, **engine: Any) -> str:
