@@ -105,9 +105,18 @@ def _within_windows(place: np.ndarray, n: int, window_rows: int, key: int) -> np
     window = place // window_rows
     start = window * window_rows
     keys = mix64(window.astype(np.uint64) ^ np.uint64(key))
-    whole = start + window_rows <= n
     out = place.copy()
-    for chosen, size in ((whole, window_rows), (~whole, n % window_rows)):
-        if chosen.any():
-            out[chosen] = start[chosen] + permute((place - start)[chosen], size, keys[chosen])
+    low, high = int(window.min()), int(window.max())
+    if high - low < 16:  # few windows: one key at a time is cheaper than a key an element
+        for number in range(low, high + 1):
+            chosen = np.flatnonzero(window == number)
+            if chosen.size:
+                size = min(n - number * window_rows, window_rows)
+                moved = permute((place - start)[chosen], size, int(keys[chosen[0]]))
+                out[chosen] = number * window_rows + moved
+        return out
+    whole = start + window_rows <= n
+    for part, size in ((whole, window_rows), (~whole, n % window_rows)):
+        if part.any():
+            out[part] = start[part] + permute((place - start)[part], size, keys[part])
     return out

@@ -64,3 +64,10 @@ def test_epochs_differ_in_order_even_when_each_is_one_pass():
         assert set(first) == set(second) and first.tolist() != second.tolist()
     first, second = (walk.rows(np.arange(100)) for walk in walks("none", 100, [100, 100]))
     assert first.tolist() == second.tolist() == list(range(100))
+
+
+def test_few_windows_and_many_windows_agree():
+    """The fast road for neighbouring places and the one for scattered ones are the same permutation."""
+    walk = Walk("window", 5000, 1234, 4000, 5, 6, 8, 4)
+    everything = walk.rows(np.arange(4000))
+    assert [walk.rows(np.array([i]))[0] for i in range(0, 4000, 37)] == everything[::37].tolist()
