@@ -41,6 +41,7 @@ class Settings(BaseModel):
     max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
     upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
     data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
+    cache: str | None = Field(None, description="folder for pulled shards; none: `winnow` in the user's cache folder")
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
     lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")

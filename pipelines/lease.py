@@ -1,4 +1,4 @@
-"""Keeping a claimed run: the owner's name, the heartbeat beside the work, and how to tell that an owner is dead.
+"""Keeping what was claimed, a run or a training job: the owner's name, the heartbeat, and who is surely dead.
 
 Knows nothing of the work. A name that looks dead by mistake costs a restart, never a wrong result: the fence decides.
 """
@@ -13,12 +13,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
-from curator.catalog import CatalogJournal
+from curator.catalog import Catalog, ClaimedJob
 from curator.errors import LeaseLostError, RetryableError
 
-__all__ = ["beating", "is_dead", "owner_name"]
+__all__ = ["Heart", "JobLease", "beating", "is_dead", "owner_name"]
 
 log: Final = logging.getLogger(__name__)
 _count: Final = itertools.count(1)
@@ -44,12 +44,49 @@ def is_dead(owner: str) -> bool:
     return start != "-" and _start_of(int(pid)) != start
 
 
+class Heart(Protocol):
+    """What is kept alive: a run's journal, a training job's lease."""
+
+    def heartbeat(self) -> object:
+        """Renews the lease. Raises LeaseLostError once it is lost, RetryableError when the catalog is out of reach."""
+        ...
+
+
+class JobLease:
+    """The lease of one claimed training job; the trainer's thread and the heartbeat share it."""
+
+    def __init__(self, catalog: Catalog, job: ClaimedJob, lease_s: float, shutdown: threading.Event):
+        self.job = job
+        self._catalog, self._lease_s, self._shutdown, self._lost = catalog, lease_s, shutdown, False
+        self._lock = threading.Lock()
+        self._progress: dict[str, Any] | None = None
+
+    def progress(self, **numbers: int | float) -> None:
+        """Where the training stands; the next heartbeat writes it."""
+        with self._lock:
+            self._progress = dict(numbers)
+
+    def should_stop(self) -> bool:
+        """True when the process was told to end, or the job was cancelled or is another runner's now."""
+        return self._lost or self._shutdown.is_set()
+
+    def heartbeat(self) -> None:
+        """Renews the lease and writes the progress since the last time. Raises LeaseLostError."""
+        with self._lock:
+            progress, self._progress = self._progress, None
+        try:
+            self._catalog.jobs.heartbeat(self.job, self._lease_s, progress)
+        except LeaseLostError:
+            self._lost = True
+            raise
+
+
 @contextmanager
-def beating(journal: CatalogJournal, heartbeat_s: float) -> Iterator[None]:
-    """Renews the journal's lease every `heartbeat_s` seconds while the block runs. A lost lease ends the beating;
-    the journal remembers it, and the work hears of it at its next call."""
+def beating(heart: Heart, heartbeat_s: float) -> Iterator[None]:
+    """Renews a lease every `heartbeat_s` seconds while the block runs. A lost lease ends the beating; the heart
+    remembers it, and the work hears of it at its next question."""
     ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(journal, heartbeat_s, ended), name="heartbeat", daemon=True)
+    thread = threading.Thread(target=_beat, args=(heart, heartbeat_s, ended), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -58,15 +95,15 @@ def beating(journal: CatalogJournal, heartbeat_s: float) -> Iterator[None]:
         thread.join()
 
 
-def _beat(journal: CatalogJournal, heartbeat_s: float, ended: threading.Event) -> None:
+def _beat(heart: Heart, heartbeat_s: float, ended: threading.Event) -> None:
     while not ended.wait(heartbeat_s):
         try:
-            journal.heartbeat()
+            heart.heartbeat()
         except LeaseLostError as error:
             log.warning("%s", error)
             return
         except RetryableError as error:
-            log.warning("the heartbeat of run %s did not get through, trying again: %s", journal.run.id, error)
+            log.warning("a heartbeat did not get through, trying again: %s", error)
 
 
 def _here() -> tuple[str, str]:

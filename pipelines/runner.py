@@ -1,7 +1,7 @@
-"""The runner: a process that takes queued runs from the catalog and works on them one at a time.
+"""The runner: a process that takes queued runs and training jobs from the catalog and works on one at a time.
 
-Knows nothing of what a run does (`pipelines/execute.py`) or of HTTP. It can be killed at any moment: whatever it held
-is taken over when its lease runs out, and what it committed is not done again.
+Knows nothing of what they do (`execute.py`, `training/entry.py`) or of HTTP. It can be killed at any moment: whatever
+it held is taken over when its lease runs out, and what it committed is not done again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
-from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedRun, RunFault
+from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedJob, ClaimedRun, RunFault
 from curator.catalog.outputs import ASKED
 from curator.errors import (
     ConflictError,
@@ -31,26 +32,32 @@ from curator.errors import (
 )
 from curator.run import RunRequest, RunState, RunSummary
 from curator.settings import Settings
-from pipelines.lease import beating, is_dead, owner_name
+from pipelines.lease import JobLease, beating, is_dead, owner_name
 
-__all__ = ["Execute", "Runner", "main", "run_here"]
+__all__ = ["Execute", "Runner", "Train", "main", "run_here", "train_claimed"]
 
 Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
 """The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` between work units and raises
 StoppedError with the answer."""
 
+Train = Callable[[Catalog, JobLease, Settings], object]
+"""The training of one claimed job: `train_claimed`. It writes into the job's row how it ended, and stops early when
+`lease.should_stop()` says so."""
+
 log: Final = logging.getLogger(__name__)
-_BACKOFF_S, _BACKOFF_MOST_S = 1.0, 60.0
+_TIDY_EVERY_S, _EVENTS_KEPT_S = 3600.0, 7 * 86400.0
 
 
 class Runner:
-    """Claims and works until told to stop. `execute` does the work of one run."""
+    """Claims and works until told to stop. `execute` does the work of one run, `train` that of one training job;
+    without `train` the jobs are left to others."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, execute: Execute):
-        self.settings, self.catalog, self.execute = settings, catalog, execute
+    def __init__(self, settings: Settings, catalog: Catalog, execute: Execute, train: Train | None = None):
+        self.settings, self.catalog, self.execute, self.train = settings, catalog, execute, train
         self.owner = owner_name()
         self._shutdown = threading.Event()
-        self._claimed: ClaimedRun | None = None
+        self._claimed: ClaimedRun | ClaimedJob | None = None
+        self._faults, self._train_at, self._tidy_at = 0, float("-inf"), float("-inf")
 
     def stop(self) -> None:
         """Claims nothing more; the run at hand is asked to stop and goes back to the queue."""
@@ -60,7 +67,8 @@ class Runner:
         """Returns after `stop`. A catalog that does not answer is asked again after `poll_s`."""
         while not self._shutdown.is_set():
             try:
-                worked = self.run_once()
+                self._tidy()
+                worked = self.run_once() or self.train_once()
             except RetryableError as error:
                 log.warning("the catalog is out of reach, asking again: %s", error)
                 worked = False
@@ -88,12 +96,51 @@ class Runner:
             self._claimed = None
         return True
 
+    def train_once(self) -> bool:
+        """Trains one job, queued or lost by its runner, if there is one. False: nothing to do. After a passing fault,
+        which puts the job back in the queue, no job is begun for a while."""
+        if self.train is None or self._shutdown.is_set() or time.monotonic() < self._train_at:
+            return False
+        job = self.catalog.jobs.claim(self.owner, self.settings.lease_s, self.settings.max_attempts)
+        if job is None:
+            return False
+        log.info("training job %s: attempt %d begins", job.id, job.attempt)
+        lease = JobLease(self.catalog, job, self.settings.lease_s, self._shutdown)
+        self._claimed = job
+        try:
+            with beating(lease, self.settings.heartbeat_s):
+                self.train(self.catalog, lease, self.settings)
+            self._faults = 0
+        except RetryableError as error:
+            self._faults += 1
+            self._train_at = time.monotonic() + _wait_s(self._faults)
+            log.warning("training job %s: %s", job.id, error)
+        except WinnowError as error:
+            log.warning("training job %s: %s", job.id, error)
+        except Exception:
+            log.exception("training job %s stopped on an error nobody foresaw", job.id)
+        finally:
+            self._claimed = None
+            with suppress(LeaseLostError):  # it has ended, which is the rule
+                self.catalog.jobs.release(job)
+        return True
+
+    def _tidy(self) -> None:
+        """Forgets old events and answered idempotency keys, once an hour."""
+        if time.monotonic() < self._tidy_at:
+            return
+        self._tidy_at = time.monotonic() + _TIDY_EVERY_S
+        self.catalog.events.prune(_EVENTS_KEPT_S)
+        self.catalog.idempotency.prune()
+
     def abandon(self) -> None:
-        """Gives the run at hand back although its work goes on: the last act before the process ends. What that work
-        still tries to commit is refused."""
+        """Gives the run or job at hand back although its work goes on: the last act before the process ends. What
+        that work still tries to commit is refused."""
         claimed = self._claimed
-        if claimed is not None:
+        if isinstance(claimed, ClaimedRun):
             self.catalog.runs.release(claimed, "the runner's grace period was over")
+        elif claimed is not None:
+            self.catalog.jobs.release(claimed)
 
 
 def run_here(
@@ -159,7 +206,7 @@ def _work(
         if not again or claimed.attempt >= settings.max_attempts:
             catalog.runs.fail(claimed, _fault(error))
         else:
-            wait_s = min(_BACKOFF_S * 2**claimed.attempt, _BACKOFF_MOST_S)
+            wait_s = _wait_s(claimed.attempt)
             catalog.runs.release(claimed, f"trying again in {wait_s:g} s: {error}", again_in_s=wait_s)
         raise
     except Exception as error:
@@ -191,6 +238,26 @@ def _fault(error: Exception) -> RunFault:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunFault(code="disk_full", message=f"no space left: {error}; free some and resume", resumable=True)
     return RunFault(code="internal", message=f"{type(error).__name__}: {error}", resumable=True)
+
+
+def _wait_s(times: int) -> float:
+    """Seconds to wait after a passing fault that happened `times` times: 2, 4, 8 … 60."""
+    return min(2.0**times, 60.0)
+
+
+def train_claimed(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+    """The real training of a claimed job. Loads torch."""
+    from pipelines.training.entry import run_job
+
+    run_job(
+        catalog,
+        settings,
+        lease.job.id,
+        tenant=lease.job.tenant,
+        resume=True,
+        should_stop=lease.should_stop,
+        on_step=lambda step: lease.progress(step=step.step, total_steps=step.total_steps, loss=step.loss),
+    )
 
 
 def _execute() -> Execute:
@@ -243,9 +310,11 @@ def _end(runner: Runner, grace_s: float) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m pipelines.runner [--root DIR]`: works until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.runner", description="Works on queued Winnow runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.runner", description="Works on queued Winnow runs and training jobs."
+    )
     parser.add_argument("--root", help="where runs, shards and manifests lie (default: WINNOW_ROOT, ./winnow-data)")
-    parser.add_argument("--once", action="store_true", help="work on at most one run, then end")
+    parser.add_argument("--once", action="store_true", help="work on at most one run or training job, then end")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -255,10 +324,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, _execute())
+        runner = Runner(settings, catalog, _execute(), train_claimed)
         with _signals(partial(_end, runner, settings.grace_s)):
-            work = runner.run_once if options.once else runner.run_forever
-            work()
+            if options.once:
+                _ = runner.run_once() or runner.train_once()
+            else:
+                runner.run_forever()
     return 0
 
 

@@ -10,7 +10,7 @@ from curator.catalog.datasets import Dataset, Datasets, DatasetVersion
 from curator.catalog.events import Event, Events
 from curator.catalog.feedback import Feedback, FeedbackBatch, Receipt
 from curator.catalog.idempotency import Idempotency, Replay, Started
-from curator.catalog.jobs import Jobs, JobState, TrainingJob
+from curator.catalog.jobs import ClaimedJob, Jobs, JobState, TrainingJob
 from curator.catalog.keys import LOCAL_TENANT, ApiKey, Keys, Scope, Tenant
 from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
@@ -26,6 +26,7 @@ __all__ = [
     "ApiKey",
     "Catalog",
     "CatalogJournal",
+    "ClaimedJob",
     "ClaimedRun",
     "Dataset",
     "DatasetVersion",

@@ -1,6 +1,7 @@
 """Training jobs: who trains on which plan, here or elsewhere, and how it went.
 
-Knows nothing of training; feedback (feedback.py) is bound to a job's identity.
+Knows nothing of training; feedback (feedback.py) is bound to a job's identity. A managed job is leased to a runner like
+a run is, with a fence; cancelling it takes the lease away.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from curator.catalog.events import emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import training_jobs
-from curator.errors import ConflictError, NotFoundError
+from curator.errors import ConflictError, LeaseLostError, NotFoundError
 
-__all__ = ["JobState", "Jobs", "TrainingJob"]
+__all__ = ["ClaimedJob", "JobState", "Jobs", "TrainingJob"]
 
 
 class JobState(StrEnum):
@@ -53,11 +54,31 @@ class TrainingJob(BaseModel):
     plan: str | None
     spec: dict[str, Any]
     state: JobState
+    attempt: int
+    progress: dict[str, Any] | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
+
+
+class ClaimedJob(BaseModel):
+    """A managed job that is this process's to train, as long as the fence holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    tenant: str
+    plan: str | None
+    spec: dict[str, Any]
+    attempt: int
+    owner: str
+    fence: int
+
+
+_COLUMNS: Final = [training_jobs.c[name] for name in TrainingJob.model_fields]
+_NO_LEASE: Final[dict[str, Any]] = {"lease_owner": None, "lease_until": None}
 
 
 class Jobs:
@@ -81,6 +102,8 @@ class Jobs:
             "plan": plan,
             "spec": dict(spec),
             "state": _S.QUEUED if mode == "managed" else _S.RUNNING,
+            "attempt": 1,
+            "fence": 0,
             "version": 1,
             "created_at": now(),
             "updated_at": now(),
@@ -89,7 +112,7 @@ class Jobs:
             inserted = insert_new(connection, training_jobs, **values)
             job = _job(connection, tenant, str(values["id"]))
             if inserted:
-                emit(connection, tenant, "job.state", job.id, {"from_state": None, "to_state": job.state})
+                _tell(connection, job, None)
             return job
 
     def get(self, tenant: str, job_id: str) -> TrainingJob:
@@ -99,7 +122,7 @@ class Jobs:
 
     def page(self, tenant: str, *, cursor: str | None = None, limit: int = 100) -> Page[TrainingJob]:
         """The tenant's jobs, newest first."""
-        query = sa.select(training_jobs).where(training_jobs.c.tenant == tenant)
+        query = sa.select(*_COLUMNS).where(training_jobs.c.tenant == tenant)
         if cursor is not None:
             query = query.where(training_jobs.c.id < decode_cursor(cursor, [str])[0])
         query = query.order_by(training_jobs.c.id.desc()).limit(checked_limit(limit) + 1)
@@ -126,17 +149,90 @@ class Jobs:
                 raise ConflictError(f"job {job_id} is at version {job.version}, the request was made for {version}")
             if to not in _MOVES[job.state] or (from_states is not None and job.state not in from_states):
                 raise ConflictError(f"job {job_id} is {job.state} and cannot move to {to}; nothing was changed")
-            values: dict[str, Any] = {"state": to, "version": job.version + 1, "updated_at": now()}
-            values |= {} if result is None else {"result": dict(result)}
+            values: dict[str, Any] = {} if result is None else {"result": dict(result)}
             values |= {} if error is None else {"error": dict(error)}
-            connection.execute(sa.update(training_jobs).where(training_jobs.c.id == job_id).values(**values))
-            moved = _job(connection, tenant, job_id)
-            emit(connection, tenant, "job.state", job_id, {"from_state": job.state, "to_state": to})
-            return moved
+            return _moved(connection, job, to, **values)
+
+    def claim(self, owner: str, lease_s: float, max_attempts: int) -> ClaimedJob | None:
+        """Takes the oldest managed job that is queued, or running under a lease that ran out (attempt + 1; after
+        `max_attempts` it fails instead); None if there is none. Two runners never get the same job."""
+        lost = sa.and_(training_jobs.c.state == _S.RUNNING, training_jobs.c.lease_until < now())
+        ready = sa.or_(training_jobs.c.state == _S.QUEUED, lost)
+        query = sa.select(*_COLUMNS).where(training_jobs.c.mode == "managed", ready).order_by(training_jobs.c.number)
+        while True:
+            with self._db.write() as connection:
+                row = connection.execute(query.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
+                if row is None:
+                    return None
+                job = TrainingJob(**row)
+                if job.state == _S.RUNNING and job.attempt >= max_attempts:
+                    message = f"its runner was lost in attempt {job.attempt} of {max_attempts}; look for what kills it"
+                    _moved(connection, job, _S.FAILED, error={"code": "lease_lost", "message": message})
+                    continue
+                return _leased(connection, job, owner, lease_s)
+
+    def heartbeat(self, job: ClaimedJob, lease_s: float, progress: Mapping[str, Any] | None = None) -> None:
+        """Renews the lease and writes the progress if one is given. Raises LeaseLostError when the job has ended, by a
+        cancel for one, or is another runner's now."""
+        with self._db.write() as connection:
+            held = _held(connection, job, {_S.RUNNING, _S.QUEUED})  # who resumes a job passes through queued
+            values: dict[str, Any] = {"lease_until": now() + lease_s}
+            if progress is not None:
+                values |= {"progress": dict(progress), "version": held.version + 1, "updated_at": now()}
+            connection.execute(sa.update(training_jobs).where(training_jobs.c.id == job.id).values(**values))
+
+    def release(self, job: ClaimedJob) -> None:
+        """Its runner gives a job back as it stands: queued, the same attempt. Raises LeaseLostError when it is no
+        longer this runner's, which after its end it is not."""
+        with self._db.write() as connection:
+            _moved(connection, _held(connection, job, {_S.RUNNING}), _S.QUEUED)
+
+
+def _leased(connection: sa.Connection, job: TrainingJob, owner: str, lease_s: float) -> ClaimedJob:
+    attempt = job.attempt + (job.state == _S.RUNNING)
+    values = {
+        "state": _S.RUNNING,
+        "attempt": attempt,
+        "fence": training_jobs.c.fence + 1,
+        "lease_owner": owner,
+        "lease_until": now() + lease_s,
+        "version": job.version + 1,
+        "updated_at": now(),
+    }
+    mine = training_jobs.c.id == job.id
+    connection.execute(sa.update(training_jobs).where(mine).values(**values))
+    fence = connection.execute(sa.select(training_jobs.c.fence).where(mine)).scalar_one()
+    _tell(connection, _job(connection, job.tenant, job.id), job.state)
+    kept = {"id": job.id, "tenant": job.tenant, "plan": job.plan, "spec": job.spec}
+    return ClaimedJob(attempt=attempt, owner=owner, fence=fence, **kept)
+
+
+def _held(connection: sa.Connection, job: ClaimedJob, states: Collection[JobState]) -> TrainingJob:
+    present = _job(connection, job.tenant, job.id)
+    fence = connection.execute(sa.select(training_jobs.c.fence).where(training_jobs.c.id == job.id)).scalar_one()
+    if fence != job.fence or present.state not in states:
+        raise LeaseLostError(
+            f"training job {job.id} is {present.state} with fence {fence}, this runner held fence {job.fence}; "
+            "it stops here"
+        )
+    return present
+
+
+def _moved(connection: sa.Connection, job: TrainingJob, to: JobState, **values: Any) -> TrainingJob:
+    changes = {"state": to, "version": job.version + 1, "updated_at": now(), **_NO_LEASE, **values}
+    connection.execute(sa.update(training_jobs).where(training_jobs.c.id == job.id).values(**changes))
+    after = _job(connection, job.tenant, job.id)
+    _tell(connection, after, job.state)
+    return after
+
+
+def _tell(connection: sa.Connection, job: TrainingJob, before: JobState | None) -> None:
+    data = {"from_state": before, "to_state": job.state, "attempt": job.attempt, "version": job.version}
+    emit(connection, job.tenant, "job.state", job.id, data)
 
 
 def _job(connection: sa.Connection, tenant: str, job_id: str, *, lock: bool = True) -> TrainingJob:
-    query = sa.select(training_jobs).where(training_jobs.c.tenant == tenant, training_jobs.c.id == job_id)
+    query = sa.select(*_COLUMNS).where(training_jobs.c.tenant == tenant, training_jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"there is no training job {job_id!r}; check the id and the credential")

@@ -275,12 +275,18 @@ training_jobs = sa.Table(
     _text("plan", null=True),
     _json("spec"),
     _text("state"),
+    _number("attempt"),
+    _text("lease_owner", null=True),
+    _when("lease_until", null=True),
+    _number("fence"),
+    _json("progress", null=True),
     _json("result", null=True),
     _json("error", null=True),
     _number("version"),
     _when("created_at"),
     _when("updated_at"),
     sa.Index("ix_training_jobs_tenant_id", "tenant", "id"),
+    sa.Index("ix_training_jobs_state_number", "state", "number"),
     sqlite_autoincrement=True,
 )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
-from curator.catalog import Catalog, JobState
-from curator.errors import ConflictError, NotFoundError
+from curator.catalog import Catalog, JobState, TrainingJob
+from curator.catalog.schema import training_jobs
+from curator.errors import ConflictError, LeaseLostError, NotFoundError
 
 J = JobState
 
@@ -53,3 +55,81 @@ def test_another_tenants_job_does_not_exist(catalog: Catalog) -> None:
         catalog.jobs.move(other, job.id, J.CANCELLED)
     assert catalog.jobs.page(other).items == ()
     assert catalog.jobs.page("local").items == (job,)
+
+
+def managed(catalog: Catalog) -> TrainingJob:
+    return catalog.jobs.create("local", "managed", plan=None, spec={"entry": "text-classifier"})
+
+
+def expire(catalog: Catalog) -> None:
+    with catalog.database.write() as connection:
+        connection.execute(sa.update(training_jobs).values(lease_until=training_jobs.c.created_at - 1.0))
+
+
+def test_a_managed_job_is_leased_to_one(catalog: Catalog) -> None:
+    first, second = managed(catalog), managed(catalog)
+    catalog.jobs.create("local", "external", plan=None, spec={})
+    claims = [catalog.jobs.claim("me", 60.0, 3) for _ in range(3)]
+    assert [claim.id if claim else None for claim in claims] == [first.id, second.id, None]
+    claim = claims[0]
+    assert claim is not None and (claim.spec, claim.attempt, claim.fence) == (first.spec, 1, 1)
+    catalog.jobs.heartbeat(claim, 60.0)
+    assert catalog.jobs.get("local", first.id).version == 2
+    catalog.jobs.heartbeat(claim, 60.0, {"step": 7})
+    told = catalog.jobs.get("local", first.id)
+    assert (told.version, told.progress) == (3, {"step": 7})
+    assert catalog.jobs.get("local", second.id).progress is None
+    catalog.jobs.move("local", first.id, J.SUCCEEDED)
+    with pytest.raises(LeaseLostError, match="succeeded"):
+        catalog.jobs.release(claim)
+
+
+def test_a_cancelled_job_is_no_longer_its_runners(catalog: Catalog) -> None:
+    job = managed(catalog)
+    claim = catalog.jobs.claim("me", 60.0, 3)
+    assert claim is not None
+    catalog.jobs.move("local", job.id, J.CANCELLED)
+    for act in (lambda: catalog.jobs.heartbeat(claim, 60.0), lambda: catalog.jobs.release(claim)):
+        with pytest.raises(LeaseLostError, match="cancelled"):
+            act()
+    assert catalog.jobs.get("local", job.id).state == J.CANCELLED
+
+
+def test_a_lost_job_goes_to_another_runner_until_its_attempts_are_used_up(catalog: Catalog) -> None:
+    job = managed(catalog)
+    first = catalog.jobs.claim("one", 60.0, 2)
+    assert first is not None and catalog.jobs.claim("two", 60.0, 2) is None
+    expire(catalog)
+    second = catalog.jobs.claim("two", 60.0, 2)
+    assert second is not None and (second.attempt, second.fence) == (2, 2)
+    with pytest.raises(LeaseLostError, match="fence 2"):
+        catalog.jobs.release(first)
+    expire(catalog)
+    assert catalog.jobs.claim("three", 60.0, 2) is None
+    failed = catalog.jobs.get("local", job.id)
+    assert failed.state == J.FAILED and failed.error is not None and failed.error["code"] == "lease_lost"
+
+
+def test_a_heartbeat_outlives_a_passage_through_the_queue(catalog: Catalog) -> None:
+    job = managed(catalog)
+    claim = catalog.jobs.claim("me", 60.0, 3)
+    assert claim is not None
+    catalog.jobs.move("local", job.id, J.QUEUED)
+    catalog.jobs.heartbeat(claim, 60.0)
+    catalog.jobs.move("local", job.id, J.RUNNING)
+    catalog.jobs.heartbeat(claim, 60.0)
+    catalog.jobs.move("local", job.id, J.QUEUED)
+    assert catalog.jobs.claim("other", 60.0, 3) is not None
+    with pytest.raises(LeaseLostError):
+        catalog.jobs.heartbeat(claim, 60.0)
+
+
+def test_a_job_given_back_keeps_its_attempt(catalog: Catalog) -> None:
+    managed(catalog)
+    first = catalog.jobs.claim("one", 60.0, 1)
+    assert first is not None
+    catalog.jobs.release(first)
+    again = catalog.jobs.claim("two", 60.0, 1)
+    assert again is not None and (again.attempt, again.fence) == (1, 2)
+    told = [event.data["to_state"] for event in catalog.events.after("local", 0, subject=first.id)]
+    assert told == ["queued", "running", "queued", "running"]

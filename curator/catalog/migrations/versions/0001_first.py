@@ -166,6 +166,11 @@ def upgrade() -> None:
         sa.Column("plan", sa.Text(), nullable=True),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.Double(), nullable=True),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("progress", sa.JSON(), nullable=True),
         sa.Column("result", sa.JSON(), nullable=True),
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -176,6 +181,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name="uq_training_jobs_id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_training_jobs_state_number", "training_jobs", ["state", "number"], unique=False)
     op.create_index("ix_training_jobs_tenant_id", "training_jobs", ["tenant", "id"], unique=False)
     op.create_table(
         "uploads",
@@ -295,6 +301,7 @@ def downgrade() -> None:
     op.drop_index("ix_uploads_tenant", table_name="uploads")
     op.drop_table("uploads")
     op.drop_index("ix_training_jobs_tenant_id", table_name="training_jobs")
+    op.drop_index("ix_training_jobs_state_number", table_name="training_jobs")
     op.drop_table("training_jobs")
     op.drop_index("ix_runs_tenant_id", table_name="runs")
     op.drop_index("ix_runs_state_priority_id", table_name="runs")
