@@ -6,6 +6,7 @@ al. 1990) by randomised subspace iteration (Halko, Martinsson & Tropp 2011, algo
 
 from __future__ import annotations
 
+import warnings
 from typing import Final
 
 import numpy as np
@@ -100,7 +101,7 @@ def _directions(
     out = torch.zeros(num_terms, dim)
     if rank == 0:
         return out
-    by_document = torch.sparse_csr_tensor(offsets, terms, weights, (num_documents, num_terms))
+    by_document = _csr(offsets, terms, weights, num_documents, num_terms)
     by_term = _transposed(offsets, terms, weights, num_terms)
     basis = torch.randn(num_terms, rank, generator=torch.Generator().manual_seed(seed % 2**63))
     for _ in range(_ITERATIONS):
@@ -117,4 +118,11 @@ def _transposed(offsets: torch.Tensor, terms: torch.Tensor, weights: torch.Tenso
     document = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
     order = terms.argsort(stable=True)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), terms.bincount(minlength=num_terms).cumsum(0)])
-    return torch.sparse_csr_tensor(starts, document[order], weights[order], (num_terms, len(offsets) - 1))
+    return _csr(starts, document[order], weights[order], num_terms, len(offsets) - 1)
+
+
+def _csr(starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, rows: int, width: int) -> torch.Tensor:
+    """A sparse matrix, its invariants checked; without torch's notice that the layout is young."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+        return torch.sparse_csr_tensor(starts, columns, values, (rows, width), check_invariants=True)

@@ -71,7 +71,7 @@ def judged(job: Job, unit: int, outputs: dict[str, Any], *, recipe: Any = None, 
     draft = _Draft.from_rules(names, fired, badness(recipe, table), table["present"].to_numpy())
     rows, _ = load_rows(job, unit, outputs)
     if recipe.policy.kind == "learned":
-        draft.judge(load_judge(job.root, job.run), rows, names)
+        draft.judge(load_judge(job.root, job.run), rows, names, image=recipe.modality == "image")
     draft.trust(truth_of(job, rows.ids), rows.labels, names, labelled=recipe.task == "classification")
     return draft.batch(fired, names, found)
 
@@ -117,11 +117,11 @@ class _Draft:
         draft.label_score[:] = decisions.label_score
         return draft
 
-    def judge(self, judge: Any, rows: Any, names: tuple[str, ...]) -> None:
+    def judge(self, judge: Any, rows: Any, names: tuple[str, ...], *, image: bool) -> None:
         """The policy speaks on rows the rules keep; rows dropped before it carry no score."""
         alive = np.flatnonzero(self.action == KEEP)
         self.label_score[self.action == DROP] = np.nan
-        decisions = judge.decide(rows.take(alive))
+        decisions = judge.decide(rows.take(alive), no_content="undecodable_image" if image else "missing_content")
         lookup = np.array([names.index(name) if name else -1 for name in REASONS], np.int16)
         self.action[alive] = decisions.actions
         self.reason[alive] = lookup[decisions.reasons]

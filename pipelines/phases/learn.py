@@ -32,15 +32,14 @@ def fit_encoder(job: Job, _: dict[str, Any]) -> dict[str, Any]:
     """Fits the builtin encoder on the first rows of up to 16 evenly spaced units; saves it. Returns {encoder, rows}."""
     if not needs_embeddings(job.recipe):
         return {"encoder": None, "rows": 0}
-    from agents.encoders import make_encoder
+    from agents.encoders import make_encoder, save_encoder
 
     modality = job.recipe.modality
     name = job.recipe.encoder.image if modality == "image" else job.recipe.encoder.text
     encoder = make_encoder(modality, name)
     sample = _spread_sample(job)
     encoder.fit(sample, seed=job.recipe.seed)
-    with job.publish("encoder") as folder:
-        encoder.save(folder)
+    save_encoder(encoder, job.store, job.name("encoder"))
     return {"encoder": encoder.name, "rows": len(sample)}
 
 

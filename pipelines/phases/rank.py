@@ -61,7 +61,7 @@ def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, An
         sample, np.concatenate(labels), np.concatenate(ids), classes=len(outputs["validate"]["classes"]), seed=job.recipe.seed
     )
     with job.publish("difficulty") as folder:
-        model.save(folder)
+        model.save(folder / "heads.safetensors")
     return {"rows": len(sample)}
 
 
@@ -96,4 +96,4 @@ def load_difficulty(job: Job) -> DifficultyModel | SurprisalModel:
     from agents.proxy.difficulty import DifficultyModel
 
     with job.files("difficulty") as folder:
-        return DifficultyModel.load(folder)
+        return DifficultyModel.load(folder / "heads.safetensors")

@@ -64,8 +64,7 @@ def score(job: Job, unit: int) -> dict[str, Any]:
 def _encoder(job: Job) -> Encoder:
     from agents.encoders import load_encoder  # torch: only where vectors are needed
 
-    with job.files("encoder") as folder:
-        return load_encoder(folder)
+    return load_encoder(job.store, job.name("encoder"))
 
 
 def _columns(recipe: Recipe) -> list[str]:
