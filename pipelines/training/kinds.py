@@ -81,6 +81,9 @@ class _Training(_Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Precision = "auto"
     device: Device = "auto"
+    compile: bool = Field(
+        default=False, description="fuse each block with torch.compile: faster steps on a GPU after a minute's start"
+    )
     cpu_threads: int = Field(
         default=1,
         ge=1,

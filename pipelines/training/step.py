@@ -5,7 +5,9 @@ Knows models and tensors; nothing of rows, epochs, schedules or files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from pipelines.training.model import Model
 from pipelines.training.precision import Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
-__all__ = ["Learner", "Losses", "StepResult", "losses"]
+__all__ = ["Learner", "Losses", "StepResult", "compile_blocks", "losses"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ def losses(model: Model, batch: TensorBatch) -> Losses:
     scores_BC = model(batch.inputs, batch.keys_BT) if isinstance(model, EncoderClassifier) else model(batch.inputs)
     per_sample_B = F.cross_entropy(scores_BC.float(), batch.targets, reduction="none")
     return Losses(per_sample_B.mean(), per_sample_B.detach(), scores_BC.detach().argmax(dim=1) == batch.targets)
+
+
+def compile_blocks(model: Model, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compiles each block in place; names of parameters stay. One graph serves all blocks of one shape, so this takes
+    seconds where the whole model takes minutes. torch.compile does not see which attention kernel is chosen
+    (pytorch PR 185511), so choose it before, once for the process, or not at all."""
+    for block in model.blocks:
+        block.compile(backend=backend)
 
 
 class Learner:

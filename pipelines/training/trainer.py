@@ -35,7 +35,7 @@ from pipelines.training.read_ahead import read_ahead
 from pipelines.training.report import StepRecord, Tally, TrainingReport
 from pipelines.training.rows import RowStream
 from pipelines.training.schedule import learning_rate
-from pipelines.training.step import Learner, StepResult
+from pipelines.training.step import Learner, StepResult, compile_blocks
 
 __all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
 
@@ -128,6 +128,8 @@ class Trainer:
         self.learner = Learner(
             build(recipe, len(self.classes or ()), self.placement.device), recipe.optimiser, self.placement
         )
+        if recipe.compile:
+            compile_blocks(self.learner.model)
         self.epoch, self.step, self.tally = 0, 0, Tally()
         self._cursor: dict[str, Any] | None = None
         self.resumed_from = self._resume(*found) if found else None

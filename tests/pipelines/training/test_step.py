@@ -12,7 +12,7 @@ from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.kinds import Optimiser, Precision, TrainingRecipe
 from pipelines.training.model import build
 from pipelines.training.precision import place
-from pipelines.training.step import Learner, losses
+from pipelines.training.step import Learner, compile_blocks, losses
 from tests.pipelines.training.examples import SMALL, fast, table_for
 
 CLASSES = {"text-classifier": ClassTable(("science", "sport", "trade")), "image-classifier": ClassTable((0, 1))}
@@ -91,6 +91,25 @@ def test_overflow_in_float16_skips_the_step_and_halves_the_scale() -> None:
     result = learner.step(batch, 1e-3)
     assert result.skipped and learner.scaler.get_scale() == scale / 2
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.model.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it traces
+@pytest.mark.parametrize("kind", list(SMALL))
+def test_compiled_blocks_are_the_same_model(kind: str) -> None:
+    plain, batch = _made(SMALL[kind])
+    compiled, _ = _made(SMALL[kind])
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(len(inputs))
+        return graph
+
+    compile_blocks(compiled.model, backend)
+    for _ in range(3):
+        ours, theirs = compiled.step(batch, 1e-2), plain.step(batch, 1e-2)
+        torch.testing.assert_close(ours.per_sample_B, theirs.per_sample_B)
+    assert graphs, "the blocks went through the compiler"
+    assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
 
 
 def test_decay_is_for_matrices_alone() -> None:

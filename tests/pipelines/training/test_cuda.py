@@ -1,0 +1,127 @@
+"""On a GPU: the same results as on the CPU within the precision, fused kernels in use, a job that stops and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from pipelines.training.attention import attend, attend_reference
+from pipelines.training.classes import ClassTable
+from pipelines.training.feed import feed_for
+from pipelines.training.kinds import Precision
+from pipelines.training.loss import IGNORE, chunked_cross_entropy, plain_cross_entropy
+from pipelines.training.model import build
+from pipelines.training.precision import place
+from pipelines.training.rows import TableRows
+from pipelines.training.step import Learner
+from pipelines.training.trainer import Trainer
+from tests.pipelines.training.examples import SMALL, fast, table_for
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+CLASSES = {"text-classifier": ClassTable(("science", "sport", "trade")), "image-classifier": ClassTable((0, 1))}
+NEAR = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 3e-2}
+
+
+def _relative(ours: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((ours.double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bf16_is_near_the_float64_reference(causal: bool, masked: bool) -> None:
+    draws = torch.Generator("cuda").manual_seed(0)
+    exact = [torch.randn(2, 4, 256, 64, generator=draws, device="cuda", dtype=torch.float64) for _ in range(3)]
+    half = [tensor.bfloat16().requires_grad_() for tensor in exact]
+    exact = [tensor.detach().double().requires_grad_() for tensor in half]
+    keys = torch.arange(256, device="cuda") < torch.tensor([[256], [100]], device="cuda") if masked else None
+    ours = attend(*half, causal=causal, keys_BT=keys)
+    theirs = attend_reference(*exact, causal=causal, keys_BT=keys)
+    weights = torch.randn(ours.shape, generator=draws, device="cuda", dtype=torch.float64)
+    (ours * weights.bfloat16()).sum().backward()
+    (theirs * weights.bfloat16().double()).sum().backward()
+    assert _relative(ours.detach(), theirs.detach()) < 1e-2
+    for a, b in zip(half, exact, strict=True):
+        assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
+
+
+def test_attention_runs_in_a_fused_kernel() -> None:
+    q = torch.randn(2, 4, 512, 64, device="cuda", dtype=torch.bfloat16)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        attend(q, q, q, causal=True)
+        torch.cuda.synchronize()
+    names = " ".join(event.key.lower() for event in seen.key_averages())
+    assert "flash" in names or "cudnn" in names or "fmha" in names, names
+    assert "softmax" not in names, names
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_chunked_loss_is_near_the_float64_twin(dtype: torch.dtype) -> None:
+    draws = torch.Generator("cuda").manual_seed(1)
+    hidden = torch.randn(3000, 64, generator=draws, device="cuda").requires_grad_()
+    weight = (torch.randn(1000, 64, generator=draws, device="cuda") / 8).requires_grad_()
+    targets = torch.randint(0, 1000, (3000,), generator=draws, device="cuda")
+    targets[::7] = IGNORE
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    with torch.autocast("cuda", dtype=dtype):
+        mean, _ = chunked_cross_entropy(hidden, weight, targets, chunk=512)
+    plain, _ = plain_cross_entropy(*exact, targets)
+    mean.backward()
+    plain.backward()
+    assert mean.item() == pytest.approx(plain.item(), rel=1e-3)
+    for a, b in zip((hidden, weight), exact, strict=True):
+        assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
+
+
+@pytest.mark.parametrize("precision", list(NEAR))
+@pytest.mark.parametrize("kind", list(SMALL))
+def test_steps_follow_the_cpu(kind: str, precision: Precision) -> None:
+    recipe, classes = SMALL[kind], CLASSES.get(kind)
+    [batch] = table_for(recipe, 32).combine_chunks().to_batches()
+    tensors = feed_for(recipe, classes)(batch, None)
+    placements = place("cpu", "fp32"), place("cuda", precision)
+    cpu, gpu = (Learner(build(recipe, len(classes or ()), p.device), recipe.optimiser, p) for p in placements)
+    for _ in range(5):
+        theirs = cpu.step(tensors, 5e-3)
+        ours = gpu.step(tensors.pinned().to(torch.device("cuda")), 5e-3)
+        assert float(ours.mean) == pytest.approx(float(theirs.mean), rel=NEAR[precision])
+
+
+@pytest.mark.parametrize("kind", list(SMALL))
+def test_a_stopped_job_goes_on(kind: str, tmp_path: Path) -> None:
+    recipe = fast(SMALL[kind], epochs=4)
+
+    def job(folder: str, stop_at: int | None = None) -> tuple[Trainer, list[pa.Table]]:
+        heard: list[pa.Table] = []
+        rows = TableRows(table_for(recipe, 200), seed=0, global_batch_size=16)
+        trainer = Trainer(
+            rows,
+            recipe,
+            checkpoint_dir=tmp_path / folder,
+            feedback=heard.append,
+            should_stop=lambda: trainer.step == stop_at,
+        )
+        trainer.run()
+        return trainer, heard
+
+    whole, seen = job("whole")
+    first, before = job("parts", stop_at=21)
+    second, after = job("parts")
+    assert whole.placement.device.type == "cuda" and whole.report().precision == "bf16"
+    assert (first.step, second.resumed_from, second.step) == (21, 21, whole.step)
+    ours, theirs = pa.concat_tables(before + after), pa.concat_tables(seen)
+    assert ours.drop_columns(["loss", "correct"]) == theirs.drop_columns(["loss", "correct"])
+    assert second.tally.losses == pytest.approx(whole.tally.losses, rel=2e-2)
+    assert whole.report().peak_memory_bytes == torch.cuda.max_memory_allocated()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_compiled_steps_follow_plain_ones() -> None:
+    recipe = fast(SMALL["language-model"], compile=True, epochs=2)
+    rows = TableRows(table_for(recipe, 96), seed=0, global_batch_size=16)
+    compiled = Trainer(rows, recipe).run()
+    plain = Trainer(rows, fast(recipe, compile=False)).run()
+    assert compiled.losses == pytest.approx(plain.losses, rel=2e-2)
