@@ -66,7 +66,7 @@ class _Lines:
             return
         self._last = (progress.phase, tenth)
         tail = rates(progress)
-        counted = f"{progress.rows_done}/{progress.rows_total} rows"
+        counted = f"{progress.rows_done}/{progress.rows_total} rows" if progress.rows_done else "begins"
         print(f"{progress.phase}: {counted}{', ' + tail if tail else ''}", file=self._out, flush=True)
 
 

@@ -67,21 +67,21 @@ def told(card: ReportCard) -> str:
         lines.append(f"{reason.rows:>10}  {reason.name}{': ' + reason.meaning if reason.meaning else ''}")
         for example in reason.examples:
             labels = f" [{example.given_label} -> {example.predicted_label}]" if example.predicted_label else ""
-            lines.append(f"            {example.id} {example.action}{labels}: {visible(example.content)}")
+            lines.append(f"            {example.id} {example.action}{labels}: {example.content}")
     if not card.reasons:
         lines.append("            none: every row was kept as it was")
     if card.moves:
         lines += ["", "labels changed"]
-        lines += [f"{move.rows:>10}  {visible(move.given)} -> {visible(move.predicted)}" for move in card.moves]
+        lines += [f"{move.rows:>10}  {move.given} -> {move.predicted}" for move in card.moves]
     lines += ["", "difficulty of kept rows"]
     lines += [f"{count:>10}  {name}" for name, count in summary["difficulty"].items()]
-    lines += ["", "policy scorecard", *(f"  {name}: {visible(text)}" for name, text in card.scorecard)]
+    lines += ["", "policy scorecard", *(f"  {name}: {text}" for name, text in card.scorecard)]
     lines += ["", "seconds by phase"]
     lines += [f"{seconds:>10.1f}  {name}" for name, seconds in summary["seconds_by_phase"].items()]
     lines.append(
         f"{summary['seconds']:>10.1f}  in all, {summary['peak_rss_bytes'] / 2**20:.0f} MiB of memory at the most"
     )
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def visible(text: str) -> str:

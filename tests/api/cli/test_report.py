@@ -1,0 +1,118 @@
+"""The report card: what it says, and that sample text can do nothing on a page or in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from api.cli.report import told, visible
+from api.cli.report_card import Example, Move, Reason, ReportCard, gather
+from api.cli.report_html import page
+from curator.storage import Store
+
+Winnow = Callable[..., Result]
+NASTY = '<script>alert("x")</script><img src=x onerror=alert(1)>&\x1b[31m'
+
+
+@pytest.fixture
+def card(finished: Any) -> ReportCard:
+    return gather(Store.open(finished.root), finished.summary["run"])
+
+
+@pytest.fixture
+def nasty(card: ReportCard) -> ReportCard:
+    """The same card with hostile text wherever text of the data or the recipe stands."""
+    example = Example(id=NASTY, action="relabel", content=NASTY, given_label=NASTY, predicted_label=NASTY)
+    return card.model_copy(
+        update={
+            "reasons": (Reason(name=NASTY, meaning=NASTY, rows=1, examples=(example,)),),
+            "moves": (Move(given=NASTY, predicted=NASTY, rows=1),),
+            "scorecard": ((NASTY, NASTY),),
+            "summary": {
+                **card.summary,
+                "warnings": [NASTY],
+                "difficulty": {NASTY: 1},
+                "seconds_by_phase": {NASTY: 1.0},
+            },
+        }
+    )
+
+
+def test_reasons_have_counts_meanings_and_example_rows(card: ReportCard) -> None:
+    by_name = {reason.name: reason for reason in card.reasons}
+    assert {name: reason.rows for name, reason in by_name.items()} == {
+        "exact_duplicate": 1, "missing_content": 1, "too_short": 1,
+    }  # fmt: skip
+    assert all(reason.meaning for reason in card.reasons)
+    assert [(e.id, e.action, e.content) for e in by_name["exact_duplicate"].examples] == [
+        ("dup", "drop", "the quick brown fox jumps over 3 lazy dogs")
+    ]
+    assert by_name["too_short"].examples[0].content.startswith("<script>")
+
+
+def test_the_text_card(winnow: Winnow, finished: Any) -> None:
+    done = winnow("report", "last", "--root", finished.root)
+    assert done.exit_code == 0, done.stderr
+    for words in (
+        finished.summary["run"],
+        "rows in",
+        "97.1%",
+        "too_short",
+        "difficulty",
+        "policy scorecard",
+        "seconds by phase",
+    ):
+        assert words in done.stdout
+
+
+def test_the_json_card_is_one_object(winnow: Winnow, finished: Any) -> None:
+    done = winnow("report", "last", "--root", finished.root, "--json")
+    assert json.loads(done.stdout)["summary"]["run"] == finished.summary["run"]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def test_the_page_needs_nothing_but_itself(winnow: Winnow, finished: Any, here: Path) -> None:
+    done = winnow("report", "last", "--root", finished.root, "--html", "card.html")
+    assert done.exit_code == 0, done.stderr
+    tags = Tags()
+    tags.feed((here / "card.html").read_text())
+    assert {"html", "title", "style", "table"} <= set(tags.tags)
+    assert not {"script", "img", "link", "iframe", "object", "form"} & set(tags.tags)
+    assert not {name for name, _ in tags.attributes} & {"src", "href", "onclick", "onerror", "onload"}
+    assert "exact_duplicate" in (here / "card.html").read_text()
+
+
+def test_hostile_text_is_only_text(nasty: ReportCard) -> None:
+    html = page(nasty)
+    tags = Tags()
+    tags.feed(html)
+    assert not {"script", "img"} & set(tags.tags)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 9
+    assert "\x1b" not in told(nasty)
+
+
+def test_control_characters_are_shown_not_obeyed() -> None:
+    assert visible("a\x1b[2Jb\nc\u202ed é") == "a\\x1b[2Jb\\nc\\u202ed é"
+
+
+def test_a_run_without_a_report(winnow: Winnow, finished: Any) -> None:
+    done = winnow("report", "run_0", "--root", finished.root)
+    assert done.exit_code == 2
+    assert "has not finished" in done.stderr
