@@ -72,7 +72,7 @@ class JobLease:
 
     def heartbeat(self) -> None:
         """Renews the lease and writes the progress since the last time. Raises LeaseLostError."""
-        with self._lock:
+        with self._lock:  # only the heartbeat's own thread writes, so progress cannot overtake itself
             progress, self._progress = self._progress, None
         try:
             self._catalog.jobs.heartbeat(self.job, self._lease_s, progress)

@@ -84,7 +84,7 @@ class CatalogJournal:
         self._catalog, self._lease_s = catalog, lease_s
         self._shutdown = shutdown or threading.Event()
         self._progress_every_s, self._stop_poll_s = progress_every_s, stop_poll_s
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._pending: Progress | None = None
         self._written_at = self._read_at = float("-inf")
         self._state = RunState.VALIDATING
@@ -125,12 +125,13 @@ class CatalogJournal:
 
     def heartbeat(self) -> RunState:
         """Renews the lease and writes the progress that was held back. Raises LeaseLostError."""
-        with self._lock:
-            pending, self._pending = self._pending, None
-            self._written_at = time.monotonic()
-        with self._noting_loss():
-            self._state = self._catalog.runs.heartbeat(self.run, self._lease_s, pending)
-        return self._state
+        with self._writing:  # one at a time, or an older progress could be written over a newer one
+            with self._lock:
+                pending, self._pending = self._pending, None
+                self._written_at = time.monotonic()
+            with self._noting_loss():
+                self._state = self._catalog.runs.heartbeat(self.run, self._lease_s, pending)
+            return self._state
 
     def _check(self) -> None:
         if self._lost is not None:

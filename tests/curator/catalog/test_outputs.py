@@ -77,6 +77,29 @@ def test_progress_is_written_once_a_period_and_the_heartbeat_brings_the_rest(
     assert [event.data["progress"]["rows_done"] for event in told] == [49]
 
 
+def test_an_older_progress_is_never_written_over_a_newer_one(
+    catalog: Catalog, claimed: ClaimedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = CatalogJournal(catalog, claimed, lease_s=60.0, progress_every_s=0.0)
+    write, begun, later = catalog.runs.heartbeat, threading.Event(), threading.Event()
+
+    def slow(run: ClaimedRun, lease_s: float, progress: Progress | None = None) -> RunState:
+        if progress is not None and progress.rows_done == 1:
+            begun.set()
+            later.wait(0.2)  # the newer progress gets every chance to be first
+        state = write(run, lease_s, progress)
+        later.set()
+        return state
+
+    monkeypatch.setattr(catalog.runs, "heartbeat", slow)
+    thread = threading.Thread(target=lambda: journal.progress(Progress(rows_done=1)))
+    thread.start()
+    assert begun.wait(20)
+    journal.progress(Progress(rows_done=2))
+    thread.join()
+    assert catalog.runs.get("local", claimed.id).progress.rows_done == 2
+
+
 def test_a_heartbeat_renews_the_lease(catalog: Catalog, claimed: ClaimedRun, journal: CatalogJournal) -> None:
     before = catalog.runs.get("local", claimed.id).lease_until
     CatalogJournal(catalog, claimed, lease_s=600.0).heartbeat()
