@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from curator.client.decoded import DecodedCopies
 from curator.client.sources import open_source
 from curator.client.windows import Chunk, Share, gather
 from curator.epochs.curriculum import AnyCurriculum
@@ -50,7 +51,8 @@ class ShardStream:
     source: a root directory or object-store URL, a Store, or a Client. manifest: an id or a Manifest. rank and
     world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
-    copies of remote shards. The order depends on the plan alone: not on world_size, workers or resumptions.
+    copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
+    then only mapped, not decoded. The order depends on the plan alone: not on world_size, workers or resumptions.
 
     Raises RequestError on a request that cannot be met, NotFoundError, IntegrityError naming shard and offset,
     TransportError when a server stays silent.
@@ -95,7 +97,7 @@ class ShardStream:
         )
         self.rank, self.world_size = _detected(rank, world_size)
         self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
-        self._columns, self._transform = columns, transform
+        self._columns, self._transform, self._cache_dir = columns, transform, cache_dir
         self._cursor = self._new_cursor()
         self._done: int | None = None
         self._reader: tuple[int, ShardReader] | None = None
@@ -186,7 +188,7 @@ class ShardStream:
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
         if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = (os.getpid(), ShardReader(self._source))
+            self._reader = (os.getpid(), ShardReader(self._source, copies=_copies(self._cache_dir)))
         return self._reader[1]
 
     def _worker(self) -> Worker:
@@ -240,7 +242,7 @@ def pull(
     if not 0 <= from_position <= length:
         raise RequestError(f"position {from_position} is not within 0 to {length}, epoch {epoch}'s length")
     share = Share(low, high, from_position // global_batch_size)
-    chunks = _ahead(gather(plan, content, ShardReader(opened), epoch, share, columns))
+    chunks = _ahead(gather(plan, content, ShardReader(opened, copies=_copies(cache_dir)), epoch, share, columns))
     return _from_position(chunks, plan, epoch, share, from_position)
 
 
@@ -279,6 +281,10 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := future.result()) is not None:
             future = pool.submit(next, items, None)
             yield item
+
+
+def _copies(cache_dir: str | os.PathLike[str] | None) -> DecodedCopies | None:
+    return None if cache_dir is None else DecodedCopies(cache_dir)
 
 
 def _detected(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -27,11 +27,14 @@ __all__ = ["OpenShard"]
 
 
 class OpenShard:
-    """A shard's bytes and its index. Safe to use from several threads."""
+    """A shard's bytes and its index. Safe to use from several threads.
 
-    def __init__(self, info: ShardInfo, data: Any, index: ShardIndex, label: str | None):
+    label: the manifest's label column. mapped: the batches are uncompressed, so that reading one costs no memory.
+    """
+
+    def __init__(self, info: ShardInfo, data: Any, index: ShardIndex, label: str | None, *, mapped: bool = False):
         """Raises IntegrityError when the length, the header or the footer is not what the manifest says."""
-        self.info, self.index, self._label = info, index, label
+        self.info, self.index, self.label, self.mapped = info, index, label, mapped
         self._data = data
         self._view = memoryview(data)
         self._checked = np.zeros(info.num_batches, dtype=bool)
@@ -70,10 +73,10 @@ class OpenShard:
         Raises IntegrityError naming the shard and the offset, RequestError on an unknown column.
         """
         names = self.schema.names if columns is None else list(columns)
-        overlay = self._overlay_of(number) if {self._label, LABEL_BEFORE} & set(names) else None
+        overlay = self._overlay_of(number) if {self.label, LABEL_BEFORE} & set(names) else None
         if overlay is None:
             return self.stored(number, names)
-        wanted = [name for name in self.schema.names if name in {*names, self._label, LABEL_BEFORE}]
+        wanted = [name for name in self.schema.names if name in {*names, self.label, LABEL_BEFORE}]
         return self._overlaid(self.stored(number, wanted), overlay).select(names)
 
     def stored(self, number: int, names: Sequence[str]) -> pa.RecordBatch:
@@ -137,12 +140,12 @@ class OpenShard:
         """The given label moves to `label_before` where the new one differs from it."""
         mask = np.zeros(rows.num_rows, dtype=bool)
         mask[overlay.rows] = True
-        stored, before = rows.column(self._label), rows.column(LABEL_BEFORE)
+        stored, before = rows.column(self.label), rows.column(LABEL_BEFORE)
         given = pc.coalesce(before, stored)
         new = pc.replace_with_mask(stored, pa.array(mask), overlay.labels)
         same = pc.fill_null(pc.equal(new, given), False)
         before = pc.if_else(pa.array(mask), pc.if_else(same, pa.nulls(len(given), given.type), given), before)
-        for name, column in ((self._label, new), (LABEL_BEFORE, before)):
+        for name, column in ((self.label, new), (LABEL_BEFORE, before)):
             place = rows.schema.get_field_index(name)
             rows = rows.set_column(place, rows.schema.field(place), column)
         return rows

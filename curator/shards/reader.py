@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,16 +25,26 @@ from curator.shards.picked import Picked
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
 
-__all__ = ["ShardReader"]
+__all__ = ["ShardCopies", "ShardReader"]
 
 CACHE_BYTES = 256 * 2**20
+
+
+class ShardCopies(Protocol):
+    """Keeps shards in a form that is cheaper to read."""
+
+    def of(self, shard: OpenShard) -> OpenShard:
+        """The same rows, from the copy."""
+
+    def discard(self, digest: str) -> None:
+        """Forgets a copy that proved damaged."""
 
 
 class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
     source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`.
-    num_threads: that decode record batches for one `take`.
+    num_threads: that decode record batches for one `take`. copies: where to keep shards uncompressed.
     """
 
     def __init__(
@@ -43,9 +54,10 @@ class ShardReader:
         cache_bytes: int = CACHE_BYTES,
         max_open: int = 256,
         num_threads: int = 2,
+        copies: ShardCopies | None = None,
     ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
-        self._max_open, self._num_threads = max_open, num_threads
+        self._max_open, self._num_threads, self._copies = max_open, num_threads, copies
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
         self._decoded = BatchCache(cache_bytes)
         self._lock = threading.RLock()
@@ -136,6 +148,8 @@ class ShardReader:
                 self._open.move_to_end(key)
                 return opened
         opened = OpenShard.fetch(self.source, info, manifest.label)
+        if self._copies is not None:
+            opened = self._copies.of(opened)
         if columns_of(opened.schema) != manifest.columns:
             raise IntegrityError(f"shard {info.digest} has the columns {opened.schema.names}, its manifest says others")
         with self._lock:
@@ -153,11 +167,17 @@ class ShardReader:
             return self.open(manifest, shard).batch(batch, columns)
         except IntegrityError:
             info = manifest.shards[shard]
-            if not self.source.discard(info.digest):
+            if not self._discard(info.digest):
                 raise
             with self._lock:
                 self._open.pop((info.digest, info.index), None)
             return self.open(manifest, shard).batch(batch, columns)
+
+    def _discard(self, digest: str) -> bool:
+        """Forgets copies of a damaged shard; False when there was none but the only one."""
+        if self._copies is not None:
+            self._copies.discard(digest)
+        return self.source.discard(digest) or self._copies is not None
 
     def _cached(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
         info = manifest.shards[shard]
@@ -165,7 +185,8 @@ class ShardReader:
         rows = self._decoded.get(key)
         if rows is None:
             rows = self._decode(manifest, shard, batch, columns)
-            self._decoded.put(key, rows)
+            if not self.open(manifest, shard).mapped:
+                self._decoded.put(key, rows)
         return rows
 
     def _in_parallel(

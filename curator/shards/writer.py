@@ -6,6 +6,7 @@ record batch of rows.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from typing import Any
 
@@ -18,10 +19,10 @@ from curator.shards.layout import BATCH_ROWS, shard_name
 from curator.shards.manifest import ShardInfo
 from curator.storage import Store
 
-__all__ = ["TARGET_BYTES", "ShardWriter"]
+__all__ = ["MAGIC_BYTES", "TARGET_BYTES", "ShardWriter", "frame_checksum"]
 
 TARGET_BYTES = 64 * 2**20
-_MAGIC_BYTES = 8  # "ARROW1" and two of padding, before the schema message
+MAGIC_BYTES = 8  # "ARROW1" and two of padding, before the schema message
 
 
 class ShardWriter:
@@ -101,7 +102,7 @@ class _OpenShard:
         self._sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="zstd", unify_dictionaries=False)
         self._writer: Any = pa.ipc.new_file(self._sink, schema, options=options)
-        self._offsets = [_MAGIC_BYTES + len(schema.serialize())]
+        self._offsets = [MAGIC_BYTES + len(schema.serialize())]
         self._rows = 0
 
     @property
@@ -116,7 +117,7 @@ class _OpenShard:
     def finish(self, quarantine: bool, batch_rows: int) -> tuple[memoryview, ShardInfo]:
         self._writer.close()
         data = memoryview(self._sink.getvalue())
-        ranges = zip(self._offsets, self._offsets[1:], strict=False)
+        ranges = itertools.pairwise(self._offsets)
         info = ShardInfo(
             digest=sha256_hex(data),
             rows=self._rows,

@@ -1,0 +1,102 @@
+"""Uncompressed copies of shards on local disk: decoded once, then only mapped, epoch after epoch.
+
+Knows shards' bytes and a folder; nothing of where shards come from or in what order rows are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from curator.errors import IntegrityError
+from curator.shards.manifest import ShardInfo
+from curator.shards.open_shard import OpenShard
+from curator.shards.writer import MAGIC_BYTES, frame_checksum
+
+__all__ = ["DecodedCopies"]
+
+
+class DecodedCopies:
+    """A folder of copies. Beside each lies a note with its checksums, written last: no note, no copy.
+
+    Safe for several processes: both appear whole by a rename, and two writers write the same bytes.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]):
+        self._root = Path(root) / "decoded"
+
+    def of(self, shard: OpenShard) -> OpenShard:
+        """The shard read from its copy, which is made (and checked on the way) when missing or damaged."""
+        copy = self._opened(shard)
+        if copy is None:
+            self._write(shard)
+            copy = self._opened(shard)
+        return copy if copy is not None else shard  # removed by another process meanwhile: the shard itself serves
+
+    def discard(self, digest: str) -> None:
+        """Forgets a copy, the note first."""
+        self._note(digest).unlink(missing_ok=True)
+        self._data(digest).unlink(missing_ok=True)
+
+    def _data(self, digest: str) -> Path:
+        return self._root / digest[:2] / f"{digest}.arrow"
+
+    def _note(self, digest: str) -> Path:
+        return self._root / digest[:2] / f"{digest}.json"
+
+    def _opened(self, shard: OpenShard) -> OpenShard | None:
+        digest = shard.info.digest
+        try:
+            info = ShardInfo.model_validate_json(self._note(digest).read_text())
+            os.utime(self._data(digest))
+            with pa.memory_map(str(self._data(digest))) as source:
+                return OpenShard(info, source.read_buffer(), shard.index, shard.label, mapped=True)
+        except (FileNotFoundError, ValidationError, IntegrityError):
+            self.discard(digest)
+            return None
+
+    def _write(self, shard: OpenShard) -> None:
+        digest = shard.info.digest
+        self._data(digest).parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._data(digest).with_name(f"{digest}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            offsets = _write_uncompressed(shard, temporary)
+            note = _noted(shard.info, temporary, offsets)
+            os.replace(temporary, self._data(digest))
+            temporary.write_text(note.model_dump_json())
+            os.replace(temporary, self._note(digest))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_uncompressed(shard: OpenShard, path: Path) -> list[int]:
+    """Writes all record batches as stored; returns their byte offsets and the end of the last."""
+    offsets = [MAGIC_BYTES + len(shard.schema.serialize())]
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, shard.schema) as writer:
+        for number in range(shard.info.num_batches):
+            writer.write_batch(shard.stored(number, shard.schema.names))
+            offsets.append(sink.tell())
+    return offsets
+
+
+def _noted(info: ShardInfo, path: Path, offsets: list[int]) -> ShardInfo:
+    """The copy's lengths and checksums under the shard's name."""
+    with pa.memory_map(str(path)) as source:
+        data = memoryview(source.read_buffer())
+    ranges = itertools.pairwise(offsets)
+    return info.model_copy(
+        update={
+            "bytes": len(data),
+            "batch_offsets": tuple(offsets),
+            "batch_checksums": tuple(zlib.crc32(data[low:high]) for low, high in ranges),
+            "frame_checksum": frame_checksum(data, offsets[0], offsets[-1]),
+            "index": None,
+            "live": (0, 0, 0),
+        }
+    )
