@@ -20,7 +20,7 @@ from curator.run import Progress, RunSummary
 from pipelines.demo.corpus import write_corpus
 from pipelines.demo.digits import Digits, make_digits
 from pipelines.training.compare import Comparison, compare
-from pipelines.training.recipe import TrainingRecipe, load_training_recipe
+from pipelines.training.presets import PRESETS
 
 __all__ = ["Story", "tell"]
 
@@ -89,7 +89,9 @@ def _against_truth(client: Client, run: RunSummary, digits: Digits) -> tuple[flo
     """
     truth = dict(zip(digits.clean["id"].to_pylist(), digits.clean["label"].to_pylist(), strict=True))
     trusted = set(pa.parquet.read_table(digits.trusted)["id"].to_pylist())
-    good, bad, examples = [], [], {}
+    good: list[bool] = []
+    bad: list[bool] = []
+    examples: dict[str, list[str]] = {}
     for row in client.decisions(run.run):
         reason = row["reason"]
         if reason is not None:
@@ -125,8 +127,7 @@ def _mixes(client: Client, manifest: str) -> list[dict[str, int]]:
 
 
 def _train(client: Client, manifest: str, digits: Digits) -> tuple[Comparison, int]:
-    recipe: TrainingRecipe = load_training_recipe("digits")
-    job = client.create_training_job(manifest=manifest, mode="external", name="demo")
+    job = client.create_training_job(manifest=manifest, mode="external")
     sent = 0
 
     def feedback(table: pa.Table) -> None:
@@ -134,7 +135,15 @@ def _train(client: Client, manifest: str, digits: Digits) -> tuple[Comparison, i
         sent += client.feedback(job, table)
 
     result = compare(
-        raw=digits.raw, curated=(client, manifest), clean=digits.clean, test=digits.test, seeds=TRAINING_SEEDS, recipe=recipe, feedback=feedback
+        digits.raw,
+        (client, manifest),
+        digits.clean,
+        digits.test,
+        seeds=TRAINING_SEEDS,
+        recipe=PRESETS["digits"],
+        feedback=feedback,
+        training_job=job["id"],
+        on_run=lambda arm, number, score: _say(f"  {arm}, seed {number}: {score.accuracy:.3f}"),
     )
     return result, sent
 
