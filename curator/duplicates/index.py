@@ -33,12 +33,14 @@ class DuplicateIndex:
     """Add every unit once, in any order, then ask for `edges`; the answer does not depend on the order.
 
     scratch: an existing empty folder, the caller's to delete; takes 16 bytes a row, and 4 P + 8 bands more with
-    signatures. In memory: about 80 bytes a row while pairs are sought, and 20 bytes for each pair found.
-    bands: how many bands signatures of P numbers are cut into.
+    signatures. In memory: about 100 bytes a row while pairs are sought, and 20 bytes for each pair found.
+    bands: how many bands signatures of P numbers are cut into. Raises ValueError where the folder is not empty.
     """
 
     def __init__(self, scratch: str | Path, *, bands: int = 14):
         self._folder = Path(scratch)
+        if any(self._folder.iterdir()):
+            raise ValueError(f"the scratch folder {self._folder} is not empty; its files would mix with the index's")
         self._bands = bands
         self._units: list[_Unit] = []
         self._num_perm: int | None = None
@@ -120,7 +122,7 @@ class DuplicateIndex:
         similarity = np.zeros(0, np.float32)
         for band in range(self._bands):
             pairs = _bucket_pairs(self._read(f"band-{band}", np.uint64, 1)[positions])
-            packed = np.setdiff1d(pairs[:, 0] * count + pairs[:, 1], known)
+            packed = _unknown(pairs[:, 0] * count + pairs[:, 1], known)
             fresh = np.stack(np.divmod(packed, count), axis=1)
             measured = np.minimum(_agreement(signatures, positions, fresh), ALMOST_ONE)
             close = measured >= floor
@@ -155,6 +157,14 @@ def _bucket_pairs(hashes: np.ndarray) -> np.ndarray:
     pairs = np.empty((int(counts.sum()), 2), np.int64)
     _fill_pairs(order, starts, sizes, pairs)
     return pairs
+
+
+def _unknown(packed: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Those of `packed` (int64[k], no two equal) that are not in `known` (sorted)."""
+    at = np.searchsorted(known, packed)
+    met = at < len(known)
+    met[met] = known[at[met]] == packed[met]
+    return packed[~met]
 
 
 @kernel

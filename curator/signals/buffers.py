@@ -42,6 +42,7 @@ def row_bytes(column: pa.Array | pa.ChunkedArray) -> RowBytes:
         itemsize = np.dtype(width).itemsize
         starts = np.frombuffer(offsets, width, count + 1, array.offset * itemsize).astype(np.int64)
     raw = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    raw.flags.writeable = False  # always, so that kernels are compiled for one type
     valid = np.ones(count, bool) if validity is None or not array.null_count else array.is_valid().to_numpy(False)
     return RowBytes(raw, starts, valid)
 

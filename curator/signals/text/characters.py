@@ -56,8 +56,9 @@ def _histogram(data, start, stop, lanes):
     while at < stop:
         lanes[0, data[at]] += 1
         at += E1
-    for k in range(1, _LANES):
-        lanes[0] += lanes[k]
+    for byte in range(256):
+        for k in range(1, _LANES):
+            lanes[0, byte] += lanes[k, byte]
 
 
 @kernel
@@ -110,13 +111,13 @@ def _characters(data, offsets, classes, out):
                 flags = classes[byte]
                 for k in range(6):  # the first six flags, lowest bit first
                     counts[k] += found * ((flags >> k) & 1)
-        chars = np.int64(0)
+        ascii_chars = beyond = np.int64(0)
         for byte in range(128):
-            chars += lanes[0, byte]
-        for byte in range(0xC0, 256):
-            chars += lanes[0, byte]
-        if chars != np.int64(stop - start) or lanes[0, 0xC0:].any():
+            ascii_chars += lanes[0, byte]
+            beyond += lanes[0, 0x80 + byte] if byte >= 0x40 else 0  # 0x80..0xBF continue a character
+        if ascii_chars < np.int64(stop - start):
             _add_beyond_ascii(data, start, stop, classes, counts)
+        chars = ascii_chars + beyond
         out[row, 0] = chars
         for k, column in enumerate((1, 2, 3, 4, 5, 7, 6, 8)):
             whole = counts[0] if k == 2 else chars
