@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curator.epochs.curriculum import Constant, Linear, Mix
+from curator.epochs.curriculum import Constant
 from curator.epochs.plan import PADDING, EpochPlan, rank_slice
 from curator.errors import RequestError
 
@@ -127,19 +127,3 @@ def test_what_cannot_be_filled_is_refused():
 def test_rank_slices_tile_the_batch(share, world_size):
     edges = [rank_slice(share * world_size, rank, world_size) for rank in range(world_size)]
     assert edges == [(rank * share, (rank + 1) * share) for rank in range(world_size)]
-
-
-def test_curricula():
-    staged = EpochPlan(manifest="m", live=(999, 999, 999)).ratios
-    assert [staged(e) for e in (0, 2, 3, 6, 7, 9)] == [(0.7, 0.2, 0.1)] * 2 + [(0.2, 0.5, 0.3)] * 2 + [
-        (0.1, 0.3, 0.6)
-    ] * 2
-    line = Linear(start=Mix(easy=1, medium=0, hard=0), end=Mix(easy=0, medium=0, hard=2))
-    assert [line.ratios(e, 3) for e in range(3)] == [(1, 0, 0), (0.5, 0, 0.5), (0, 0, 1)]
-    assert line.ratios(0, 1) == (1, 0, 0)
-    assert Constant(easy=1, medium=1, hard=2).ratios(4, 5) == (0.25, 0.25, 0.5)
-    for bad in ({"easy": -1, "medium": 1, "hard": 1}, {"easy": 0, "medium": 0, "hard": 0}, {"easy": float("nan")}):
-        with pytest.raises(ValueError):
-            Constant(**bad)
-    with pytest.raises(RequestError, match="epoch 3 is outside 0 to 2"):
-        line.ratios(3, 3)
