@@ -12,7 +12,8 @@ import pyarrow as pa
 import xxhash
 
 from curator.signals.buffers import RowBytes, row_bytes
-from curator.signals.text.bytescan import E1, kernel, word_end, word_start
+from curator.signals.text.bytescan import E1, kernel
+from curator.signals.text.tokens import next_word
 
 __all__ = ["content_hash"]
 
@@ -37,23 +38,22 @@ def content_hash(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 @kernel
 def _squeeze(data, offsets, squeezed, ends):
-    """Copies the rows with every run of whitespace as one space and none at the ends; returns the bytes written."""
+    """Copies the rows with every run of whitespace as one space and none at the ends; fills where each row ends."""
     to = np.uint64(0)
     for row in range(offsets.size - 1):
         stop = np.uint64(offsets[row + 1])
-        at = word_start(data, np.uint64(offsets[row]), stop)
         first = True
-        while at < stop:
-            end = word_end(data, at, stop)
+        begin, end, _ = next_word(data, np.uint64(offsets[row]), stop)
+        while begin < stop:
             if not first:
                 squeezed[to] = 32
                 to += E1
-            squeezed[to : to + (end - at)] = data[at:end]
-            to += end - at
+            for at in range(begin, end):
+                squeezed[to] = data[at]
+                to += E1
             first = False
-            at = word_start(data, end, stop)
+            begin, end, _ = next_word(data, end, stop)
         ends[row + 1] = to
-    return to
 
 
 def _normalised(rows: RowBytes) -> RowBytes:

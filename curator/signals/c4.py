@@ -17,7 +17,11 @@ __all__ = ["C4Quality"]
 
 
 class C4Quality(RowRule):
-    """Drops pages with placeholder text, curly brackets (code), or fewer than five sentences in good lines."""
+    """Drops pages with placeholder text, curly brackets (code), or fewer than five sentences in good lines.
+
+    As in the reference code, what stands in a line that C4 would remove anyway (too short, no terminal punctuation, a
+    mention of JavaScript) counts neither for a page nor against it.
+    """
 
     kind: Literal["c4_quality"] = "c4_quality"
     min_sentences: int | None = Field(default=5, ge=0)

@@ -32,8 +32,6 @@ __all__ = [
     "strip_left",
     "strip_right",
     "table_size",
-    "word_end",
-    "word_start",
 ]
 
 kernel = njit(nogil=True, cache=True)
@@ -46,7 +44,6 @@ HIGHS = U(0x8080808080808080)
 _PRIME = U(0x9E3779B97F4A7C15)
 _PRIME2 = U(0xC2B2AE3D27D4EB4F)
 _SEED = U(0x51ED270B9F6A1D3B)
-_SPACES = ONES * U(0x21)
 
 
 @intrinsic
@@ -190,31 +187,6 @@ def strip_right(data, start, stop):
             break
         stop -= back
     return stop
-
-
-@kernel
-def word_end(data, start, stop):
-    """Where the run of non-whitespace that begins at `start` ends."""
-    at = start
-    while at < stop:
-        word = load_word(data, at, stop)  # zeros beyond stop count as an end
-        flags = (((word - _SPACES) & ~word) | word) & HIGHS  # first byte below 0x21 or above 0x7F
-        if flags == E0:
-            at += E8
-            continue
-        at += first_byte(flags)
-        if at >= stop:
-            return stop
-        if space_width(data, at, stop) != E0:
-            return at
-        at += E1
-    return min(at, stop)
-
-
-@kernel
-def word_start(data, start, stop):
-    """Where the next run of non-whitespace begins; `stop` where there is none."""
-    return strip_left(data, start, stop)
 
 
 @kernel

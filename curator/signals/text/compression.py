@@ -1,6 +1,6 @@
 """How far zlib shrinks a text: very far for repetition, hardly at all for keys, hashes and encoded bytes.
 
-Knows bytes only.
+Knows bytes only. Equal zlib builds give equal numbers; another build may differ in the last digits.
 """
 
 from __future__ import annotations

@@ -115,8 +115,11 @@ _AUTOMATON = build(
 )
 
 MAX_WORD_CHARS: Final = 1000
+"""C4 removes a line with a longer word."""
 MIN_LINE_WORDS: Final = 3
+"""C4 removes a line with fewer words."""
 CLOSERS: Final = "\"')]}”’»"
+"""What may follow the mark that ends a sentence."""
 _CLOSING = np.zeros(0x2020, np.bool_)
 _CLOSING[[ord(char) for char in CLOSERS]] = True
 _MAY_END = np.zeros(256, np.bool_)
