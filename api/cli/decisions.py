@@ -42,12 +42,13 @@ def decisions(
     if action is not None and action not in ACTIONS:
         raise RequestError(f"--action {action!r} is none of {', '.join(ACTIONS)}")
     writable(out, (".parquet",))
-    schema, batches = _ledger(place_of(root, url, api_key), run, action, reason, signals)
     rows = 0
-    with table_writer(out, plain_schema(schema)) as writer:
-        for batch in batches:
-            writer.write_batch(decoded(batch))
-            rows += batch.num_rows
+    with place_of(root, url, api_key) as place:
+        schema, batches = _ledger(place, run, action, reason, signals)
+        with table_writer(out, plain_schema(schema)) as writer:
+            for batch in batches:
+                writer.write_batch(decoded(batch))
+                rows += batch.num_rows
     typer.echo(f"{rows} decisions in {out}")
 
 
@@ -58,9 +59,9 @@ def _ledger(
     from curator.ledger import Ledger
 
     if place.root is None:
-        raise RequestError(
-            "decisions are read from a run's files: give --root (the server has /v1/runs/{id}/decisions)"
-        )
+        if signals:
+            raise RequestError("signals lie beside the run's files: --signals needs --root")
+        return _streamed(place.client.decision_batches(run, action=action, reason=reason))
     store, run = place.store(), place.run(run)
     ledger = Ledger(store, run)
     if reason is not None:
@@ -138,14 +139,15 @@ def what_if(
     api_key: ApiKey = None,
 ) -> None:
     """Count what other thresholds would keep and drop; nothing is computed again or written."""
-    place, wanted = place_of(root, url, api_key), settings_of(settings)
-    if place.root is None:
-        answer = place.client.what_if(run, wanted)
-    else:
-        from pipelines.what_if import what_if as decide_again
+    wanted = settings_of(settings)
+    with place_of(root, url, api_key) as place:
+        if place.root is None:
+            answer = place.client.what_if(run, wanted)
+        else:
+            from pipelines.what_if import what_if as decide_again
 
-        place.store()
-        answer = decide_again(place.root, place.run(run), wanted).model_dump(mode="json")
+            place.store()
+            answer = decide_again(place.root, place.run(run), wanted).model_dump(mode="json")
     typer.echo(json.dumps(answer) if as_json else _told(answer))
 
 

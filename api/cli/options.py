@@ -6,7 +6,10 @@ Knows names and defaults only; opens nothing but what `place` is asked for.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,16 +29,25 @@ ApiKey = Annotated[str | None, typer.Option(envvar="WINNOW_API_KEY", help="The k
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
-class Place(NamedTuple):
-    """Where to read: under a root, or at a server. Exactly one of the two is there."""
+class Place:
+    """Where to read: under a root, or at a server. Exactly one of `root` and `client` is there."""
 
-    root: str | None
-    client: Any
+    def __init__(self, root: str | None, client: Any):
+        self.root, self.client = root, client
 
-    @property
+    @cached_property
     def source(self) -> Any:
-        """What shards are pulled from."""
-        return self.client if self.root is None else self.root
+        """What shards are read from: a `curator.shards.source.ShardSource`."""
+        from curator.client.sources import open_source
+
+        return open_source(self.client if self.root is None else self.root)
+
+    def close(self) -> None:
+        """Closes the connections, if there are any."""
+        for held in (self.client, self.__dict__.get("source")):
+            close = getattr(held, "close", None)
+            if close is not None:
+                close()
 
     def store(self) -> Any:
         """The root as a `curator.storage.Store`. Raises NotFoundError if there is no such directory."""
@@ -65,8 +77,14 @@ def client_of(url: str | None, api_key: str | None) -> Any:
     return Client(url or DEFAULT_URL, api_key=api_key)
 
 
-def place_of(root: str | None, url: str | None, api_key: str | None) -> Place:
-    """--root before --url (or WINNOW_URL) before WINNOW_ROOT before ./winnow-data."""
+@contextmanager
+def place_of(root: str | None, url: str | None, api_key: str | None) -> Iterator[Place]:
+    """--root before --url (or WINNOW_URL) before WINNOW_ROOT before ./winnow-data; closed on the way out."""
     if root is None and url:
-        return Place(None, client_of(url, api_key))
-    return Place(root or os.environ.get("WINNOW_ROOT") or DEFAULT_ROOT, None)
+        place = Place(None, client_of(url, api_key))
+    else:
+        place = Place(root or os.environ.get("WINNOW_ROOT") or DEFAULT_ROOT, None)
+    try:
+        yield place
+    finally:
+        place.close()

@@ -65,9 +65,9 @@ class _Lines:
         if (progress.phase, tenth) == self._last:
             return
         self._last = (progress.phase, tenth)
-        tail = rates(progress)
-        counted = f"{progress.rows_done}/{progress.rows_total} rows" if progress.rows_done else "begins"
-        print(f"{progress.phase}: {counted}{', ' + tail if tail else ''}", file=self._out, flush=True)
+        counted = [f"{progress.rows_done}/{progress.rows_total} rows"] if progress.rows_done else []
+        told = ", ".join(filter(None, [*counted, rates(progress)]))
+        print(f"{progress.phase}: {told}" if told else progress.phase, file=self._out, flush=True)
 
 
 class _Bars:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -54,11 +55,11 @@ def pull(
     from curator.client.shard_stream import pull as rows_of
 
     writable(out, (".parquet", ".arrow", ".arrows"))
-    source = place_of(root, url, api_key).source
-
-    def batches(position: int):  # type: ignore[no-untyped-def]
-        return rows_of(
-            source,
+    num_rows = 0
+    with place_of(root, url, api_key) as place:
+        epoch_from = partial(
+            rows_of,
+            place.source,
             manifest,
             epoch,
             num_epochs=num_epochs,
@@ -67,17 +68,14 @@ def pull(
             global_batch_size=global_batch_size,
             rank=rank,
             world_size=world_size,
-            from_position=position,
         )
-
-    rows = batches(start)
-    first = next(rows, None)
-    schema = (first if first is not None else next(batches(0))).schema.remove_metadata()
-    num_rows = 0
-    with table_writer(out, schema) as writer:
-        for batch in itertools.chain([] if first is None else [first], rows):
-            writer.write_batch(batch.replace_schema_metadata(None))
-            num_rows += batch.num_rows
+        rows = epoch_from(from_position=start)
+        first = next(rows, None)
+        schema = (first if first is not None else next(epoch_from())).schema.remove_metadata()
+        with table_writer(out, schema) as writer:
+            for batch in itertools.chain([] if first is None else [first], rows):
+                writer.write_batch(batch.replace_schema_metadata(None))
+                num_rows += batch.num_rows
     typer.echo(f"{num_rows} rows of epoch {epoch} in {out}")
 
 
@@ -92,16 +90,15 @@ def export(
 ) -> None:
     """Write every kept row once, in stored order, in a format other tools read."""
     from api.cli.exports import export_jsonl, export_parquet, refuse_used_folder
-    from curator.client.sources import open_source
     from curator.shards.reader import ShardReader
 
     if form in (ExportFormat.MDS, ExportFormat.WEBDATASET):
         raise RequestError(f"--format {form.value} is not written yet; parquet and jsonl are")
     refuse_used_folder(out)
-    source = open_source(place_of(root, url, api_key).source)
-    content = source.manifest(manifest)
-    if not content.num_live:
-        raise RequestError(f"{manifest} has no kept rows; there is nothing to export")
     write = export_parquet if form is ExportFormat.PARQUET else export_jsonl
-    files = write(ShardReader(source).iter_batches(content), manifest, out)
+    with place_of(root, url, api_key) as place:
+        content = place.source.manifest(manifest)
+        if not content.num_live:
+            raise RequestError(f"{manifest} has no kept rows; there is nothing to export")
+        files = write(ShardReader(place.source).iter_batches(content), manifest, out)
     typer.echo(f"{content.num_live} rows in {len(files)} files under {out}")

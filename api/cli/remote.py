@@ -128,9 +128,8 @@ def shards(
     api_key: ApiKey = None,
 ) -> None:
     """List the shards of a manifest."""
-    from curator.client.sources import open_source
-
-    content = open_source(place_of(root, url, api_key).source).manifest(manifest)
+    with place_of(root, url, api_key) as place:
+        content = place.source.manifest(manifest)
     if as_json:
         listed = [_facts(info) for info in content.shards]
         typer.echo(

@@ -33,8 +33,8 @@ def report(
     from api.cli.report_card import gather, gather_from_server
     from curator.storage import Store
 
-    place = place_of(root, url, api_key)
-    card = gather_from_server(place.client, run) if place.root is None else gather(place.store(), place.run(run))
+    with place_of(root, url, api_key) as place:
+        card = gather_from_server(place.client, run) if place.root is None else gather(place.store(), place.run(run))
     if html is not None:
         from api.cli.report_html import page
 
@@ -66,8 +66,9 @@ def told(card: ReportCard) -> str:
     for reason in card.reasons:
         lines.append(f"{reason.rows:>10}  {reason.name}{': ' + reason.meaning if reason.meaning else ''}")
         for example in reason.examples:
+            content = f": {example.content}" if example.content else ""
             labels = f" [{example.given_label} -> {example.predicted_label}]" if example.predicted_label else ""
-            lines.append(f"            {example.id} {example.action}{labels}: {example.content}")
+            lines.append(f"            {example.id} {example.action}{labels}{content}")
     if not card.reasons:
         lines.append("            none: every row was kept as it was")
     if card.moves:

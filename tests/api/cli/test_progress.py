@@ -37,11 +37,11 @@ def test_a_pipe_gets_a_line_for_every_tenth_of_a_phase() -> None:
         for step in steps():
             show(step)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "score: begins"
+    assert lines[0] == "score"
     assert lines[1] == "score: 100/1000 rows"
     assert lines[10] == "score: 1000/1000 rows"
     assert lines[11:] == [
-        "decide: begins",
+        "decide",
         "decide: 500/1000 rows, kept 90.0%, relabeled 5.0%",
         "decide: 1000/1000 rows, kept 90.0%, relabeled 5.0%",
     ]
