@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["attend", "attend_reference", "rotate"]
+__all__ = ["attend", "attend_reference", "rotary_table", "rotate"]
 
 
 def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys_BT: Tensor | None = None) -> Tensor:
@@ -46,23 +46,36 @@ def attend_reference(
     return torch.softmax(scores_BHTT, dim=-1) @ v_BHTD
 
 
-def rotate(x_BHTD: Tensor, *, base: float = 10_000.0, first: int = 0) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864, eq. 34), half-split layout; keeps the dtype.
+def rotary_table(
+    length: int,
+    width: int,
+    *,
+    base: float = 10_000.0,
+    first: int = 0,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """(cos, sin) [T, D/2] of the angles by which `rotate` turns a head of `width` D: position first + t turns pair d by
+    (first + t)·base^(-2d/D) radians (Su et al. 2021, arXiv 2104.09864, eq. 15). Made once for all layers.
 
-    Position `first + t` turns the pair (d, d + D/2) by (first + t)·base^(-2d/D) radians, so that the product of a
-    query and a key depends on the distance between them alone. Angles and sines are float32 (float64 for float64).
-    Raises ValueError for an odd D.
+    Raises ValueError for an odd width.
     """
-    length, width = x_BHTD.shape[-2:]
     if width % 2:
         raise ValueError(f"rotary embedding turns pairs: head width {width} is odd; choose an even one")
-    precise = torch.float64 if x_BHTD.dtype == torch.float64 else torch.float32
-    powers = torch.arange(width // 2, device=x_BHTD.device, dtype=precise) * (-2.0 / width)
-    positions = torch.arange(first, first + length, device=x_BHTD.device, dtype=precise)
-    angles_TD = positions[:, None] * torch.pow(torch.tensor(base, device=x_BHTD.device, dtype=precise), powers)
-    cos, sin = angles_TD.cos(), angles_TD.sin()
-    left, right = x_BHTD.to(precise).chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHTD.dtype)
+    powers = torch.arange(width // 2, device=device, dtype=dtype) * (-2.0 / width)
+    positions = torch.arange(first, first + length, device=device, dtype=dtype)
+    angles_TD = positions[:, None] * torch.pow(base, powers)
+    return angles_TD.cos(), angles_TD.sin()
+
+
+def rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
+    """Rotary position embedding (same paper, eq. 34) of the pairs (d, d + D/2), computed in the table's precision.
+
+    The product of a turned query and a turned key depends on the distance between them alone. Keeps the dtype.
+    """
+    left, right = x_BHTD.chunk(2, dim=-1)
+    turned = torch.cat((left * cos_TD - right * sin_TD, right * cos_TD + left * sin_TD), dim=-1)
+    return turned.to(x_BHTD.dtype)
 
 
 def _lower_triangle(length: int, device: torch.device) -> Tensor:

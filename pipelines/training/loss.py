@@ -7,20 +7,25 @@ Legend: N positions of a batch in one row, D hidden width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["IGNORE", "chunked_cross_entropy", "plain_cross_entropy", "row_means"]
+__all__ = ["IGNORE", "Slopes", "chunk_slopes", "chunked_cross_entropy", "plain_cross_entropy", "row_means"]
 
 IGNORE = -100
 """A target that is no target: padding."""
 
 
+Slopes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""`slopes`, or the same compiled"""
+
+
 def chunked_cross_entropy(
-    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, *, chunk: int = 4096
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, *, chunk: int = 4096, slopes: Slopes | None = None
 ) -> tuple[Tensor, Tensor]:
     """(mean loss over real targets, with gradient; loss per position float32[N], detached, 0 where ignored).
 
@@ -33,8 +38,21 @@ def chunked_cross_entropy(
     count = real.sum()
     if not real.is_cuda and not bool(count):
         raise ValueError("every target is padding: there is nothing to learn from in this batch")
-    total, per_position = _ChunkedSum.apply(hidden_ND, weight_VD, targets_N, chunk, _product_dtype(hidden_ND))
+    dtype = _product_dtype(hidden_ND)
+    total, per_position = _ChunkedSum.apply(
+        hidden_ND, weight_VD, targets_N, chunk, dtype, slopes or chunk_slopes, torch.is_grad_enabled()
+    )
     return total / count, per_position
+
+
+def chunk_slopes(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """(loss [N] in float32 or float64, its gradient by the logits [N, V] in their dtype) of real targets."""
+    precise = torch.float64 if logits_NV.dtype == torch.float64 else torch.float32
+    log_p_NV = torch.log_softmax(logits_NV, dim=-1, dtype=precise)
+    place_N1 = targets_N[:, None]
+    losses_N = -log_p_NV.gather(1, place_N1)[:, 0]
+    slope_NV = log_p_NV.exp_().scatter_add_(1, place_N1, -torch.ones_like(losses_N)[:, None])
+    return losses_N, slope_NV.to(logits_NV.dtype)
 
 
 def plain_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,39 +76,41 @@ class _ChunkedSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int, dtype: torch.dtype
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        chunk: int,
+        dtype: torch.dtype,
+        slopes: Slopes,
+        learning: bool,
     ) -> tuple[Tensor, Tensor]:
         precise = torch.float64 if dtype == torch.float64 else torch.float32
-        weight = weight_VD.to(dtype)
+        weight, real_N1 = weight_VD.to(dtype), (targets_N != IGNORE)[:, None]
         losses = torch.zeros(targets_N.shape, dtype=precise, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND, dtype=dtype)
         grad_weight = torch.zeros_like(weight_VD, dtype=precise)
         with torch.autocast(hidden_ND.device.type, enabled=False):
             for first in range(0, len(targets_N), chunk):
                 part = slice(first, first + chunk)
-                hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
-                logits = (hidden @ weight.T).to(precise)
-                losses[part] = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-                slope = torch.softmax(logits, dim=-1)
-                real = targets != IGNORE
-                rows = torch.arange(len(targets), device=targets.device)
-                slope[rows, targets.clamp(min=0)] -= 1.0
-                slope = (slope * real[:, None]).to(dtype)
-                grad_hidden[part] = slope @ weight
-                grad_weight += slope.T @ hidden
+                real = real_N1[part]
+                hidden = hidden_ND[part].to(dtype) * real
+                found, slope_NV = slopes(hidden @ weight.T, targets_N[part].clamp(min=0))
+                losses[part] = found * real[:, 0]
+                if learning:
+                    grad_hidden[part] = (slope_NV @ weight) * real
+                    grad_weight += slope_NV.T @ hidden
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.dtypes = (hidden_ND.dtype, weight_VD.dtype)
         ctx.mark_non_differentiable(losses)
         return losses.sum(), losses
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         hidden_dtype, weight_dtype = ctx.dtypes
         return (
             (grad_hidden * grad_total).to(hidden_dtype),
             (grad_weight * grad_total).to(weight_dtype),
-            None,
-            None,
-            None,
+            *(None,) * 5,
         )

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from pipelines.training.feed import TensorBatch
 from pipelines.training.kinds import Optimiser
-from pipelines.training.loss import chunked_cross_entropy, row_means
+from pipelines.training.loss import Slopes, chunk_slopes, chunked_cross_entropy, row_means
 from pipelines.training.model import Model
 from pipelines.training.precision import Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
-__all__ = ["Learner", "Losses", "StepResult", "compile_blocks", "losses"]
+__all__ = ["Learner", "Losses", "StepResult", "losses"]
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,41 @@ class StepResult:
     """float16 gradients overflowed: the scale was halved and no weight moved"""
 
 
-def losses(model: Model, batch: TensorBatch) -> Losses:
-    """The losses of a batch in float32; call under the placement's autocast."""
+def losses(model: Model, batch: TensorBatch, slopes: Slopes = chunk_slopes) -> Losses:
+    """The losses of a batch in float32; call under the placement's autocast. `slopes`: of a language model's loss."""
     if isinstance(model, CausalTransformer):
         hidden_BTD = model(batch.inputs)
-        mean, per_position = chunked_cross_entropy(hidden_BTD.flatten(0, 1), model.head.weight, batch.targets.flatten())
+        mean, per_position = chunked_cross_entropy(
+            hidden_BTD.flatten(0, 1), model.head.weight, batch.targets.flatten(), slopes=slopes
+        )
         return Losses(mean, row_means(per_position.view(batch.targets.shape), batch.targets), None)
     scores_BC = model(batch.inputs, batch.keys_BT) if isinstance(model, EncoderClassifier) else model(batch.inputs)
     per_sample_B = F.cross_entropy(scores_BC.float(), batch.targets, reduction="none")
     return Losses(per_sample_B.mean(), per_sample_B.detach(), scores_BC.detach().argmax(dim=1) == batch.targets)
 
 
-def compile_blocks(model: Model, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compiles each block in place; names of parameters stay. One graph serves all blocks of one shape, so this takes
-    seconds where the whole model takes minutes. torch.compile does not see which attention kernel is chosen
-    (pytorch PR 185511), so choose it before, once for the process, or not at all."""
-    for block in model.blocks:
-        block.compile(backend=backend)
-
-
 class Learner:
-    """A model with its optimiser and loss scaler: what a checkpoint saves."""
+    """A model with its optimiser and loss scaler: what a checkpoint saves.
 
-    def __init__(self, model: Model, optimiser: Optimiser, placement: Placement):
+    `compile_with`: a torch.compile backend. Each block is compiled in place (one graph serves all blocks of a shape,
+    so that takes seconds where a whole model takes minutes) and the slopes of the loss are fused; names of parameters
+    stay. torch.compile does not see which attention kernel is chosen (pytorch PR 185511): choose it before, once for
+    the process, or not at all.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimiser: Optimiser,
+        placement: Placement,
+        *,
+        compile_with: str | Callable[..., Any] | None = None,
+    ):
+        self._slopes: Slopes = chunk_slopes
+        if compile_with is not None:
+            self._slopes = torch.compile(chunk_slopes, backend=compile_with)
+            for block in model.blocks:
+                block.compile(backend=compile_with)
         self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
         self.optimizer = torch.optim.AdamW(
             _groups(model, optimiser.weight_decay),
@@ -84,7 +96,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with self.placement.autocast:
-            found = losses(self.model, batch)
+            found = losses(self.model, batch, self._slopes)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(found.mean).backward()
         self.scaler.unscale_(self.optimizer)

@@ -35,7 +35,7 @@ from pipelines.training.read_ahead import read_ahead
 from pipelines.training.report import StepRecord, Tally, TrainingReport
 from pipelines.training.rows import RowStream
 from pipelines.training.schedule import learning_rate
-from pipelines.training.step import Learner, StepResult, compile_blocks
+from pipelines.training.step import Learner, StepResult
 
 __all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
 
@@ -126,10 +126,11 @@ class Trainer:
         found = disk.read(self.store) if self.store is not None and resume else None
         self.classes = self._class_table(found[0] if found else None)
         self.learner = Learner(
-            build(recipe, len(self.classes or ()), self.placement.device), recipe.optimiser, self.placement
+            build(recipe, len(self.classes or ()), self.placement.device),
+            recipe.optimiser,
+            self.placement,
+            compile_with="inductor" if recipe.compile else None,
         )
-        if recipe.compile:
-            compile_blocks(self.learner.model)
         self.epoch, self.step, self.tally = 0, 0, Tally()
         self._cursor: dict[str, Any] | None = None
         self.resumed_from = self._resume(*found) if found else None

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.attention import attend, rotate
+from pipelines.training.attention import attend, rotary_table, rotate
 
 __all__ = ["CausalTransformer", "EncoderClassifier", "FeedForward", "keys_from_lengths", "ngram_buckets"]
 
 FeedForward = Literal["swiglu", "gelu"]
+Table = tuple[Tensor, Tensor]
+"""cos and sin of the rotary angles, [T, head width / 2] each"""
 
 
 class _Mixer(nn.Module):
@@ -49,14 +51,14 @@ class _Block(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.mixer = _Mixer(width, kind)
 
-    def forward(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None) -> Tensor:
-        x_BTD = x_BTD + self._attention(self.norm_1(x_BTD), causal, keys_BT)
+    def forward(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None, table: Table) -> Tensor:
+        x_BTD = x_BTD + self._attention(self.norm_1(x_BTD), causal, keys_BT, table)
         return x_BTD + self.mixer(self.norm_2(x_BTD))
 
-    def _attention(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None) -> Tensor:
+    def _attention(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None, table: Table) -> Tensor:
         batch, length, width = x_BTD.shape
         q, k, v = self.qkv(x_BTD).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed_BHTD = attend(rotate(q), rotate(k), v, causal=causal, keys_BT=keys_BT)
+        mixed_BHTD = attend(rotate(q, *table), rotate(k, *table), v, causal=causal, keys_BT=keys_BT)
         return self.out(mixed_BHTD.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -80,7 +82,7 @@ class EncoderClassifier(nn.Module):
         num_buckets: int = 16_384,
     ):
         super().__init__()
-        self.ngrams, self.num_buckets = ngrams, num_buckets
+        self.ngrams, self.num_buckets, self.heads = ngrams, num_buckets, heads
         self.embedding = nn.Embedding(vocabulary, width)
         self.ngram_embedding = nn.Embedding(num_buckets, width) if ngrams else None
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
@@ -89,8 +91,9 @@ class EncoderClassifier(nn.Module):
 
     def forward(self, ids_BT: Tensor, keys_BT: Tensor | None) -> Tensor:
         x_BTD = self._embed(ids_BT)
+        table = _table(x_BTD, self.heads)
         for block in self.blocks:
-            x_BTD = block(x_BTD, False, keys_BT)
+            x_BTD = block(x_BTD, False, keys_BT, table)
         x_BTD = self.norm(x_BTD)
         if keys_BT is None:
             return self.head(x_BTD.mean(dim=1))
@@ -111,6 +114,7 @@ class CausalTransformer(nn.Module):
 
     def __init__(self, *, vocabulary: int, width: int, depth: int, heads: int, feed_forward: FeedForward):
         super().__init__()
+        self.heads = heads
         self.embedding = nn.Embedding(vocabulary, width)
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
         self.norm = nn.RMSNorm(width)
@@ -119,9 +123,14 @@ class CausalTransformer(nn.Module):
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Rows are right-padded; what a padded position holds is never looked at by a real one."""
         x_BTD = self.embedding(ids_BT)
+        table = _table(x_BTD, self.heads)
         for block in self.blocks:
-            x_BTD = block(x_BTD, True, None)
+            x_BTD = block(x_BTD, True, None, table)
         return self.norm(x_BTD)
+
+
+def _table(x_BTD: Tensor, heads: int) -> Table:
+    return rotary_table(x_BTD.shape[1], x_BTD.shape[2] // heads, device=x_BTD.device)
 
 
 def ngram_buckets(ids_BT: Tensor, ngrams: tuple[int, ...], num_buckets: int) -> list[Tensor]:

@@ -34,7 +34,7 @@ from pipelines.training.kinds import Optimiser
 from pipelines.training.loss import plain_cross_entropy
 from pipelines.training.model import generator, initialise, num_parameters
 from pipelines.training.precision import place
-from pipelines.training.step import Learner, compile_blocks
+from pipelines.training.step import Learner
 
 SIZES = {
     "cuda": {"vocabulary": 50_304, "width": 768, "depth": 12, "heads": 12, "batch": 32, "length": 1024, "steps": 20},
@@ -60,16 +60,15 @@ def measure(device: str, precision: str, twin: bool, compiled: bool) -> dict[str
     names = ("vocabulary", "width", "depth", "heads")
     model = transformer.CausalTransformer(feed_forward="gelu", **{name: size[name] for name in names})
     initialise(model, generator(0, "parameters"))
-    learner = Learner(model.to(placement.device), Optimiser(learning_rate=3e-4), placement)
-    if compiled:
-        compile_blocks(learner.model)
+    backend = "inductor" if compiled else None
+    learner = Learner(model.to(placement.device), Optimiser(learning_rate=3e-4), placement, compile_with=backend)
     draws = generator(0, "tokens")
     ids = torch.randint(0, size["vocabulary"], (size["batch"], size["length"] + 1), generator=draws)
     batch = TensorBatch(pa.nulls(size["batch"]), ids[:, :-1].contiguous(), ids[:, 1:].contiguous()).to(placement.device)
     with ExitStack() as stack:
         if twin:
             stack.enter_context(mock.patch.object(transformer, "attend", attend_reference))
-            stack.enter_context(mock.patch.object(step_module, "chunked_cross_entropy", plain_cross_entropy))
+            stack.enter_context(mock.patch.object(step_module, "chunked_cross_entropy", _plain))
         seconds, loss = _timed(learner, batch, size["steps"], placement.device)
     tokens = size["batch"] * size["length"]
     peak = (
@@ -84,6 +83,12 @@ def measure(device: str, precision: str, twin: bool, compiled: bool) -> dict[str
         "loss": loss,
         "parameters": num_parameters(model),
     }
+
+
+def _plain(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, **_: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return plain_cross_entropy(hidden, weight, targets)
 
 
 def _timed(learner: Learner, batch: TensorBatch, steps: int, device: torch.device) -> tuple[float, float]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.training.attention import attend, attend_reference, rotate
+from pipelines.training.attention import attend, attend_reference, rotary_table
+from pipelines.training.attention import rotate as turn
 
 
 def _qkv(seed: int, length: int = 13, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     draws = torch.Generator().manual_seed(seed)
     return [torch.randn(2, 3, length, 8, generator=draws, dtype=dtype).requires_grad_() for _ in range(3)]
+
+
+def rotate(x: torch.Tensor, first: int = 0) -> torch.Tensor:
+    precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return turn(x, *rotary_table(x.shape[-2], x.shape[-1], first=first, dtype=precise))
 
 
 def _keys(length: int = 13) -> torch.Tensor:

@@ -48,6 +48,7 @@ def test_attention_in_bf16_is_near_the_float64_reference(causal: bool, masked: b
         assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
 
 
+@pytest.mark.filterwarnings("ignore")  # the profiler's own
 def test_attention_runs_in_a_fused_kernel() -> None:
     q = torch.randn(2, 4, 512, 64, device="cuda", dtype=torch.bfloat16)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
@@ -119,8 +120,9 @@ def test_a_stopped_job_goes_on(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
-def test_compiled_steps_follow_plain_ones() -> None:
-    recipe = fast(SMALL["language-model"], compile=True, epochs=2)
+@pytest.mark.parametrize("kind", list(SMALL))
+def test_compiled_steps_follow_plain_ones(kind: str) -> None:
+    recipe = fast(SMALL[kind], compile=True, epochs=2)
     rows = TableRows(table_for(recipe, 96), seed=0, global_batch_size=16)
     compiled = Trainer(rows, recipe).run()
     plain = Trainer(rows, fast(recipe, compile=False)).run()

@@ -66,6 +66,15 @@ def test_tiny_gradients_survive_float16() -> None:
     assert float((hidden.grad - exact_hidden.grad).norm() / exact_hidden.grad.norm()) < 1e-2
 
 
+def test_without_learning_the_values_are_the_same() -> None:
+    hidden, weight, targets = _case(4)
+    with torch.no_grad():
+        mean, each = chunked_cross_entropy(hidden, weight, targets, chunk=7)
+    plain_mean, plain_each = plain_cross_entropy(hidden, weight, targets)
+    torch.testing.assert_close(mean, plain_mean.detach())
+    torch.testing.assert_close(each, plain_each)
+
+
 def test_a_batch_without_targets_is_refused() -> None:
     hidden, weight, targets = _case(3)
     with pytest.raises(ValueError, match="nothing to learn"):
