@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from curator.errors import (
     ConflictError,
@@ -139,8 +140,19 @@ _TOLD: Final = {
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, detail = _TOLD.get(error.status_code, (_slug(error.status_code), str(error.detail)))
-    return problem(request.scope, error.status_code, code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(request.scope, error.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the address takes, over all routes that share it (Starlette names the first one's methods only)."""
+    fitting = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 def _slug(status: int) -> str:
+    if status == 413:
+        return "too_large"  # Python 3.13 renamed the phrase
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")

@@ -56,8 +56,8 @@ export function legend(parts, whole) {
 }
 
 // Rows of bars: [{name, value, told, colour, title}]; `choose` makes the names buttons.
-export function bars(rows, { choose = null, chosen = null } = {}) {
-  const most = Math.max(...rows.map((row) => row.value), 1e-9);
+export function bars(rows, { choose = null, chosen = null, most = null } = {}) {
+  const whole = Math.max(most ?? Math.max(...rows.map((row) => row.value)), 1e-9);
   return el(
     "dl",
     { class: "bars" },
@@ -65,7 +65,7 @@ export function bars(rows, { choose = null, chosen = null } = {}) {
       el("dt", {}, choose
         ? el("button", { type: "button", text: row.name, "aria-pressed": String(row.name === chosen), title: `Show rows with ${row.name}`, on: { click: () => choose(row.name) } })
         : el("span", { text: row.name })),
-      el("dd", { class: "track" }, el("i", { "data-colour": row.colour, width: `${(100 * row.value) / most}%` })),
+      el("dd", { class: "track" }, el("i", { "data-colour": row.colour, width: `${(100 * row.value) / whole}%` })),
       el("dd", { class: "num muted", text: row.told }),
     ]),
   );

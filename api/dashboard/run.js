@@ -6,6 +6,7 @@ import { get, Poll, post } from "./rest.js";
 import { counted, outcome, rowsOf, titleOf } from "./runs.js";
 
 const PHASES = ["validate", "score", "resolve", "learn", "decide", "write"];
+const COMMON = 14;
 const ACTIONS = {
   queued: ["cancel"], validating: ["cancel", "pause"], running: ["cancel", "pause"], finalizing: ["cancel"],
   pausing: ["cancel"], paused: ["resume", "cancel"], failed: ["resume", "retry"],
@@ -49,9 +50,10 @@ export class RunPage {
     if (run.state === "succeeded" && !this.examples) {
       this.examples = new Examples(run, () => this.draw(run, metrics), this.onError);
     }
-    const parts = [progress(run, metrics), ...notices(run), this.reasons(metrics), phases(metrics)];
-    if (run.summary) parts.push(difficulty(metrics), manifest(run), scorecard(metrics));
-    if (this.examples) parts.push(this.examples.node);
+    const left = [this.reasons(metrics), run.summary ? scorecard(metrics) : null].filter(Boolean);
+    const right = [run.summary ? difficulty(metrics) : null, phases(metrics), run.summary ? manifest(run) : null].filter(Boolean);
+    const columns = [left, right].filter((column) => column.length).map((column) => el("div", { class: "column" }, column));
+    const parts = [progress(run, metrics), ...notices(run), ...columns, this.examples?.node];
     const keep = this.body.contains(document.activeElement) ? document.activeElement.textContent : null;
     this.body.replaceChildren(...parts.filter(Boolean));
     if (keep) [...this.body.querySelectorAll("button")].find((button) => button.textContent === keep)?.focus();
@@ -70,7 +72,11 @@ export class RunPage {
     }));
     if (!rows.length) return null;
     const choose = this.examples ? (reason) => this.examples.choose(reason) : null;
-    return card("Why rows were dropped or relabelled", bars(rows, { choose, chosen: this.examples?.reason }));
+    const options = { choose, chosen: this.examples?.reason, most: rows[0].value };
+    const rare = rows.slice(COMMON);
+    const rest = rare.length < 3 ? bars(rare, options) : el("details", { class: "rare", open: this.showsRare, on: { toggle: (event) => (this.showsRare = event.target.open) } },
+      el("summary", { text: `${rare.length} rarer reasons, ${count(rare.reduce((sum, row) => sum + row.value, 0))} rows` }), bars(rare, options));
+    return card("Why rows were dropped or relabelled", bars(rows.slice(0, COMMON), options), rare.length ? rest : null);
   }
 }
 

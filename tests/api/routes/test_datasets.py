@@ -1,0 +1,145 @@
+"""Datasets: registered, validated by reading, previewed, hidden; and what may be read by reference."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.intake import allowed
+from curator.errors import InputError
+
+
+def test_a_dataset_knows_its_rows_and_columns(house: Any, dataset: dict[str, Any]) -> None:
+    assert (dataset["state"], dataset["rows"], dataset["poll_after_ms"]) == ("ready", 240, None)
+    schema = house.one.get(f"/v1/datasets/{dataset['id']}/versions/1/schema").json()
+    assert schema["columns"] == {"id": "string", "text": "string"}
+    assert house.one.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+
+
+def test_polling_an_unchanged_dataset_costs_nothing(house: Any, dataset: dict[str, Any]) -> None:
+    first = house.one.get(f"/v1/datasets/{dataset['id']}")
+    again = house.one.get(f"/v1/datasets/{dataset['id']}", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_first_rows_can_be_looked_at(house: Any, dataset: dict[str, Any]) -> None:
+    shown = house.one.get(f"/v1/datasets/{dataset['id']}/versions/1/rows?limit=3").json()
+    assert shown["columns"] == ["id", "text"]
+    assert [row["id"] for row in shown["items"]] == ["doc0", "doc1", "doc2"]
+
+
+def test_long_texts_are_cut_and_said_to_be(house: Any, send: Any) -> None:
+    upload = send(house.one, b'{"text": "' + b"a" * 5000 + b'", "n": 1}\n', "long.jsonl")
+    made = house.one.post("/v1/datasets", json={"upload_ids": [upload]}).json()
+    shown = house.one.get(f"/v1/datasets/{made['id']}/versions/1/rows").json()
+    assert len(shown["items"][0]["text"]) == 2000
+    assert shown["cut"] == [["text"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "word"),
+    [
+        (b"PAR1 not really", "a.parquet", "parquet"),
+        (b'{"text": "a"}\n{broken\n', "a.jsonl", "row 1"),
+        (b"\x1f\x8b\x08 no gzip", "a.jsonl.gz", "gz"),
+    ],
+)
+def test_bytes_that_are_not_what_the_name_says_are_rejected(house: Any, send: Any, data: bytes, name: str, word: str) -> None:
+    made = house.one.post("/v1/datasets", json={"upload_ids": [send(house.one, data, name)]})
+    assert made.status_code == 202
+    assert made.json()["state"] == "rejected", made.text
+    assert made.json()["error"]["code"] == "bad_input"
+    assert word in made.json()["error"]["message"]
+    assert str(house.service.store.base) not in made.text
+    run = house.one.post("/v1/runs", json={"dataset": made.json()["id"], "recipe": "text"})
+    assert (run.status_code, run.json()["code"]) == (409, "conflict")
+    assert house.one.get(f"/v1/datasets/{made.json()['id']}/versions/1/rows").status_code == 409
+
+
+def test_several_uploads_make_one_dataset(house: Any, send: Any) -> None:
+    ids = [send(house.one, f'{{"text": "number {n}"}}\n'.encode(), f"{n}.jsonl") for n in range(3)]
+    made = house.one.post("/v1/datasets", json={"upload_ids": ids}).json()
+    assert (made["state"], made["rows"], made["name"]) == ("ready", 3, "0.jsonl and 2 more")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"upload_ids": [], "uri": None}, {"upload_ids": ["upl_1"], "uri": "/data"}, {"uri": "/x", "columns": {"colour": "c"}}]
+)
+def test_a_dataset_has_one_origin(house: Any, body: dict[str, Any]) -> None:
+    assert house.one.post("/v1/datasets", json=body).status_code == 422
+
+
+def test_an_incomplete_upload_is_no_dataset(house: Any) -> None:
+    made = house.one.post("/v1/uploads", json={"name": "a.csv", "size": 8, "sha256": "0" * 64}).json()["id"]
+    assert house.one.post("/v1/datasets", json={"upload_ids": [made]}).status_code == 409
+
+
+def test_a_deleted_dataset_is_hidden(house: Any, send: Any) -> None:
+    made = house.one.post("/v1/datasets", json={"upload_ids": [send(house.one, b'{"text": "a"}\n', "a.jsonl")]}).json()
+    assert house.one.delete(f"/v1/datasets/{made['id']}").status_code == 204
+    assert house.one.get(f"/v1/datasets/{made['id']}").status_code == 404
+    assert made["id"] not in {item["id"] for item in house.one.get("/v1/datasets").json()["items"]}
+
+
+def test_a_version_that_is_not_there(house: Any, dataset: dict[str, Any]) -> None:
+    assert house.one.get(f"/v1/datasets/{dataset['id']}/versions/2/schema").status_code == 404
+
+
+def test_a_validation_that_a_restart_stopped_begins_again(house: Any, send: Any) -> None:
+    path = house.service.uploads.path(house.tenant, send(house.one, b'{"text": "a"}\n', "a.jsonl"))
+    made, _ = house.service.catalog.datasets.create(house.tenant, "left over", "text", {}, [path])
+    state = "validating"
+    while state == "validating":
+        state = house.one.get(f"/v1/datasets/{made.id}").json()["state"]
+    assert state == "ready"
+
+
+def test_a_place_the_server_may_read(house: Any, inputs_folder: Path) -> None:
+    (inputs_folder / "rows.jsonl").write_text('{"text": "from a folder"}\n')
+    made = house.one.post("/v1/datasets", json={"uri": str(inputs_folder / "rows.jsonl")}).json()
+    assert (made["state"], made["rows"], made["name"]) == ("ready", 1, "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/etc/passwd",
+        "relative.csv",
+        "file:///etc/passwd",
+        "http://169.254.169.254/latest",
+        "s3://data-private/x.csv",
+        "s3://data/../data-private/x.csv",
+        "gs://data/x.csv",
+        "filecache::s3://data/x",
+    ],
+)
+def test_by_default_nothing_may_be_read_by_reference(uri: str) -> None:
+    for roots in ((), ("/srv/data", "s3://data")):
+        with pytest.raises(InputError):
+            allowed(uri, roots)
+
+
+def test_a_prefix_opens_what_is_below_it_and_no_more() -> None:
+    assert allowed("s3://data/a.parquet", ("s3://data",)) == "s3://data/a.parquet"
+    assert allowed("s3://data/", ("s3://data/",)) == "s3://data/"
+
+
+def test_a_link_out_of_the_folder_leads_nowhere(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside.csv"
+    inside.mkdir()
+    outside.write_text("a\n1\n")
+    os.symlink(outside, inside / "link.csv")
+    for uri in (inside / "link.csv", inside / ".." / "outside.csv"):
+        with pytest.raises(InputError, match="WINNOW_INPUT_ROOTS"):
+            allowed(str(uri), (str(inside),))
+    (inside / "own.csv").write_text("a\n1\n")
+    assert allowed(str(inside / "own.csv"), (str(inside),)) == os.path.realpath(inside / "own.csv")
+
+
+def test_a_neighbour_of_the_folder_is_not_in_it(tmp_path: Path) -> None:
+    (tmp_path / "data-private").mkdir()
+    with pytest.raises(InputError):
+        allowed(str(tmp_path / "data-private"), (str(tmp_path / "data"),))

@@ -1,0 +1,131 @@
+"""The walk: on every route, another tenant's id is 404 and no key is 401. A route this file does not know fails it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import RESOURCES
+
+PUBLIC = {"/healthz/live", "/healthz/ready", "/version", "/", "/dashboard/{name}"}
+OWN_ONLY = {  # take no id of anything a tenant owns
+    ("GET", "/metrics"),
+    ("GET", "/v1/recipes"),
+    ("GET", "/v1/recipes/{name}"),
+    ("POST", "/v1/recipes:validate"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads"),
+    ("GET", "/v1/datasets"),
+    ("GET", "/v1/runs"),
+    ("GET", "/v1/manifests"),
+    ("GET", "/v1/epoch-plans"),
+    ("GET", "/v1/training-jobs"),
+}
+SAMPLE = "0" * 32
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/runs/{run_id}/decisions:override"): {"changes": [{"sample_id": SAMPLE, "action": "drop"}]},
+    ("POST", "/v1/runs/{run_id}:what-if"): {"set": {"length.min_chars": 5}},
+    ("POST", "/v1/training-jobs/{job_id}/feedback"): {
+        "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
+    },
+}
+"""Bodies that would be taken from the owner."""
+
+
+def routes() -> list[tuple[str, str]]:
+    found = [route for resource in RESOURCES for route in resource.routes.routes if isinstance(route, APIRoute)]
+    return sorted((method, route.path) for route in found for method in route.methods)
+
+
+@pytest.fixture(scope="module")
+def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: Any, parquet: bytes) -> dict[str, str]:
+    """Tenant one's ids by the name of the path parameter, and by the name in a body."""
+    manifest = finished["summary"]["manifest"]
+    listed = house.one.get(f"/v1/manifests/{manifest}").json()["shards"]
+    plan = house.one.post("/v1/epoch-plans", json={"manifest": manifest, "global_batch_size": 8}).json()["id"]
+    job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
+    decision = house.one.get(f"/v1/runs/{finished['id']}/decisions?limit=1").json()["items"][0]
+    return {
+        "upload_id": send(house.one, parquet),
+        "dataset_id": dataset["id"],
+        "run_id": finished["id"],
+        "manifest_id": manifest,
+        "shard": listed[0]["digest"],
+        "index": next(shard["index"] for shard in listed if shard["index"]),
+        "plan_id": plan,
+        "job_id": job,
+        "sample_id": decision["sample_id"],
+        "number": "1",
+        "epoch": "0",
+    }
+
+
+def address(path: str, owned: dict[str, str]) -> str:
+    values = {**owned, "digest": owned["index" if "indexes" in path else "shard"]}
+    query = f"?base={owned['manifest_id']}" if path.endswith("/diff") else ""
+    query = f"?run={owned['run_id']}" if path.startswith("/v1/samples") else query
+    return path.format(**values) + query
+
+
+GUARDED = [pair for pair in routes() if pair[1] not in PUBLIC]
+BY_ID = [pair for pair in GUARDED if pair not in OWN_ONLY and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs"}]
+
+
+@pytest.mark.parametrize(("method", "path"), BY_ID)
+def test_another_tenants_id_is_not_there(house: Any, owned: dict[str, str], method: str, path: str) -> None:
+    answer = house.two.request(method, address(path, owned), json=BODIES.get((method, path)))
+    assert answer.status_code == 404, (method, path, answer.text)
+    if method != "HEAD":
+        assert answer.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/datasets", {"upload_ids": ["{upload_id}"]}),
+        ("/v1/runs", {"dataset": "{dataset_id}", "recipe": "text"}),
+        ("/v1/epoch-plans", {"manifest": "{manifest_id}"}),
+        ("/v1/training-jobs", {"manifest": "{manifest_id}", "mode": "external"}),
+        ("/v1/training-jobs", {"plan": "{plan_id}", "mode": "external"}),
+    ],
+)
+def test_another_tenants_id_in_a_body_is_not_there(
+    house: Any, owned: dict[str, str], path: str, body: dict[str, Any]
+) -> None:
+    filled = {
+        key: [item.format(**owned) for item in value] if isinstance(value, list) else value.format(**owned)
+        for key, value in body.items()
+    }
+    answer = house.two.post(path, json=filled)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+def test_another_tenants_trusted_sample_is_not_there(house: Any, owned: dict[str, str], send: Any, parquet: bytes) -> None:
+    dataset = house.two.post("/v1/datasets", json={"upload_ids": [send(house.two, parquet)]}).json()["id"]
+    for trusted in (owned["upload_id"], owned["dataset_id"]):
+        answer = house.two.post("/v1/runs", json={"dataset": dataset, "recipe": "text", "trusted": trusted})
+        assert answer.status_code == 404, answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_nothing_is_told_without_a_key(house: Any, owned: dict[str, str], method: str, path: str) -> None:
+    target = address(path, {**owned, "name": "text"})
+    answer = house.nobody.request(method, target, json=BODIES.get((method, path)))
+    assert answer.status_code == 401, (method, path, answer.text)
+
+
+def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> None:
+    for path in ("/v1/uploads", "/v1/datasets", "/v1/runs", "/v1/manifests", "/v1/epoch-plans", "/v1/training-jobs"):
+        ids = {item["id"] for item in house.two.get(path).json()["items"]}
+        assert not ids & set(owned.values()), path
+        assert {item["id"] for item in house.one.get(path).json()["items"]} & set(owned.values()), path
+
+
+def test_the_owner_is_let_in_where_others_are_not(house: Any, owned: dict[str, str]) -> None:
+    """The walk above would also pass if nothing were ever found."""
+    for method, path in BY_ID:
+        if method == "GET" and not path.endswith("/events"):
+            answer = house.one.get(address(path, owned))
+            assert answer.status_code == 200, (path, answer.text)
