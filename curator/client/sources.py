@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -181,6 +182,7 @@ class HttpSource(_Cached):
             client = httpx.Client(
                 base_url=self.base_url, headers=headers, timeout=self._timeout_s, transport=self._transport
             )
+            weakref.finalize(self, client.close)  # a stream is rarely closed by hand; its sockets go with it
             self._client = (os.getpid(), client)
         return self._client[1]
 

@@ -121,14 +121,15 @@ def served_rows(served: Served, manifest: str) -> list[pa.RecordBatch]:
 
 def test_a_training_job_outside_reports_its_losses_once(served: Served, curated: RunResult) -> None:
     job = served.client.create_training_job(manifest=curated.manifest, mode="external")
-    ids = [bytes.fromhex(row["sample_id"]) for row in served.client.decisions(curated.run, action="keep", limit=40)]
+    ids = [bytes.fromhex(row["sample_id"]) for row in served.client.decisions(curated.run, action="keep", limit=60)]
     losses = pa.table(
         {
             "sample_id": pa.array(ids, pa.binary(16)),
-            "epoch": pa.array(np.zeros(40, np.int64)),
-            "step": pa.array(np.arange(40)),
-            "loss": pa.array(np.linspace(0, 3, 40), pa.float32()),
+            "epoch": pa.array(np.zeros(60, np.int64)),
+            "step": pa.array(np.arange(60)),
+            "loss": pa.array(np.linspace(0, 3, 60), pa.float32()),
         }
     )
-    assert served.client.feedback(job, losses) == 40
-    assert served.client.feedback(job, losses) == 0
+    assert served.client.feedback(job, losses.slice(0, 40)) == 40
+    assert served.client.feedback(job, losses.slice(0, 40)) == 40, "the same batch again is answered as before"
+    assert served.client.feedback(job, losses.slice(20, 40)) == 20, "a row counts once, in whatever batch it comes"
