@@ -21,6 +21,7 @@ from curator.epochs.interleave import PADDING, Counts, Interleave, Slots
 from curator.epochs.permutation import derive_key
 from curator.epochs.shuffle import Shuffle, Walk
 from curator.errors import RequestError
+from curator.shards.layout import BATCH_ROWS
 from curator.shards.manifest import Manifest
 
 __all__ = ["PADDING", "EpochPlan", "Positions", "Tail", "rank_slice"]
@@ -76,11 +77,13 @@ class EpochPlan(BaseModel):
         shuffle: Shuffle = "window",
         tail: Tail = "drop",
     ) -> EpochPlan:
-        """The plan of a manifest; blocks of the window shuffle are sized to about 4 MiB on disk.
+        """The plan of a manifest; blocks of the window shuffle are sized to about 4 MiB on disk, a
+        quarter of a record batch at least.
 
         Raises RequestError on values out of range or a manifest that cannot fill an epoch.
         """
-        block_rows = min(max(int(BLOCK_BYTES / manifest.mean_row_bytes), 64), 4096)
+        batch_rows = max((info.batch_rows for info in manifest.shards), default=BATCH_ROWS)
+        block_rows = min(max(int(BLOCK_BYTES / manifest.mean_row_bytes), batch_rows // 4, 1), BATCH_ROWS)
         try:
             return cls(
                 manifest=manifest.id,

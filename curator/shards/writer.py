@@ -22,6 +22,8 @@ from curator.storage import Store
 __all__ = ["MAGIC_BYTES", "TARGET_BYTES", "ShardWriter", "frame_checksum"]
 
 TARGET_BYTES = 64 * 2**20
+BATCH_BYTES = 64 * 2**20
+PROBE_ROWS = 64
 MAGIC_BYTES = 8  # "ARROW1" and two of padding, before the schema message
 
 
@@ -30,7 +32,8 @@ class ShardWriter:
 
     store: where to write. schema: of the batches to come, `sample_id` among them; dictionaries, extension types and
     views are stored plain. target_bytes: a shard ends with the first record batch that reaches this size on disk.
-    quarantine: marks the shards as holding dropped rows. batch_rows: smaller for heavy rows (images).
+    quarantine: marks the shards as holding dropped rows. batch_rows: of a record batch; when None, 4,096, or the power
+    of two below at which 64 MiB hold them, going by the first 64 rows: what is held in memory stays bounded.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class ShardWriter:
         *,
         target_bytes: int = TARGET_BYTES,
         quarantine: bool = False,
-        batch_rows: int = BATCH_ROWS,
+        batch_rows: int | None = None,
     ):
         self.schema = plain_schema(schema)
         self._store, self._target_bytes, self._quarantine = store, target_bytes, quarantine
@@ -59,10 +62,12 @@ class ShardWriter:
         if unknown:
             raise InputError(f"a batch has columns {unknown} that the shard schema lacks", column=unknown[0])
         while batch.num_rows:
-            room = self._batch_rows - self._pending_rows
+            room = (self._batch_rows or PROBE_ROWS) - self._pending_rows
             part, batch = batch.slice(0, room), batch.slice(room)
             self._pending.append(part)
             self._pending_rows += part.num_rows
+            if self._batch_rows is None and self._pending_rows == PROBE_ROWS:
+                self._batch_rows = self._fitting_rows()
             if self._pending_rows == self._batch_rows:
                 self._flush()
 
@@ -74,6 +79,11 @@ class ShardWriter:
             self._publish()
             self._closed = True
         return list(self._done)
+
+    def _fitting_rows(self) -> int:
+        probe = canonical_batch(self._pending, self.schema)
+        fitting = int(BATCH_BYTES * probe.num_rows / max(probe.nbytes, 1))
+        return min(max(1 << (fitting.bit_length() - 1) if fitting else 0, PROBE_ROWS), BATCH_ROWS)
 
     def _flush(self) -> None:
         rows = canonical_batch(self._pending, self.schema)
@@ -87,7 +97,7 @@ class ShardWriter:
     def _publish(self) -> None:
         if self._shard is None:
             return
-        data, info = self._shard.finish(self._quarantine, self._batch_rows)
+        data, info = self._shard.finish(self._quarantine, self._batch_rows or BATCH_ROWS)
         self._shard = None
         name = shard_name(info.digest)
         if not (self._store.exists(name) and self._store.size(name) == len(data)):

@@ -103,6 +103,20 @@ def test_extension_types_are_stored_plain(tmp_path):
     assert table.schema.field("j").type == pa.string() and table["j"].to_pylist() == ["{}", None]
 
 
+def test_heavy_rows_come_in_smaller_record_batches(tmp_path, monkeypatch):
+    """At 1,000 bytes a row and 100,000 a batch, 64 rows fit: the same however the rows arrive."""
+    monkeypatch.setattr("curator.shards.writer.BATCH_BYTES", 100_000)
+    store = Store.open(tmp_path)
+    ids = rows(range(300))["sample_id"].combine_chunks()
+    heavy = pa.table({"image": pa.array([b"x" * 1000] * 300), "sample_id": ids})
+    found = [write(store, heavy.to_batches(max_chunksize=size), heavy.schema) for size in (7, 64, 100, 300)]
+    assert all(infos == found[0] for infos in found)
+    assert (found[0][0].batch_rows, found[0][0].num_batches) == (64, 5)
+    light = rows(range(5000))
+    [info] = write(store, light.to_batches(), light.schema)
+    assert info.batch_rows == 1024
+
+
 def test_no_rows_no_shards(tmp_path):
     table = rows(range(0))
     assert write(Store.open(tmp_path), table.to_batches(), table.schema) == []
