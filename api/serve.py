@@ -37,9 +37,9 @@ _LAST_STREAMS_S: Final = 3
 class RunnerChild:
     """One `python -m pipelines.runner` on the root. A context: it runs inside, and is told to end outside."""
 
-    def __init__(self, settings: Settings, command: tuple[str, ...] | None = None):
+    def __init__(self, settings: Settings, command: tuple[str, ...] | None = None, *, patience_s: float = 5.0):
         self._command = command or (sys.executable, "-m", "pipelines.runner", "--root", settings.root)
-        self._grace_s = settings.grace_s
+        self._grace_s, self._patience_s = settings.grace_s, patience_s
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, name="runner-child", daemon=True)
@@ -57,13 +57,13 @@ class RunnerChild:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Passes SIGTERM on, waits for the runner's grace period and a little more, then ends it for good."""
+        """Passes SIGTERM on, waits for the runner's grace period and `patience_s` more, then ends it for good."""
         self._ending.set()
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(self._grace_s + 5)
+                process.wait(self._grace_s + self._patience_s)
             except subprocess.TimeoutExpired:
                 log.warning("the runner did not end in its grace period of %g s; killing it", self._grace_s)
                 process.kill()

@@ -22,13 +22,15 @@ routes = routes_under("/v1", "shards")
 Digest = Annotated[str, Path(max_length=64, description="64 hex digits")]
 
 
-@routes.api_route("/shards/{digest}", methods=["GET", "HEAD"], response_class=Response)
+@routes.head("/shards/{digest}", include_in_schema=False)
+@routes.get("/shards/{digest}", response_class=Response)
 def get_shard(request: Request, caller: Reader, digest: Digest) -> Response:
     """A shard: an Arrow IPC file. Takes Range, If-Range and If-None-Match; the ETag is the digest."""
     return _file(request, caller, "shards", digest)
 
 
-@routes.api_route("/indexes/{digest}", methods=["GET", "HEAD"], response_class=Response)
+@routes.head("/indexes/{digest}", include_in_schema=False)
+@routes.get("/indexes/{digest}", response_class=Response)
 def get_index(request: Request, caller: Reader, digest: Digest) -> Response:
     """The index beside a shard: which of its rows live, by difficulty."""
     return _file(request, caller, "indexes", digest)

@@ -82,7 +82,8 @@ def list_uploads(
     return reply(request, UploadList(items=items, next_cursor=page.next_cursor))
 
 
-@routes.api_route("/{upload_id}", methods=["GET", "HEAD"], response_model=UploadView)
+@routes.head("/{upload_id}", include_in_schema=False)
+@routes.get("/{upload_id}", response_model=UploadView)
 def get_upload(request: Request, caller: Reader, upload_id: str) -> Response:
     """The upload and which parts have arrived; HEAD tells the same in Upload-Length and Upload-Received."""
     upload, parts = _found(request, caller, upload_id)

@@ -10,7 +10,9 @@ import pytest
 from api.guard import LIMITS
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz/live", "/v1/runs", "/v1/nothing", "/dashboard/main.js", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz/live", "/v1/runs", "/v1/nothing", "/dashboard/main.js", "/openapi.json"]
+)
 def test_every_answer_carries_the_security_headers(house: Any, path: str) -> None:
     headers = house.one.get(path).headers
     policy = headers["content-security-policy"]
@@ -38,7 +40,13 @@ def test_probes_need_no_host_name(house: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}]
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
 )
 def test_a_foreign_page_changes_nothing(house: Any, queued: dict[str, Any], headers: dict[str, str]) -> None:
     answer = house.one.post(f"/v1/runs/{queued['id']}:cancel", headers=headers)
@@ -62,4 +70,6 @@ def test_the_log_tells_paths_and_no_queries(house: Any, caplog: pytest.LogCaptur
         house.one.get("/v1/runs?cursor=a-secret-query")
         house.one.get("/v1/runs")  # the line of the first is written by now
     assert "/v1/runs 400" in caplog.text
-    assert "a-secret-query" not in "".join(record.getMessage() for record in caplog.records if record.name == "winnow.api")
+    assert "a-secret-query" not in "".join(
+        record.getMessage() for record in caplog.records if record.name == "winnow.api"
+    )

@@ -70,7 +70,11 @@ def address(path: str, owned: dict[str, str]) -> str:
 
 
 GUARDED = [pair for pair in routes() if pair[1] not in PUBLIC]
-BY_ID = [pair for pair in GUARDED if pair not in OWN_ONLY and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs"}]
+BY_ID = [
+    pair
+    for pair in GUARDED
+    if pair not in OWN_ONLY and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs"}
+]
 
 
 @pytest.mark.parametrize(("method", "path"), BY_ID)
@@ -102,7 +106,9 @@ def test_another_tenants_id_in_a_body_is_not_there(
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 
-def test_another_tenants_trusted_sample_is_not_there(house: Any, owned: dict[str, str], send: Any, parquet: bytes) -> None:
+def test_another_tenants_trusted_sample_is_not_there(
+    house: Any, owned: dict[str, str], send: Any, parquet: bytes
+) -> None:
     dataset = house.two.post("/v1/datasets", json={"upload_ids": [send(house.two, parquet)]}).json()["id"]
     for trusted in (owned["upload_id"], owned["dataset_id"]):
         answer = house.two.post("/v1/runs", json={"dataset": dataset, "recipe": "text", "trusted": trusted})

@@ -47,7 +47,9 @@ def test_long_texts_are_cut_and_said_to_be(house: Any, send: Any) -> None:
         (b"\x1f\x8b\x08 no gzip", "a.jsonl.gz", "gz"),
     ],
 )
-def test_bytes_that_are_not_what_the_name_says_are_rejected(house: Any, send: Any, data: bytes, name: str, word: str) -> None:
+def test_bytes_that_are_not_what_the_name_says_are_rejected(
+    house: Any, send: Any, data: bytes, name: str, word: str
+) -> None:
     made = house.one.post("/v1/datasets", json={"upload_ids": [send(house.one, data, name)]})
     assert made.status_code == 202
     assert made.json()["state"] == "rejected", made.text
@@ -66,7 +68,13 @@ def test_several_uploads_make_one_dataset(house: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"upload_ids": [], "uri": None}, {"upload_ids": ["upl_1"], "uri": "/data"}, {"uri": "/x", "columns": {"colour": "c"}}]
+    "body",
+    [
+        {},
+        {"upload_ids": [], "uri": None},
+        {"upload_ids": ["upl_1"], "uri": "/data"},
+        {"uri": "/x", "columns": {"colour": "c"}},
+    ],
 )
 def test_a_dataset_has_one_origin(house: Any, body: dict[str, Any]) -> None:
     assert house.one.post("/v1/datasets", json=body).status_code == 422

@@ -51,7 +51,9 @@ def test_an_epoch_tells_its_mix(house: Any, plan: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
-def test_the_places_are_the_rows_a_stream_gives(house: Any, plan: dict[str, Any], finished: dict[str, Any], epoch: int) -> None:
+def test_the_places_are_the_rows_a_stream_gives(
+    house: Any, plan: dict[str, Any], finished: dict[str, Any], epoch: int
+) -> None:
     told = places(house, plan, epoch, limit=50)
     root, name = house.service.settings.root, finished["summary"]["manifest"]
     stream = ShardStream(root, name, num_epochs=4, global_batch_size=12, seed=3)

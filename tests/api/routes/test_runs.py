@@ -177,7 +177,9 @@ def test_metrics_of_a_finished_run_add_up(house: Any, finished: dict[str, Any]) 
     assert metrics["scorecard"] and metrics["poll_after_ms"] is None
 
 
-def test_runs_are_listed_newest_first_and_by_state(house: Any, queued: dict[str, Any], finished: dict[str, Any]) -> None:
+def test_runs_are_listed_newest_first_and_by_state(
+    house: Any, queued: dict[str, Any], finished: dict[str, Any]
+) -> None:
     listed = house.one.get("/v1/runs?limit=1").json()
     assert listed["items"][0]["id"] == queued["id"] and listed["next_cursor"]
     following = house.one.get(f"/v1/runs?cursor={listed['next_cursor']}").json()

@@ -72,7 +72,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.inline += [f"{tag} {name}" for name in named if name.startswith("on") or name == "style"]
-        self.files += [str(named[name]) for name in ("src", "href") if name in named and tag in ("script", "link", "img")]
+        self.files += [
+            str(named[name]) for name in ("src", "href") if name in named and tag in ("script", "link", "img")
+        ]
         self._in = tag
 
     def handle_data(self, data: str) -> None:
@@ -102,7 +104,15 @@ def test_scripts_import_only_what_is_served(house: Any) -> None:
 def test_scripts_never_turn_text_into_markup() -> None:
     for script in DASHBOARD.glob("*.js"):
         text = script.read_text()
-        for danger in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser"):
+        for danger in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "DOMParser",
+        ):
             assert danger not in text, (script.name, danger)
 
 

@@ -1,0 +1,115 @@
+"""`winnow serve` as processes: the key shown once, the runner begun again, a quiet end; and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.serve import RunnerChild, serve
+from curator.errors import RequestError
+from curator.settings import Settings
+
+REPO = Path(__file__).parents[2]
+COMMAND = "import sys; from api.serve import serve; from curator.settings import Settings; sys.exit(serve(Settings.from_environment()))"
+
+
+@contextmanager
+def served(root: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """(process, address, lines said at the start)."""
+    environ = {**os.environ, "WINNOW_ROOT": str(root), "WINNOW_PORT": "0", "WINNOW_GRACE_S": "5", **more}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        cwd=REPO,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        said: list[str] = []
+        while not said or "need" not in said[-1]:
+            said.append(process.stdout.readline())
+            assert said[-1], "the server ended before it began"
+        port = re.search(r":(\d+) ", said[0])
+        assert port
+        yield process, f"http://127.0.0.1:{port[1]}", said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listed.stdout.split()]
+
+
+def until(condition: object, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_the_first_start_shows_a_key_once_and_the_runner_is_kept_alive(tmp_path: Path) -> None:
+    with served(tmp_path) as (process, url, said):
+        secret = re.search(r"shown this once: (wnw_\S+)", "".join(said))
+        assert secret
+        assert httpx.get(f"{url}/v1/runs", headers={"X-API-Key": secret[1]}).status_code == 200
+        assert httpx.get(f"{url}/v1/runs").status_code == 200
+        until(lambda: httpx.get(f"{url}/healthz/ready").json()["runner"] == "alive")
+        (runner,) = children(process.pid)
+        os.kill(runner, signal.SIGKILL)
+        until(lambda: children(process.pid) not in ([], [runner]))
+        until(lambda: httpx.get(f"{url}/healthz/ready").json()["status"] == "ok")
+        (following,) = children(process.pid)
+    until(lambda: not Path(f"/proc/{following}").exists())
+    with served(tmp_path, WINNOW_HOST="0.0.0.0") as (_, url, said):
+        assert "shown this once" not in "".join(said)
+        assert "every caller needs a key" in said[-1]
+        assert httpx.get(f"{url}/v1/runs").status_code == 401
+        assert httpx.get(f"{url}/v1/runs", headers={"X-API-Key": secret[1]}).status_code == 200
+
+
+def test_an_address_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(RequestError, match="cannot listen on"):
+            serve(Settings(root=str(tmp_path), port=taken.getsockname()[1]))
+    assert not list(tmp_path.iterdir())  # refused before anything was written
+
+
+def test_a_child_that_keeps_dying_is_begun_again_ever_more_slowly(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit(7)")
+    with RunnerChild(Settings(root=str(tmp_path)), command) as child:
+        until(lambda: child.num_starts >= 2)
+        assert not child.alive() or child.num_starts >= 2
+    starts = child.num_starts
+    time.sleep(0.3)
+    assert child.num_starts == starts  # none after the end
+
+
+def test_a_child_that_will_not_end_is_ended(tmp_path: Path) -> None:
+    deaf = "import signal, time, pathlib, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\npathlib.Path(sys.argv[1]).touch()\ntime.sleep(600)"
+    ready = tmp_path / "ready"
+    child = RunnerChild(
+        Settings(root=str(tmp_path), grace_s=0), (sys.executable, "-c", deaf, str(ready)), patience_s=0.2
+    )
+    with child:
+        until(ready.exists)
+        assert child.alive()
+    assert not child.alive()
