@@ -13,6 +13,7 @@ from api.cli.pull import export, pull
 from api.cli.remote import runs, shards, submit, watch
 from api.cli.report import report
 from api.cli.serve import serve
+from api.cli.train import train
 
 __all__ = ["app"]
 
@@ -32,6 +33,7 @@ app.command("what-if")(what_if)
 app.command()(pull)
 app.command()(export)
 app.command()(report)
+app.command()(train)
 app.command()(submit)
 app.command()(watch)
 app.command()(runs)
