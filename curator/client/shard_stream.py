@@ -114,14 +114,19 @@ class ShardStream:
         self.plan.ratios(epoch)
         if epoch != self.epoch:
             self._cursor[0], self._cursor[1] = epoch, 0
-        self._done = None
+        self._cursor[2], self._done = 0, None
 
     def state_dict(self, *, samples: int | None = None) -> dict[str, Any]:
         """The cursor: {version, plan, epoch, samples}; samples counts the whole job's, over all ranks, this epoch.
 
         samples: needed when batches are read in DataLoader workers, which run ahead of the loop: `position(batch)`
-        of the last batch used. Without it, this object's own iteration counts.
+        of the last batch used. Without it, this object's own iteration counts. Raises RequestError when it is needed.
         """
+        if samples is None and self._cursor[2]:
+            raise RequestError(
+                "batches were read in DataLoader workers, which run ahead, so how many were used is not known here: "
+                "give state_dict(samples=ShardStream.position(last_batch))"
+            )
         done = samples if samples is not None else self._done if self._done is not None else int(self._cursor[1])
         return {"version": STATE_VERSION, "plan": self.plan.id, "epoch": self.epoch, "samples": int(done)}
 
@@ -141,7 +146,7 @@ class ShardStream:
         length = self.plan.num_positions(epoch)
         if not 0 <= samples <= length or (samples % self.plan.global_batch_size and samples != length):
             raise ConflictError(f"{samples} samples is no end of a global batch in epoch {epoch} of {length}")
-        self._cursor[0], self._cursor[1] = epoch, samples
+        self._cursor[0], self._cursor[1], self._cursor[2] = epoch, samples, 0
         self._done = None
 
     @staticmethod
@@ -175,6 +180,8 @@ class ShardStream:
         low, high = self._slice
         share = Share(low, high, -(-samples // size) + worker.number, worker.total)
         self._done = samples
+        if worker.sends:
+            self._cursor[2] = 1
         chunks = gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
         for chunk in _ahead(chunks):
             schema = chunk.rows.schema
@@ -195,8 +202,8 @@ class ShardStream:
         return Worker(0, 1, sends=False)
 
     def _new_cursor(self) -> Any:
-        """[epoch, samples consumed]."""
-        return [0, 0]
+        """[epoch, samples consumed, whether workers have read on from there]."""
+        return [0, 0, 0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}

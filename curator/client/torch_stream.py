@@ -19,7 +19,7 @@ class TorchShardStream(ShardStream, IterableDataset):
     """What `ShardStream(...)` makes where torch is loaded; for `DataLoader(stream, batch_size=None, num_workers=k)`.
 
     Worker w of k reads global batches w, w + k, …; the DataLoader takes them in turn, so the order is that of k = 0.
-    The cursor lies in shared memory: `set_epoch` reaches persistent workers.
+    The cursor lies in shared memory: `set_epoch` reaches persistent workers. Those also keep what they decoded.
     """
 
     def _worker(self) -> Worker:
@@ -27,4 +27,4 @@ class TorchShardStream(ShardStream, IterableDataset):
         return Worker(0, 1, sends=False) if info is None else Worker(info.id, info.num_workers, sends=True)
 
     def _new_cursor(self) -> Any:
-        return torch.zeros(2, dtype=torch.int64).share_memory_()
+        return torch.zeros(3, dtype=torch.int64).share_memory_()

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, IterableDataset  # noqa: E402
 
 from curator.client.shard_stream import ShardStream  # noqa: E402
+from curator.errors import RequestError  # noqa: E402
 from curator.storage import Store  # noqa: E402
 from tests.curator.shards.dataset import write_dataset  # noqa: E402
 
@@ -48,6 +49,8 @@ def test_resume_in_workers_takes_the_position_of_the_last_batch_used(made):
     expected = numbers(one.iter_batches())
     loader = iter(DataLoader(one, batch_size=None, num_workers=2))
     used = [next(loader) for _ in range(5)]
+    with pytest.raises(RequestError, match="run ahead"):
+        one.state_dict()
     state = one.state_dict(samples=ShardStream.position(used[-1]))
     del loader
     other = stream(made)
