@@ -21,10 +21,11 @@ from api.service import Service
 from curator.catalog import Scope
 from curator.settings import Settings
 
-WORDS = (
+SAID = (
     "the harvest was carried over the hill and into the barn before rain came from the west that evening "
-    "while people of this valley sang about wheat and bread with children and old friends around them "
-).split()
+    "while people of this valley sang about wheat and bread with children and old friends around them"
+)
+WORDS = SAID.split()
 
 
 @dataclass

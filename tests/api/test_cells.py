@@ -15,7 +15,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
 
 def test_every_kind_of_value_becomes_json() -> None:
     row = {
-        "i": 1, "f": float("nan"), "g": float("inf"), "b": True, "n": None, "d": Decimal("1.50"), "t": dt.date(2026, 1, 2),
+        "i": 1, "f": float("nan"), "g": float("inf"), "b": True, "n": None, "d": Decimal("1.50"),
+        "t": dt.date(2026, 1, 2),
         "l": [1.5, None, float("nan")], "s": {"x": b"\x01"}, "bytes": b"\xff\x00",
     }  # fmt: skip
     out = plain(row)

@@ -45,7 +45,9 @@ ROADS: dict[str, tuple[Road, int, str]] = {
     "unknown id": (lambda h: h.one.get(f"/v1/runs/{NOBODY}"), 404, "not_found"),
     "wrong method": (lambda h: h.one.put("/v1/runs"), 405, "method_not_allowed"),
     "missing field": (lambda h: h.one.post("/v1/runs", json={"recipe": "text"}), 422, "bad_request"),
-    "unknown field": (lambda h: h.one.post("/v1/recipes:validate", json={"recipe": "text", "x": 1}), 422, "bad_request"),
+    "unknown field": (
+        lambda h: h.one.post("/v1/recipes:validate", json={"recipe": "text", "x": 1}), 422, "bad_request"
+    ),
     "no JSON": (
         lambda h: h.one.post("/v1/runs", content=b"{", headers={"Content-Type": "application/json"}), 422, "bad_request"
     ),
@@ -61,7 +63,9 @@ ROADS: dict[str, tuple[Road, int, str]] = {
     "wrong key": (
         lambda h: h.nobody.get("/v1/runs", headers={"Authorization": "Bearer wnw_no"}), 401, "unauthenticated"
     ),
-    "another scheme": (lambda h: h.nobody.get("/v1/runs", headers={"Authorization": "Basic eA=="}), 401, "unauthenticated"),
+    "another scheme": (
+        lambda h: h.nobody.get("/v1/runs", headers={"Authorization": "Basic eA=="}), 401, "unauthenticated"
+    ),
     "key without the scope": (lambda h: h.client([Scope.READ]).post("/v1/runs", json={}), 403, "forbidden"),
     "another site's page": (
         lambda h: h.one.post("/v1/runs", json={}, headers={"Origin": "https://evil.example"}), 403, "cross_origin"

@@ -21,7 +21,18 @@ from curator.errors import RequestError
 from curator.settings import Settings
 
 REPO = Path(__file__).parents[2]
-COMMAND = "import sys; from api.serve import serve; from curator.settings import Settings; sys.exit(serve(Settings.from_environment()))"
+COMMAND = """
+import sys
+from api.serve import serve
+from curator.settings import Settings
+sys.exit(serve(Settings.from_environment()))
+"""
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(600)
+"""
 
 
 @contextmanager
@@ -87,9 +98,8 @@ def test_the_first_start_shows_a_key_once_and_the_runner_is_kept_alive(tmp_path:
 
 
 def test_an_address_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(RequestError, match="cannot listen on"):
-            serve(Settings(root=str(tmp_path), port=taken.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RequestError, match="cannot listen on"):
+        serve(Settings(root=str(tmp_path), port=taken.getsockname()[1]))
     assert not list(tmp_path.iterdir())  # refused before anything was written
 
 
@@ -104,10 +114,9 @@ def test_a_child_that_keeps_dying_is_begun_again_ever_more_slowly(tmp_path: Path
 
 
 def test_a_child_that_will_not_end_is_ended(tmp_path: Path) -> None:
-    deaf = "import signal, time, pathlib, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\npathlib.Path(sys.argv[1]).touch()\ntime.sleep(600)"
     ready = tmp_path / "ready"
     child = RunnerChild(
-        Settings(root=str(tmp_path), grace_s=0), (sys.executable, "-c", deaf, str(ready)), patience_s=0.2
+        Settings(root=str(tmp_path), grace_s=0), (sys.executable, "-c", DEAF, str(ready)), patience_s=0.2
     )
     with child:
         until(ready.exists)
