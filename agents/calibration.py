@@ -32,9 +32,9 @@ def needed_good_rows(alpha: float) -> int:
 def crc_threshold(good_scores: np.ndarray, alpha: float) -> float:
     """The threshold t such that dropping rows with badness > t costs a good row with probability ≤ alpha, on average.
 
-    good_scores: badness of good calibration rows, m of them; t is the ceil((m + 1)(1 - alpha))-th smallest (conformal risk
-    control, Angelopoulos et al., ICLR 2024, for the 0/1 loss of a good row dropped). Infinity when m is too small: drop
-    nothing.
+    good_scores: badness of good calibration rows, m of them; t is the ceil((m + 1)(1 - alpha))-th smallest (conformal
+    risk control, Angelopoulos et al., ICLR 2024, for the 0/1 loss of a good row dropped). Infinity when m is too
+    small: drop nothing.
     """
     m = len(good_scores)
     rank = math.ceil((m + 1) * (1 - alpha) - 1e-9)
@@ -44,8 +44,8 @@ def crc_threshold(good_scores: np.ndarray, alpha: float) -> float:
 def ltt_threshold(good_scores: np.ndarray, alpha: float, confidence: float = CONFIDENCE) -> float:
     """The lowest threshold whose false-drop share is ≤ alpha with the given confidence; infinity when none is.
 
-    Learn then test (Angelopoulos et al. 2021) with the exact binomial bound of Clopper & Pearson (1934), thresholds tested
-    from the highest down.
+    Learn then test (Angelopoulos et al. 2021) with the exact binomial bound of Clopper & Pearson (1934), thresholds
+    tested from the highest down.
     """
     ordered, m = np.sort(good_scores)[::-1], len(good_scores)
     best = math.inf
@@ -72,15 +72,17 @@ def precision_threshold(
 ) -> float:
     """The lowest score from which the share of wrong proposals is ≤ fdr with the given confidence; infinity for none.
 
-    right_scores, wrong_scores: of calibration rows by whether their proposal is right. Learn then test in fixed sequence:
-    from the fewest top rows that could pass without an error, downwards, until the first failure. Controls what a false
-    discovery rate alone does not: the share of wrong labels when any are written.
+    right_scores, wrong_scores: of calibration rows by whether their proposal is right. Learn then test in fixed
+    sequence: from the fewest top rows that could pass without an error, downwards, until the first failure. Controls
+    what a false discovery rate alone does not: the share of wrong labels when any are written.
     """
+    if fdr <= 0:
+        return math.inf
     scores = np.concatenate([right_scores, wrong_scores])
     order = np.argsort(-scores, kind="stable")
     num_wrong = np.cumsum(order >= len(right_scores))
-    best = math.inf
-    for taken in range(math.ceil(math.log(1 - confidence) / math.log1p(-fdr)) if fdr > 0 else len(order) + 1, len(order) + 1):
+    fewest, best = math.ceil(math.log(1 - confidence) / math.log1p(-fdr)), math.inf
+    for taken in range(fewest, len(order) + 1):
         if binomial_upper(int(num_wrong[taken - 1]), taken, confidence) > fdr:
             break
         best = float(scores[order[taken - 1]])
@@ -104,8 +106,9 @@ def _binomial_cdf(successes: int, trials: int, p: float) -> float:
 def fdr_threshold(wrong_scores: np.ndarray, candidate_scores: np.ndarray, fdr: float) -> float:
     """The score from which proposals may be written so that at most a share fdr of them is wrong; infinity for none.
 
-    wrong_scores: scores of calibration rows whose proposal is wrong (the null). candidate_scores: of the rows in question.
-    Conformal p-values (Bates et al. 2023; conformal selection of Jin & Candès 2023) under Benjamini & Hochberg (1995).
+    wrong_scores: scores of calibration rows whose proposal is wrong (the null). candidate_scores: of the rows in
+    question. Conformal p-values (Bates et al. 2023; conformal selection of Jin & Candès 2023) under Benjamini &
+    Hochberg (1995).
     """
     if fdr <= 0 or not len(candidate_scores):
         return math.inf

@@ -44,10 +44,11 @@ def from_tensors(kind: Any, tensors: dict[str, torch.Tensor], prefix: str = "") 
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if type(None) in options and not any(name.startswith(prefix) for name in tensors):
         return None
-    kind = typing.cast(typing.Any, next(option for option in options if option is not type(None)))
+    kind = next(option for option in options if option is not type(None))
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{f.name: from_tensors(hints[f.name], tensors, f"{prefix}{f.name}.") for f in fields(kind)})
+        build: Any = kind
+        return build(**{f.name: from_tensors(hints[f.name], tensors, f"{prefix}{f.name}.") for f in fields(kind)})
     name = prefix.removesuffix(".")
     if name not in tensors:
         raise IntegrityError(f"the checkpoint lacks {name!r}; it is cut off or of another version: learn it again")

@@ -15,9 +15,9 @@ __all__ = ["PolicyConfig"]
 class PolicyConfig(BaseModel):
     """Defaults run.
 
-    max_false_drop: share of good rows the policy may drop (alpha of conformal risk control). relabel_fdr: share of wrong
-    labels among automatic relabels; 0 never relabels. review_budget: rows a person is ready to look at.
-    rounds: rounds of policy improvement on top of the audited prior; 0 ships the prior.
+    max_false_drop: share of good rows the policy may drop (alpha of conformal risk control). relabel_fdr: share of
+    wrong labels among automatic relabels; 0 never relabels. review_budget: rows a person is ready to look at. rounds:
+    rounds of policy improvement on top of the audited prior; 0 ships the prior.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

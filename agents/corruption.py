@@ -79,7 +79,7 @@ def _confident(view: GivenView) -> torch.Tensor:
 
 
 def _confusable(view: GivenView, draws: np.ndarray) -> torch.Tensor:
-    """Another label per row, drawn by the square root of its out-of-fold probability, int64[N]. draws: uniform in [0, 1)."""
+    """Another label per row by the root of its out-of-fold probability, int64[N]. draws: float64[N] in [0, 1)."""
     chance = (
         others(view.log_probs_NC, view.labels_N).exp().sqrt()
         + others(torch.zeros_like(view.log_probs_NC), view.labels_N).exp() * 1e-2

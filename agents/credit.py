@@ -35,5 +35,5 @@ def kernel(similarity_BT: torch.Tensor, own_B: torch.Tensor) -> torch.Tensor:
 def local_credit(
     gradient_BC: torch.Tensor, weights_BT: torch.Tensor, trusted_gradient_TC: torch.Tensor
 ) -> torch.Tensor:
-    """First-order fall of the nearby trusted loss per step on the row, up to scale, float32[B]; negative: the row harms."""
+    """First-order fall of the nearby trusted loss per step on the row, up to scale, float32[B]; below 0 it harms."""
     return (gradient_BC * (weights_BT @ trusted_gradient_TC)).sum(1)

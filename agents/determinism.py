@@ -16,7 +16,7 @@ __all__ = ["CHUNK_ROWS", "NUM_FOLDS", "fold_of", "id_keys", "id_uniform", "one_t
 
 NUM_FOLDS: Final = 5
 CHUNK_ROWS: Final = 1024
-"""Rows per matrix product when deciding. Short chunks are padded to it: a row's bits must not hang on its neighbours."""
+"""Rows per matrix product. Short chunks are padded to it: a row's bits must not hang on the rows beside it."""
 
 
 @contextmanager
@@ -55,5 +55,5 @@ def fold_of(ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def id_keys(ids: np.ndarray) -> np.ndarray:
-    """Ids as sortable scalars, S16[n], for searchsorted and isin (all are 16 bytes long, so stripped zeros do no harm)."""
+    """Ids as sortable scalars, S16[n]; all are 16 bytes long, so numpy's stripping of zeros does no harm."""
     return np.ascontiguousarray(ids).view("S16").reshape(-1)

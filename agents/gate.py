@@ -18,7 +18,7 @@ NEEDED_SHARE: Final = 0.95
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """ap_prior, ap_learned: average precision, None without a bad row. better: share of resamples in which learned wins."""
+    """ap_*: average precision, None without a bad and a good row. better: share of resamples in which learned wins."""
 
     rows: int
     bad: int

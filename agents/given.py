@@ -44,7 +44,7 @@ _LOG_FLOOR: Final = math.log(1e-4)
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a chunk, reused by every view. log_probs_BSC: of the own fold's heads. near: nearest rows learned from."""
+    """One look at a chunk, reused by every view. log_probs_BSC: of the own fold's heads. near: nearest known rows."""
 
     log_probs_BSC: torch.Tensor
     near: Neighbours
@@ -88,7 +88,7 @@ class GivenView:
         return columns | {f"class_rank_{name}": ranks_BF[:, i] for i, name in enumerate(_RANKED)}
 
     def noise_estimate(self) -> float:
-        """The share of rows that confident learning puts off the diagonal of its joint (Northcutt et al. 2021, eq. 1)."""
+        """The share of rows off the diagonal of confident learning's joint (Northcutt et al. 2021, eq. 1)."""
         probs_NC = self.log_probs_NC.exp()
         confident_NC = torch.where(probs_NC >= self.typical_C, probs_NC, -1.0)
         best = confident_NC.max(1)

@@ -1,4 +1,4 @@
-"""The judge: a fitted observer, a policy and two thresholds; decides any row, alone or among others, with the same bits.
+"""The judge: a fitted observer, a policy and two thresholds; decides a row alone or among others with the same bits.
 
 Knows rows and decisions; nothing of files of data, recipes' operators or how it was taught.
 """
@@ -36,8 +36,9 @@ _TEXT_GIVEN: Final = 1
 class Mind:
     """Everything a decision hangs on.
 
-    drop_above: badness above which a row is dropped, infinity = never. relabel_from: π(relabel) from which the proposal is
-    written, infinity = never. trusted_ids: uint8[T, 16] ascending, and trusted_truth: int64[T], of every trusted row.
+    drop_above: badness above which a row is dropped, infinity = never. relabel_from: π(relabel) from which the
+    proposal is written, infinity = never. trusted_ids: uint8[T, 16] ascending, and trusted_truth: int64[T], of every
+    trusted row.
     """
 
     observer: Observer
@@ -68,8 +69,9 @@ class Judge:
     def decide(self, rows: Rows, *, no_content: str = "missing_content") -> Decisions:
         """Decisions for n rows, in their order; a row's do not depend on the rows beside it.
 
-        no_content: the reason for rows without a vector (`missing_content` or `undecodable_image`). Order of precedence:
-        trusted, no vector, no label, policy. Raises ValueError on vectors or signals of another width than learned from.
+        no_content: the reason for rows without a vector (`missing_content` or `undecodable_image`). Order of
+        precedence: trusted, no vector, no label, policy. Raises ValueError on vectors or signals of another width than
+        learned from.
         """
         _check_widths(rows, self.mind.observer)
         with one_thread():
@@ -128,7 +130,7 @@ class Judge:
 
     @staticmethod
     def load(folder: Path) -> Judge:
-        """A saved judge. Raises NotFoundError, or IntegrityError on an unknown version or bytes that are not its own."""
+        """A saved judge. Raises NotFoundError, or IntegrityError on an unknown version or altered bytes."""
         if not (folder / _CARD).exists() or not (folder / _WEIGHTS).exists():
             raise NotFoundError(f"no judge in {folder}: {_CARD} and {_WEIGHTS} belong there; run the learn phase")
         card = json.loads((folder / _CARD).read_text())
@@ -163,6 +165,6 @@ def _check_widths(rows: Rows, observer: Observer) -> None:
     width, signals = observer.space.width, observer.space.ranks.knots_GFQ.shape[1]
     if len(rows) and (rows.vectors.shape[1], rows.signals.shape[1]) != (width, signals):
         raise ValueError(
-            f"rows have vectors of width {rows.vectors.shape[1]} and {rows.signals.shape[1]} signals; this judge learned "
-            f"from {width} and {signals}. Use the encoder and the operators it was taught with."
+            f"rows have vectors of width {rows.vectors.shape[1]} and {rows.signals.shape[1]} signals; this judge "
+            f"learned from {width} and {signals}. Use the encoder and the operators it was taught with."
         )

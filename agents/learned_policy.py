@@ -70,8 +70,8 @@ def improve(
 ) -> LearnedPolicy:
     """The policy after one round: its residual moved towards reward, held near the prior.
 
-    Minimises over the residual  - mean_s Σ_a π r̂  - audit_weight · mean_audited Σ_a π r  + leash · KL(π ‖ π₀)
-    - η H(π), Adam at a fixed number of full-batch steps. reward_BA: critic's rewards; audited_reward: of rows audited_at.
+    Minimises over the residual  - mean_s Σ_a π r̂  - audit_weight · mean_audited Σ_a π r  + leash · KL(π ‖ π₀) - η
+    H(π), Adam at a fixed number of full-batch steps. reward_BA: critic's rewards; audited_reward: of rows audited_at.
     """
     prior = policy.prior_logits(seen).log_softmax(1)
     theta = policy.residual_FA.clone().requires_grad_(True)

@@ -42,9 +42,9 @@ def learn(
 ) -> Judge:
     """A judge from a bounded sample that includes all trusted rows; the order of the rows does not matter.
 
-    truth: int64[n], the true label's code, for text 1 = keep and 0 = drop; -1 = not trusted. classes: number of label codes;
-    ignored for text. Single-threaded and deterministic. Raises InputError on too few or too many rows, TrustedError on a
-    truth that is no label's code.
+    truth: int64[n], the true label's code, for text 1 = keep and 0 = drop; -1 = not trusted. classes: number of label
+    codes; ignored for text. Single-threaded and deterministic. Raises InputError on too few or too many rows,
+    TrustedError on a truth that is no label's code.
     """
     config = config or PolicyConfig()
     classes = classes if task == "classification" else 2
@@ -89,7 +89,7 @@ def _teach(
 def _rehearse(
     desk: Desk, desk_truth: np.ndarray, roles: Roles, config: PolicyConfig, seed: int
 ) -> tuple[GateVerdict, list[Round]]:
-    """Teaches a student on the learning rows alone and lets acceptance rows choose between its prior and what it learned."""
+    """Teaches a student on learning rows alone; acceptance rows compare its prior with what it made of it."""
     student = Student.taught(desk, roles.learning, desk_truth[roles.learning])
     improved, rounds = student.improved(config.rounds)
     at = roles.acceptance

@@ -26,7 +26,7 @@ __all__ = ["STATE_VERSION", "Observation", "Observer"]
 STATE_VERSION: Final = "1"
 _CLASS_SCALE: Final = 0.5
 _ANCHORS: Final = {"self_corruption": 2.0, "trusted_hidden_bad_odds": 5.0}
-"""Scales of the columns that are answers by themselves: the ridge hardly holds them back, so few audits lean on them."""
+"""Scales of columns that are answers by themselves: the ridge hardly holds them back, so few audits lean on them."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,8 @@ class Observer:
         return replace(self, mean_F=numbers.mean(0).float(), scale_F=scale.float())
 
     def _proposal(self, chunk: Chunk, look: Look) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.trusted is None:
-            belief_BC = look.log_probs_BSC[:, MIDDLE].exp()
-        else:
+        belief_BC = look.log_probs_BSC[:, MIDDLE].exp()
+        if self.trusted is not None:
             belief_BC = self.trusted.truth_posterior(chunk)
         other_BC = others(belief_BC, chunk.labels_B).clamp_min(0.0)
         best = other_BC.max(1)

@@ -38,9 +38,10 @@ Basis = Literal["audited", "simulated", "refused"]
 class Promise:
     """drop_above, relabel_from: thresholds, infinity = never. basis: calibration rows, injected errors, or neither.
 
-    good_rows: good calibration rows (or known-good rows of the simulation). crc, ltt: thresholds of conformal risk control
-    and learn-then-test at alpha. false_drop: share of the good calibration rows above drop_above; false_drop_upper: its
-    Clopper–Pearson bound at 90%. missing_rows: how many more trusted rows the promise needs, 0 when it holds.
+    good_rows: good calibration rows (or known-good rows of the simulation). crc, ltt: thresholds of conformal risk
+    control and learn-then-test at alpha. false_drop: share of the good calibration rows above drop_above;
+    false_drop_upper: its Clopper–Pearson bound at 90%. missing_rows: how many more trusted rows the promise needs, 0
+    when it holds.
     """
 
     basis: Basis

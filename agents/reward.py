@@ -1,7 +1,7 @@
 """What an action on a row is worth to training, row by row: audited where the truth is known, a local critic elsewhere.
 
-A reward is what the row then adds: +1 with a right label, -2 with a wrong one, 0 when it is not there. So a row is worth
-keeping while P(bad) < 1/3. Knows nothing of policies.
+A reward is what the row then adds: +1 with a right label, -2 with a wrong one, 0 when it is not there. So a row is
+worth keeping while P(bad) < 1/3. Knows nothing of policies.
 
 Columns of every reward: keep, drop, relabel, the codes of `curator.verdict`.
 """

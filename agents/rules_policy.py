@@ -16,8 +16,8 @@ __all__ = ["RulesDecisions", "rules_decide"]
 
 
 class RulesDecisions(NamedTuple):
-    """actions uint8[n] · reasons int16[n], positions among the masks' names, -1 none · label_score float32[n] in [0, 1],
-    low = bad: one half lies on a threshold."""
+    """actions uint8[n] · reasons int16[n], positions among the masks' names, -1 none · label_score float32[n] in
+    [0, 1], low = bad: one half lies on a threshold."""
 
     actions: np.ndarray
     reasons: np.ndarray

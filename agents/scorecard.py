@@ -99,22 +99,23 @@ def _why(gate: GateVerdict | None, config: PolicyConfig) -> str:
         return "no round of improvement was asked for: the audited prior ranks"
     if gate.ap_prior is None:
         return f"none or all of the {gate.rows} acceptance rows are bad, so nothing can be compared: the prior ranks"
-    compared = f"average precision {gate.ap_learned:.3f} against the prior's {gate.ap_prior:.3f} on {gate.rows} acceptance rows"
-    if gate.passed:
-        return f"the learned policy won: {compared}, ahead in {gate.better:.0%} of resamples"
-    return (
-        f"the learned policy did not prove better: {compared}, ahead in {gate.better:.0%} of resamples; the prior ranks"
+    compared = (
+        f"average precision {gate.ap_learned:.3f} against the prior's {gate.ap_prior:.3f} on {gate.rows} acceptance "
+        f"rows, ahead in {gate.better:.0%} of resamples"
     )
+    if gate.passed:
+        return f"the learned policy won: {compared}"
+    return f"the learned policy did not prove better: {compared}; the prior ranks"
 
 
 def _words(promise: Promise, config: PolicyConfig) -> str:
     alpha = f"{config.max_false_drop:.1%}"
     if promise.basis == "audited":
-        return f"at most {alpha} of good rows are dropped on average over audits; calibrated on {promise.good_rows} good rows"
+        return f"at most {alpha} of good rows are dropped, on average over audits; from {promise.good_rows} good rows"
     if promise.basis == "simulated":
         return (
-            f"simulated: at most {alpha} of rows known good amid injected errors are dropped; no trusted row stands behind "
-            f"it. About {promise.missing_rows} trusted rows would make it a promise"
+            f"simulated: at most {alpha} of rows known good amid injected errors are dropped; no trusted row stands "
+            f"behind it. About {promise.missing_rows} trusted rows would make it a promise"
         )
     return (
         f"refused: {promise.good_rows} good calibration rows cannot promise {alpha}, so the policy drops and relabels "

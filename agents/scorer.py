@@ -19,8 +19,8 @@ def fit_logistic(
 ) -> np.ndarray:
     """Weights and, last, the intercept, float64[F + 1], minimising ½‖w‖² + inverse_ridge · Σ weight · log-loss.
 
-    bad_N: 0/1, or shares in between. The intercept is free. With one kind only, the intercept says so and w stays near 0:
-    half a row of each kind is added.
+    bad_N: 0/1, or shares in between. The intercept is free. With one kind only, the intercept says so and w stays near
+    0: half a row of each kind is added.
     """
     x = np.concatenate([features_NF, np.ones((len(features_NF), 1))], 1).astype(np.float64)
     y, mass = bad_N.astype(np.float64), np.ones(len(x)) if weights_N is None else weights_N.astype(np.float64)

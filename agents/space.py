@@ -43,9 +43,9 @@ class Chunk:
 class Space:
     """Centred on the sample's mean, scaled to a mean square length of 25: strengths of l2 mean the same everywhere.
 
-    Where no encoder ran, a row's vector is made of its rule signals: each one's rank and the rank's square, so that both
-    too little and too much can be learned. width: of the embeddings, 0 = none. ranks: of signals. centre: float32[d].
-    scale: float32[1]. seed: of the folds.
+    Where no encoder ran, a row's vector is made of its rule signals: each one's rank and the rank's square, so that
+    both too little and too much can be learned. width: of the embeddings, 0 = none. ranks: of signals. centre:
+    float32[d]. scale: float32[1]. seed: of the folds.
     """
 
     width: int

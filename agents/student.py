@@ -2,7 +2,8 @@
 
 Knows the rows learned from and the trusted rows it is given; nothing of calibration, acceptance or promises.
 
-Legend: N rows learned from, ascending by id; T trusted rows among them; D vector length with bias, C classes, A actions.
+Legend: N rows learned from, ascending by id; T trusted rows among them; D vector length with bias, C classes, A
+actions.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Student:
-    """Fitted to T trusted rows. seen: the N rows through its observer. prior: what ships unless the rounds earn more."""
+    """Fitted to T trusted rows. seen: the N rows through its observer. prior: ships unless the rounds earn more."""
 
     desk: Desk
     at_T: np.ndarray
@@ -115,7 +116,7 @@ class Student:
 
     @staticmethod
     def untaught(desk: Desk) -> Student:
-        """With the self-corruption scorer as prior, its log-odds shifted so that P(bad) averages the estimated noise."""
+        """With the self-corruption scorer as prior, shifted so that P(bad) averages the estimated noise."""
         none = np.zeros(0, np.int64)
         observer = desk.observer(none, none)
         seen = desk.observe(observer)
@@ -130,9 +131,10 @@ class Student:
     def improved(self, rounds: int) -> tuple[LearnedPolicy, list[Round]]:
         """The policy after the rounds that raised the paired reward, and what each round did.
 
-        A round: credit at the early head of the rows as the policy would have them, a step of the residual towards it, and
-        a new head for the rows as the new policy would have them. A round whose head predicts the trusted truths worse is
-        undone and the leash to the prior doubled. Heads start alike and see the same folds, so rewards are paired.
+        A round: credit at the early head of the rows as the policy would have them, a step of the residual towards it,
+        and a new head for the rows as the new policy would have them. A round whose head predicts the trusted truths
+        worse is undone and the leash to the prior doubled. Heads start alike and see the same folds, so rewards are
+        paired.
         """
         policy, leash, history = self.prior, _FIRST_LEASH, []
         early_NC, reward = self._head(policy)
@@ -167,9 +169,10 @@ class Student:
         return torch.cat(parts)
 
     def _head(self, policy: LearnedPolicy) -> tuple[torch.Tensor, torch.Tensor]:
-        """Early log-probabilities float32[N, C] and log p(truth) float32[T], out-of-fold, of heads on the rows so weighted.
+        """Out-of-fold heads on the rows as the policy would have them: early log-probabilities and the reward.
 
-        A text row has no label to predict: there the early head stays uniform and the reward 0.
+        float32[N, C] and log p(truth) float32[T]. A text row has no label to predict: there the early head stays
+        uniform and the reward 0.
         """
         desk, n = self.desk, len(self.desk.rows)
         classes = len(desk.given.typical_C)

@@ -2,8 +2,8 @@
 
 Cross-fitted: whatever speaks of a trusted row never saw its truth. Calibration rows never come here.
 
-Legend: B rows of a chunk, N rows learned from, T trusted-learning rows among them, D vector length with bias, C classes,
-K folds.
+Legend: B rows of a chunk, N rows learned from, T trusted-learning rows among them, D vector length with bias, C
+classes, K folds.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _PRIOR_ROWS: Final = 2.0
 
 @dataclass(frozen=True)
 class TrustedView:
-    """Heads and noise come as 2K: k speaks of trusted rows in fold k and never saw their truths; K + k speaks of the other
-    rows in fold k and saw all truths.
+    """Heads and noise come as 2K: the first K speak of trusted rows and k never saw the truths of fold k; the rest
+    speak of the other rows and saw all truths.
 
     truth_heads_DKC: fitted on truths. hidden_heads_DKC: fitted on every row's expected truth outside fold k.
     noise_KCC: P(given | truth) as counted. trusted: the T rows as a reference; given_T, truth_T; gradient_TC:
@@ -171,9 +171,10 @@ def _hidden_truth(
 ) -> torch.Tensor:
     """Heads for the truth of every row by one round of expectation maximisation, float32[D, K, C].
 
-    The given label is a noisy witness of a hidden truth (Dawid & Skene 1979; with a classifier Raykar et al., JMLR 2010):
-    expect each row's truth from the heads on truths and the audited noise, fit a head to that. More rounds drift to what
-    the noise itself says. Trusted rows keep their truth. Fold k runs alone on rows, truths and noise outside fold k.
+    The given label is a noisy witness of a hidden truth (Dawid & Skene 1979; with a classifier Raykar et al., JMLR
+    2010): expect each row's truth from the heads on truths and the audited noise, fit a head to that. More rounds
+    drift to what the noise itself says. Trusted rows keep their truth. Fold k runs alone on rows, truths and noise
+    outside fold k.
     """
     num_folds, classes = heads_DKC.shape[1:]
     weights_NK = masks_NK.clone()

@@ -1,4 +1,7 @@
-"""Encoders by name: `make_encoder(modality, name)`, `save_encoder`, `load_encoder`. Knows which there are, not how they work."""
+"""Encoders by name: `make_encoder(modality, name)`, `save_encoder`, `load_encoder`.
+
+Knows which encoders there are, not how they work.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def load_encoder(store: Store, prefix: str) -> Encoder:
     card = json.loads(store.read_bytes(f"{prefix}/encoder.json"))
     if card.get("version") != ENCODER_VERSION:
         raise IntegrityError(
-            f"{prefix} holds an encoder of version {card.get('version')!r}, known here is {ENCODER_VERSION!r}: fit it again"
+            f"{prefix} holds an encoder of version {card.get('version')!r}, known is {ENCODER_VERSION!r}: fit it again"
         )
     encoder = make_encoder(card["modality"], card["name"])
     encoder.from_tensors(load(bytes(store.read_bytes(f"{prefix}/encoder.safetensors"))))

@@ -45,7 +45,7 @@ class ImageEncoder:
 
     def fit(self, sample: pa.Array, seed: int) -> None:
         """Learns filters from patches and the PCA from pooled features of at most MAX_FIT_IMAGES of the sample."""
-        spread = np.unique(np.linspace(0, max(len(sample) - 1, 0), MAX_FIT_IMAGES).astype(np.int64))
+        spread = np.unique(np.arange(MAX_FIT_IMAGES) * len(sample) // MAX_FIT_IMAGES)[: len(sample)]
         decoded = [image for image in map(decode, _blobs(sample.take(pa.array(spread)))) if image is not None]
         if not decoded:
             return

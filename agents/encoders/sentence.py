@@ -71,5 +71,5 @@ def _load(name: str) -> Any:
         return SentenceTransformer(name, device="cpu")
     except Exception as error:
         raise RecipeError(
-            f"encoder {name!r} cannot be loaded: {error}. Give a model's name or a folder that holds one, or use `builtin`"
+            f"encoder {name!r} cannot be loaded: {error}. Give a model's name or its folder, or use `builtin`"
         ) from error

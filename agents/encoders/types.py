@@ -21,7 +21,7 @@ class Encoder(Protocol):
         """Learns what it needs from a bounded sample (a builtin encoder) or nothing (a pretrained one)."""
 
     def encode(self, column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """float32[n, dim] and valid bool[n]; False where there is no content or it cannot be decoded, its vector zero."""
+        """float32[n, dim] and valid bool[n]: False, with a zero vector, where there is nothing or it cannot be read."""
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """What fitting learned, for safetensors."""

@@ -40,9 +40,10 @@ class DifficultyModel:
     def fit(
         embeddings: np.ndarray, labels: np.ndarray, ids: np.ndarray, *, classes: int = 0, seed: int = 0
     ) -> DifficultyModel:
-        """embeddings: float32[n, d]; labels: int64[n] after curation, all given; ids: uint8[n, 16]; classes: number of codes.
+        """Fits on kept rows; their order does not matter.
 
-        The order of rows does not matter. Raises InputError on no row or a label outside the codes.
+        embeddings: float32[n, d]. labels: int64[n] after curation, all given. ids: uint8[n, 16]. classes: number of
+        codes, at least those seen. Raises InputError on no row or a row without a label.
         """
         if not len(labels) or labels.min() < 0:
             raise InputError(

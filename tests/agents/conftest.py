@@ -38,7 +38,9 @@ def _sample_ids(n: int, seed: int) -> np.ndarray:
 def _make_pool(
     n: int = 900, classes: int = 3, noise: float = 0.2, *, systematic: bool = False, signals: int = 0, seed: int = 0
 ) -> Pool:
-    """Overlapping Gaussian classes in 12 dimensions. systematic: class c is mislabelled c + 1 in one half-space only."""
+    """Overlapping Gaussian classes in 12 dimensions. systematic: class c is mislabelled c + 1 in one half-space
+    only.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     centres = rng.normal(size=(classes, 12)) * 1.2

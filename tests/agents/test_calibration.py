@@ -48,7 +48,9 @@ def test_false_drop_promises_over_many_audits(alpha: float) -> None:
 
 
 def test_relabels_are_rarely_wrong_over_many_audits() -> None:
-    """Share of wrong labels among those written: on average ≤ fdr for BH, ≤ fdr in 90% of audits for the precision bound."""
+    """Share of wrong labels among those written: on average ≤ fdr for BH, ≤ fdr in 90% of audits for the precision
+    bound.
+    """
     rng, fdr = np.random.default_rng(2), 0.1
     bh, shares, written = [], [], 0
     for _ in range(300):

@@ -98,7 +98,9 @@ def test_calibration_truths_touch_neither_features_nor_ranking(case: tuple[Any, 
 
 
 def test_a_learning_rows_own_truth_does_not_make_it_look_better(case: tuple[Any, np.ndarray, Judge]) -> None:
-    """Features of trusted-learning rows are cross-fitted: in-sample they would separate far better than on fresh rows."""
+    """Features of trusted-learning rows are cross-fitted: in-sample they would separate far better than on fresh
+    rows.
+    """
     pool, truth, judge = case
     badness = judge.badness(pool.rows)
     taught_rows = roles_of(pool.rows.ids, truth >= 0, 0).taught
@@ -229,7 +231,9 @@ def test_wrong_requests_are_refused(make_pool: Callable[..., Any], case: tuple[A
         many = np.zeros(MAX_ROWS + 1, np.int64)
         learn(pool.rows.take(many), many - 1, classes=3, task="classification")
     with pytest.raises(ValueError, match="learned from 12"):
-        case[2].decide(Rows(pool.rows.ids, pool.rows.vectors[:, :5], pool.rows.valid, pool.rows.labels, pool.rows.signals))
+        case[2].decide(
+            Rows(pool.rows.ids, pool.rows.vectors[:, :5], pool.rows.valid, pool.rows.labels, pool.rows.signals)
+        )
 
 
 def test_review_asks_about_open_rows_most_in_doubt(make_pool: Callable[..., Any]) -> None:

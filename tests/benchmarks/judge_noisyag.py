@@ -4,7 +4,7 @@
 
 Same vectors and the same out-of-fold probabilities for both; cleanlab gets the best of its settings, chosen with the
 truth in hand. Reports, over seeds of the trusted draw: average precision and recall of bad rows at 5% of good rows
-lost (untrusted rows only), what the shipped threshold does, and the test accuracy of a softmax head trained on the rows.
+lost (untrusted rows only), what the shipped threshold does, and the test accuracy of a softmax head on the rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="cleanlab")
     texts, given, truth, train = _load(args.data)
     vectors = _vectors(texts, train, args.encoder, args.cache)
-    pool = Rows(_ids(int(train.sum())), vectors[train], np.ones(int(train.sum()), bool), given[train], _no_signals(train))
+    n = int(train.sum())
+    pool = Rows(_ids(n), vectors[train], np.ones(n, bool), given[train], np.zeros((n, 0), np.float32))
     test = (vectors[~train], truth[~train])
     probabilities = _out_of_fold(pool)
     runs = [_one_seed(pool, truth[train], test, probabilities, args, seed) for seed in range(args.seeds)]
@@ -95,10 +96,6 @@ def _vectors(texts: pa.Array, train: np.ndarray, encoder: str, cache: Path) -> n
 def _ids(n: int) -> np.ndarray:
     """Hash-like ids that do not depend on the seed of the trusted draw."""
     return np.random.default_rng(2026).integers(0, 256, (n, 16)).astype(np.uint8)
-
-
-def _no_signals(train: np.ndarray) -> np.ndarray:
-    return np.zeros((int(train.sum()), 0), np.float32)
 
 
 def _out_of_fold(pool: Rows) -> np.ndarray:
@@ -154,7 +151,9 @@ def _one_seed(
     return out | {"learn s": learned - start, "decide s": decided_s}
 
 
-def _cleanlab(labels: np.ndarray, probabilities: np.ndarray, bad: np.ndarray, open_rows: np.ndarray) -> dict[str, float]:
+def _cleanlab(
+    labels: np.ndarray, probabilities: np.ndarray, bad: np.ndarray, open_rows: np.ndarray
+) -> dict[str, float]:
     """The best of four strengths, two scores and with or without adjusted probabilities."""
     found = []
     for probs in probabilities:
