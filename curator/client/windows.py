@@ -87,10 +87,9 @@ def _fill(
     for difficulty, window in enumerate(windows):
         chosen = np.flatnonzero(slots.difficulty == difficulty)
         if chosen.size:
-            by_nth = chosen[np.argsort(slots.nth[chosen])]  # a turned pattern starts in the middle of a batch
-            parts += window.rows(slots.nth[by_nth])
-            order[by_nth] = np.arange(first, first + len(by_nth))
-            first += len(by_nth)
+            parts += window.rows(slots.nth[chosen])
+            order[chosen] = np.arange(first, first + len(chosen))
+            first += len(chosen)
     if not parts:
         parts = [reader.take(manifest, [_any_place(manifest)] * min(len(order), 1), columns)]
     rows = (parts[0] if len(parts) == 1 else pa.concat_batches(parts)).take(arrow_ints(order))
@@ -156,7 +155,7 @@ class _Window:
         begin = self._mix.batch_of(self._difficulty, nth)
         end = self._mix.batch_of(self._difficulty, self._high - 1) + 1
         slots = self._mix.slices(self._share.batches(begin, end), self._share.low, self._share.high)
-        mine = slots.nth[(slots.difficulty == self._difficulty) & (slots.nth >= nth) & (slots.nth < self._high)]
-        self._nth = np.sort(mine)
+        mine = (slots.difficulty == self._difficulty) & (slots.nth >= nth) & (slots.nth < self._high)
+        self._nth = slots.nth[mine]
         places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
         self._rows = self._reader.pick(self._manifest, places, self._columns)

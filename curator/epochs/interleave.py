@@ -118,16 +118,18 @@ class Interleave:
         starts = np.array(self.before(int(span[0]))) + np.cumsum(counts, axis=0) - counts
         if batches.size < span.size:
             chosen = batches - span[0]
-            extra, starts = extra[chosen], starts[chosen]
-        code = extra @ np.array([1, 2, 4])
-        kinds, which = np.unique(code, return_inverse=True)
+            extra, starts, counts = extra[chosen], starts[chosen], counts[chosen]
+        kinds, which = np.unique(extra @ np.array([1, 2, 4]), return_inverse=True)
         patterns = [_pattern(_triple(b + (int(kind) >> d & 1) for d, b in enumerate(self._base))) for kind in kinds]
         turn = (mix64(batches.astype(np.uint64) ^ np.uint64(self.key)) % np.uint64(self.batch_size)).astype(np.int64)
         slot = (np.arange(low, high) + turn[:, None]) % self.batch_size
         difficulty = np.stack([p.difficulty for p in patterns])[which[:, None], slot]
         within = np.stack([p.nth for p in patterns])[which[:, None], slot]
-        index = np.take_along_axis(starts, difficulty.astype(np.int64), axis=1) + within
-        return Slots(difficulty.ravel(), index.ravel())
+        code = difficulty.astype(np.int64)
+        passed = np.stack([_passed(p) for p in patterns])[which, turn]  # in the part turned away
+        within = (within - np.take_along_axis(passed, code, axis=1)) % np.take_along_axis(counts, code, axis=1)
+        nth = np.take_along_axis(starts, code, axis=1) + within
+        return Slots(difficulty.ravel(), nth.ravel())
 
     def _tail_slice(self, low: int, high: int) -> Slots:
         pattern = _pattern(self.tail)
@@ -179,6 +181,12 @@ def _pattern(counts: Counts) -> Slots:
     place = (index + 0.5) / np.array(counts)[difficulty]
     order = np.lexsort((difficulty, place))
     return Slots(difficulty[order], index[order])
+
+
+def _passed(pattern: Slots) -> np.ndarray:
+    """Rows of each difficulty before each slot of a pattern: int64[m, 3]."""
+    one_hot = np.eye(3, dtype=np.int64)[pattern.difficulty]
+    return np.cumsum(one_hot, axis=0) - one_hot
 
 
 def floor_sum(n: int, m: int, a: int, b: int) -> int:

@@ -59,6 +59,8 @@ def test_laws_over_all_epochs(plan):
         n = plan.live[d]
         seen = [k for epoch in walked[d] for k in epoch]
         assert set(seen) <= set(range(n))
+        for k in range(0, len(seen), max(n, 1)):
+            assert len(set(seen[k : k + n])) == len(seen[k : k + n]), "no row comes back before all others came"
         ends = np.cumsum([len(epoch) for epoch in walked[d]])
         for end in ends.tolist():  # the walk is a circle: at any epoch's end rows came equally often, or once more
             counts = np.bincount(seen[:end], minlength=n)
