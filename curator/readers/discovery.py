@@ -38,6 +38,7 @@ EXTENSIONS: Final[dict[str, tuple[Format, Compression]]] = {
     ".feather": ("arrow", "none"),
     ".ipc": ("arrow", "none"),
     ".arrows": ("arrow_stream", "none"),
+    ".tar": ("webdataset", "none"),
 }
 """Format and compression by the end of a file's name, lower case."""
 

@@ -18,6 +18,7 @@ from curator.readers.limits import LIMITS, Limits
 from curator.readers.opening import content_digest, damaged, same_size
 from curator.readers.parquet import read_parquet, scan_parquet
 from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
+from curator.readers.webdataset import read_webdataset, scan_webdataset
 
 __all__ = ["plan_inputs", "read", "scan", "unify"]
 
@@ -27,6 +28,7 @@ SCANS = {
     "csv": scan_csv,
     "arrow": scan_arrow,
     "arrow_stream": scan_arrow,
+    "webdataset": scan_webdataset,
 }
 
 
@@ -34,7 +36,8 @@ def scan(source: Source, *, unit_rows: int, limits: Limits = LIMITS) -> SourceIn
     """Schema, rows, content digest and work units of one file; reads all of its bytes once or twice.
 
     unit_rows: about how many rows a unit should hold. Row groups and record batches are never split; compressed
-    JSONL, CSV and Arrow streams are one unit. Raises InputError naming the file and, where known, the row.
+    JSONL, CSV, Arrow streams and WebDataset tars are one unit. Raises InputError naming the file and, where known,
+    the row.
     """
     if unit_rows < 1:
         raise ValueError(f"unit_rows is {unit_rows}; it must be at least 1")
@@ -65,8 +68,8 @@ def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = L
 def unify(infos: Sequence[SourceInfo]) -> pa.Schema:
     """The one schema of a set of files: columns in the order first met, types widened where no meaning is lost.
 
-    A field that a JSONL file lacks is null there; a column that a Parquet, CSV or Arrow file lacks is an error, and
-    so are types that do not go together. Raises InputError naming both files.
+    A field that a JSONL or WebDataset file lacks is null there; a column that a Parquet, CSV or Arrow file lacks is an
+    error, and so are types that do not go together. Raises InputError naming both files.
     """
     kinds: dict[str, pa.DataType] = {}
     seen_in: dict[str, str] = {}
@@ -84,7 +87,7 @@ def unify(infos: Sequence[SourceInfo]) -> pa.Schema:
             seen_in.setdefault(field.name, info.source.uri)
     for info in infos:
         lacking = [name for name in kinds if name not in info.schema.names]
-        if lacking and info.source.format != "jsonl":
+        if lacking and info.source.format not in ("jsonl", "webdataset"):
             raise InputError(
                 f"has no such column, but {seen_in[lacking[0]]} has; give all files the same columns",
                 file=info.source.uri,
@@ -133,5 +136,7 @@ def _raw(unit: WorkUnit, wanted: pa.Schema, batch_rows: int, limits: Limits) -> 
             return read_jsonl(unit, wanted, limits)
         case "csv":
             return read_csv(unit, wanted, limits)
+        case "webdataset":
+            return read_webdataset(unit, wanted, batch_rows, limits)
         case _:
             return read_arrow(unit, wanted.names, limits)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["Compression", "Format", "InputPlan", "Rows", "Source", "SourceInfo", "WorkUnit", "group_units"]
 
-Format = Literal["parquet", "jsonl", "csv", "arrow", "arrow_stream"]
+Format = Literal["parquet", "jsonl", "csv", "arrow", "arrow_stream", "webdataset"]
 Compression = Literal["none", "gzip", "zstd"]
 
 
@@ -32,8 +32,8 @@ class WorkUnit(BaseModel):
     """A part of one file that is read as a whole by one worker.
 
     `start` and `stop` count row groups (parquet), record batches (arrow) or bytes (plain jsonl); for formats read
-    only from the front (csv, compressed jsonl, arrow_stream) they are 0 and 1. Boundaries depend on the file and
-    `unit_rows` alone, never on workers.
+    only from the front (csv, compressed jsonl, arrow_stream, webdataset) they are 0 and 1. Boundaries depend on the
+    file and `unit_rows` alone, never on workers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
