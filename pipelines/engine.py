@@ -14,7 +14,6 @@ from pipelines.phases import Step
 __all__ = ["Engine"]
 
 
-
 class Engine(AbstractContextManager["Engine"], Protocol):
     """Same steps, same files, on every engine; only where and how many at once differ."""
 
@@ -22,7 +21,9 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """A whole-set step's outputs and the peak RSS of the process that ran it."""
         ...
 
-    def run_units(self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any], int]]:
+    def run_units(
+        self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]
+    ) -> Iterator[tuple[int, dict[str, Any], int]]:
         """(unit, outputs, peak RSS in bytes) in the order units finish. Work in flight is bounded in bytes."""
         ...
 

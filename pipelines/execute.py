@@ -55,7 +55,7 @@ def execute(
     checked: Checked | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
-    """Walks the whole road of a claimed run. Raises RequestError (nothing was written), StoppedError, RunFailedError."""
+    """Walks the road of a claimed run. Raises RequestError (nothing was written), StoppedError, RunFailedError."""
     started = time.monotonic()
     job = Job(str(settings.root), claimed.id)
     clock = _Clock(journal, on_progress)
@@ -68,7 +68,9 @@ def execute(
     return summary
 
 
-def _prepared(job: Job, request: RunRequest, journal: Journal, checked: Checked | None, clock: _Clock) -> dict[str, Any]:
+def _prepared(
+    job: Job, request: RunRequest, journal: Journal, checked: Checked | None, clock: _Clock
+) -> dict[str, Any]:
     """The validate step's outputs; plan.json and trusted.arrow are written before it is journalled."""
     done = journal.done("validate")
     if SET_UNIT in done:
@@ -89,7 +91,9 @@ def _engine(job: Job, request: RunRequest, settings: Settings) -> Engine:
     try:
         from pipelines.cluster.engine import RayEngine
     except ModuleNotFoundError as error:
-        raise RequestError("engine 'ray' needs Ray: pip install 'winnow-curation[cluster]', or use engine 'inline'") from error
+        raise RequestError(
+            "engine 'ray' needs Ray: pip install 'winnow-curation[cluster]', or use engine 'inline'"
+        ) from error
     return RayEngine(job, address=settings.ray_address)
 
 
@@ -134,7 +138,9 @@ class _Clock:
         self.peak = peak_rss_bytes()
 
     def begin(self, phase: str, rows: int) -> None:
-        self._publish(phase=phase, rows_total=rows or self.progress.rows_total, rows_done=0, blocked_on=None, bytes_in_flight=0)
+        self._publish(
+            phase=phase, rows_total=rows or self.progress.rows_total, rows_done=0, blocked_on=None, bytes_in_flight=0
+        )
 
     @contextmanager
     def phase(self, name: str, rows: int) -> Iterator[None]:
@@ -197,4 +203,8 @@ def _warnings(outputs: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _report(summary: RunSummary, outputs: dict[str, Any]) -> dict[str, Any]:
-    return {**summary.model_dump(mode="json"), "scorecard": outputs["learn"]["scorecard"], "encoder": outputs["encoder"]}
+    return {
+        **summary.model_dump(mode="json"),
+        "scorecard": outputs["learn"]["scorecard"],
+        "encoder": outputs["encoder"],
+    }

@@ -1,4 +1,4 @@
-"""The inline engine: the whole road in this process, one unit after another. For small data, tests, and as the oracle."""
+"""The inline engine: the whole road in this process, unit after unit. For small data, tests, and as the oracle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class InlineEngine:
     def run_set(self, step: Step, outputs: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         return run_set_step(step, self.job, outputs), peak_rss_bytes()
 
-    def run_units(self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any], int]]:
+    def run_units(
+        self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]
+    ) -> Iterator[tuple[int, dict[str, Any], int]]:
         for unit in units:
             self.bytes_in_flight = self.job.unit(unit).bytes
             yield unit, run_unit_step(step, self.job, unit, outputs), peak_rss_bytes()

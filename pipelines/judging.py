@@ -30,7 +30,11 @@ def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.nd
         embeddings, valid, labels = None, table["present"].to_numpy(), np.zeros(num_rows, np.int64)
     signals = np.stack(list(columns.values()), axis=1) if columns else np.zeros((num_rows, 0), np.float32)
     rows = Rows(
-        ids=bytes_matrix(table["sample_id"], np.uint8), embeddings=embeddings, valid=valid, labels=labels, signals=signals
+        ids=bytes_matrix(table["sample_id"], np.uint8),
+        embeddings=embeddings,
+        valid=valid,
+        labels=labels,
+        signals=signals,
     )
     alive = table["present"].to_numpy() & (duplicate_rows(job, unit, outputs)["operator"] < 0)
     for fired in rule_masks(job.recipe, table).values():
@@ -40,7 +44,7 @@ def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.nd
 
 
 def duplicate_rows(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """For the unit's n rows: operator int16[n] (-1 = no duplicate), duplicate_of binary(16)[n], similarity float32[n]."""
+    """For the unit's n rows: operator int16[n] (-1 = none), duplicate_of binary(16)[n], similarity float32[n]."""
     start, stop = outputs["resolve"]["starts"][unit : unit + 2]
     operator, similarity = np.full(stop - start, -1, np.int16), np.full(stop - start, np.nan, np.float32)
     of: np.ndarray = np.full(stop - start, -1, np.int64)
@@ -73,8 +77,14 @@ def truth_of(job: Job, ids: np.ndarray) -> np.ndarray:
     if job.plan.trusted is None or not len(ids):
         return truth
     table = job.read(job.name("trusted.arrow"))
-    known = {bytes(row): code for row, code in zip(bytes_matrix(table["sample_id"], np.uint8), table["truth"].to_numpy(), strict=True)}
-    leads = np.isin(ids[:, :8].copy().view(np.uint64).reshape(-1), bytes_matrix(table["sample_id"], np.uint8)[:, :8].copy().view(np.uint64))
+    known = {
+        bytes(row): code
+        for row, code in zip(bytes_matrix(table["sample_id"], np.uint8), table["truth"].to_numpy(), strict=True)
+    }
+    leads = np.isin(
+        ids[:, :8].copy().view(np.uint64).reshape(-1),
+        bytes_matrix(table["sample_id"], np.uint8)[:, :8].copy().view(np.uint64),
+    )
     for row in np.flatnonzero(leads):
         truth[row] = known.get(bytes(ids[row]), -1)
     return truth

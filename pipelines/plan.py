@@ -90,10 +90,13 @@ def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
     image = recipe.modality == "image"
     for name in recipe.content_columns:
         kind = schema.field(name).type
-        fits = (pt.is_binary(kind) or pt.is_large_binary(kind)) if image else (pt.is_string(kind) or pt.is_large_string(kind))
-        if not fits:
-            raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {'the bytes of image files' if image else 'text'} there")
+        tests = (pt.is_binary, pt.is_large_binary) if image else (pt.is_string, pt.is_large_string)
+        if not any(test(kind) for test in tests):
+            needed = "the bytes of image files" if image else "text"
+            raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {needed} there")
     if recipe.task == "classification":
         kind = schema.field(str(recipe.columns.label)).type
         if not any(test(kind) for test in (pt.is_integer, pt.is_boolean, pt.is_string, pt.is_large_string)):
-            raise RecipeError(f"label column {recipe.columns.label!r} holds {kind}; labels are integers, booleans or strings")
+            raise RecipeError(
+                f"label column {recipe.columns.label!r} holds {kind}; labels are integers, booleans or strings"
+            )

@@ -19,7 +19,9 @@ from pipelines.plan import Plan
 __all__ = ["content", "sample_ids", "used_rows"]
 
 
-def used_rows(plan: Plan, unit: int, *, columns: Sequence[str] | None = None) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+def used_rows(
+    plan: Plan, unit: int, *, columns: Sequence[str] | None = None
+) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
     """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all."""
     where = plan.recipe.where
     needed = None if columns is None else list(dict.fromkeys([*columns, *where]))
@@ -42,10 +44,13 @@ def sample_ids(plan: Plan, unit: int, numbers: np.ndarray, batch: pa.RecordBatch
 
 
 def content(batch: pa.RecordBatch, recipe: Recipe) -> pa.Array:
-    """What is judged: the text or image column; instruction data joined by blank lines. Null where a needed part is null."""
+    """What is judged: the text or image column; instruction data joined by blank lines, null if a needed part is."""
     parts = [batch.column(name) for name in recipe.content_columns]
     if len(parts) == 1:
         return parts[0]
     optional = recipe.columns.input
-    filled = [pc.fill_null(part, "") if name == optional else part for name, part in zip(recipe.content_columns, parts, strict=True)]
+    filled = [
+        pc.fill_null(part, "") if name == optional else part
+        for name, part in zip(recipe.content_columns, parts, strict=True)
+    ]
     return pc.binary_join_element_wise(*filled, "\n\n")

@@ -21,7 +21,9 @@ from pipelines.runner import run_here
 __all__ = ["curate_here", "request_of"]
 
 
-def request_of(inputs: Sequence[str], recipe: Recipe, trusted: str | None, engine: Literal["inline", "ray"], seed: int | None) -> RunRequest:
+def request_of(
+    inputs: Sequence[str], recipe: Recipe, trusted: str | None, engine: Literal["inline", "ray"], seed: int | None
+) -> RunRequest:
     """A run request with absolute input paths; `seed` overrides the recipe's."""
     chosen = recipe if seed is None else recipe.model_copy(update={"seed": seed})
     return RunRequest(

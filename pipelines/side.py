@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curator.recipe import Recipe
+from curator.recipe import Recipe, SetOperator
 
 __all__ = ["bytes_matrix", "embedding_matrix", "fixed_bytes", "rule_masks", "signal_columns"]
 
@@ -30,7 +30,9 @@ def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """(float32[n, d], valid bool[n]) of an embeddings side file."""
     array = _one(table["embedding"])
     flat = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32).reshape(len(array), array.type.list_size), _one(table["valid"]).to_numpy(zero_copy_only=False)
+    return flat.astype(np.float32).reshape(len(array), array.type.list_size), _one(table["valid"]).to_numpy(
+        zero_copy_only=False
+    )
 
 
 def signal_columns(table: pa.Table) -> dict[str, np.ndarray]:
@@ -45,11 +47,10 @@ def signal_columns(table: pa.Table) -> dict[str, np.ndarray]:
 def rule_masks(recipe: Recipe, table: pa.Table) -> dict[int, dict[str, np.ndarray]]:
     """position in `process` -> reason -> bool[n], for the row operators, from the signal columns alone."""
     columns = signal_columns(table)
-    row_operators = {id(op) for op in recipe.row_operators}
     return {
         position: {reason: np.asarray(mask, bool) for reason, mask in op.fired(columns).items()}
         for position, op in enumerate(recipe.process)
-        if id(op) in row_operators
+        if not isinstance(op, SetOperator)
     }
 
 

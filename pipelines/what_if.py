@@ -45,7 +45,7 @@ class WhatIf(BaseModel):
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`operator.parameter=value` texts as a mapping; values are read as JSON where they are JSON. Raises RecipeError."""
+    """`operator.parameter=value` texts as a mapping; values are JSON where they parse as such. Raises RecipeError."""
     import json
 
     out: dict[str, Any] = {}
@@ -79,7 +79,9 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 def _refuse_signature_change(operator: Any, parameter: str) -> None:
     if operator.kind == "near_duplicates" and parameter in {"num_perm", "bands", "ngram"}:
-        raise RecipeError(f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run")
+        raise RecipeError(
+            f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run"
+        )
 
 
 def what_if(root: str, run: str, settings: Mapping[str, Any]) -> WhatIf:
@@ -144,7 +146,9 @@ class _Total:
         self.reasons: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
         self.examples: dict[str, list[str]] = {"newly_kept": [], "newly_dropped": []}
 
-    def add(self, ids: np.ndarray, before: np.ndarray, after: np.ndarray, kept: np.ndarray, not_judged: np.ndarray) -> None:
+    def add(
+        self, ids: np.ndarray, before: np.ndarray, after: np.ndarray, kept: np.ndarray, not_judged: np.ndarray
+    ) -> None:
         self.rows += len(ids)
         self.not_judged += int(not_judged.sum())
         self.kept = [self.kept[0] + int(kept[0].sum()), self.kept[1] + int(kept[1].sum())]

@@ -4,4 +4,15 @@ from curator.recipe.load import load, parse, preset_names
 from curator.recipe.policy import PolicySpec
 from curator.recipe.recipe import Columns, Encoders, Operator, Recipe, SetOperator, Task
 
-__all__ = ["Columns", "Encoders", "Operator", "PolicySpec", "Recipe", "SetOperator", "Task", "load", "parse", "preset_names"]
+__all__ = [
+    "Columns",
+    "Encoders",
+    "Operator",
+    "PolicySpec",
+    "Recipe",
+    "SetOperator",
+    "Task",
+    "load",
+    "parse",
+    "preset_names",
+]

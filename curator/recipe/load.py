@@ -25,7 +25,9 @@ _PRESETS = files("curator.recipe") / "presets"
 
 def preset_names() -> tuple[str, ...]:
     """Names of the shipped recipes, sorted."""
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml")))
+    return tuple(
+        sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml"))
+    )
 
 
 def load(name_or_path: str | Path) -> Recipe:
@@ -61,7 +63,8 @@ def parse(value: Any, *, source: str = "recipe") -> Recipe:
 def _preset(name: str) -> Any:
     if name not in preset_names():
         close = difflib.get_close_matches(name, preset_names(), 1)
-        raise RecipeError(f"no preset {name!r}{f', did you mean {close[0]!r}' if close else ''}. Presets: {', '.join(preset_names())}.")
+        hint = f", did you mean {close[0]!r}" if close else ""
+        raise RecipeError(f"no preset {name!r}{hint}. Presets: {', '.join(preset_names())}.")
     return yaml.safe_load((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 

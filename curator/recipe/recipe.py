@@ -31,7 +31,10 @@ class _Frozen(BaseModel):
 class Columns(_Frozen):
     """The data's own names for the columns a task needs."""
 
-    id: str | None = Field(default="auto", description="unique per row; `auto`: the column `id` where there is one; null: ids come from file content and row number")
+    id: str | None = Field(
+        default="auto",
+        description="unique per row; `auto`: the column `id` if there is one; null: file content and row number",
+    )
     text: str | None = None
     image: str | None = None
     label: str | None = None
@@ -52,13 +55,21 @@ class Recipe(_Frozen):
 
     task: Task = "text"
     columns: Columns = Columns()
-    where: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, description="only rows equal to (or in) these values are used")
+    where: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="only rows equal to (or in) these values are used"
+    )
     encoder: Encoders = Encoders()
-    process: tuple[Operator, ...] = Field(default=(), description="operators in order; the first that fires gives the reason")
+    process: tuple[Operator, ...] = Field(
+        default=(), description="operators in order; the first that fires gives the reason"
+    )
     policy: PolicySpec = PolicySpec()
     curriculum: Curriculum = Staged()
     seed: int = Field(default=0, ge=0, lt=2**63)
-    unit_rows: int = Field(default=65_536, ge=64, description="rows a work unit aims at; part of the recipe so that shards do not depend on workers")
+    unit_rows: int = Field(
+        default=65_536,
+        ge=64,
+        description="rows a work unit aims at; part of the recipe so that shards do not depend on workers",
+    )
 
     @field_validator("process", mode="before")
     @classmethod
@@ -72,7 +83,9 @@ class Recipe(_Frozen):
     def _complete(self) -> Recipe:
         missing = [name for name in self.needed_columns if getattr(self.columns, name) is None]
         if missing:
-            raise ValueError(f"task {self.task!r} needs columns.{', columns.'.join(missing)}; name the data's columns there")
+            raise ValueError(
+                f"task {self.task!r} needs columns.{', columns.'.join(missing)}; name the data's columns there"
+            )
         return self
 
     @property

@@ -82,14 +82,18 @@ class RayEngine:
         for _ in range(MAX_TRIES):
             worker = self._workers[0]
             try:
-                return ray.get(worker.whole.remote(step, dict(outputs)))  # type: ignore[no-any-return]
+                return ray.get(worker.whole.remote(step, dict(outputs)))
             except RayTaskError as error:
                 raise _unwrapped(error) from error
             except RayActorError:
                 self._replace(worker)
-        raise RunFailedError(f"the worker of step {step.name} died {MAX_TRIES} times; look at the Ray logs, then resume the run")
+        raise RunFailedError(
+            f"the worker of step {step.name} died {MAX_TRIES} times; look at the Ray logs, then resume the run"
+        )
 
-    def run_units(self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any], int]]:
+    def run_units(
+        self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]
+    ) -> Iterator[tuple[int, dict[str, Any], int]]:
         waiting = deque((unit, 0) for unit in units)
         shared = ray.put(dict(outputs))
         idle = deque(self._workers)
@@ -116,7 +120,9 @@ class RayEngine:
                 idle.append(done.worker)
                 yield done.unit, result, peak
 
-    def _submit(self, step: Step, shared: Any, waiting: deque[tuple[int, int]], idle: deque[Any], pending: dict[Any, _Pending]) -> None:
+    def _submit(
+        self, step: Step, shared: Any, waiting: deque[tuple[int, int]], idle: deque[Any], pending: dict[Any, _Pending]
+    ) -> None:
         """Starts units while a worker is idle and the byte budget allows; one unit may always run."""
         self.blocked_on = None
         while waiting and idle:

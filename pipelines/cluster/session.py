@@ -17,7 +17,7 @@ __all__ = ["connect"]
 
 
 def connect(address: str | None) -> None:
-    """Joins the Ray at `address`, or starts one here. Does nothing if this process is connected. Raises RequestError."""
+    """Joins the Ray at `address`, or starts one here; nothing if this process is connected. Raises RequestError."""
     if ray.is_initialized():
         return
     if address is not None:

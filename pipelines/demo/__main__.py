@@ -49,7 +49,9 @@ def _start(port: int) -> subprocess.Popen[bytes]:
     ROOT.mkdir(exist_ok=True)
     log = (ROOT / "service.log").open("ab")
     command = [sys.executable, "-m", "api.cli", "serve", "--root", str(ROOT), "--port", str(port)]
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+    return subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    )
 
 
 def _wait_ready(url: str, service: subprocess.Popen[bytes]) -> None:

@@ -19,11 +19,17 @@ def report_card(story: Story, url: str) -> str:
         _RULE,
         "REPORT CARD",
         _RULE,
-        *_run("Text: documentation, docstrings and licences of the installed packages", story.text, story.text_examples),
+        *_run(
+            "Text: documentation, docstrings and licences of the installed packages", story.text, story.text_examples
+        ),
         "",
-        *_run("Digits: scikit-learn's handwritten digits, 20% of the training labels wrong", story.digits, story.digit_examples),
+        *_run(
+            "Digits: scikit-learn's handwritten digits, 20% of the training labels wrong",
+            story.digits,
+            story.digit_examples,
+        ),
         "",
-        f"  against the known truth: {story.caught:.1%} of the bad rows caught, {story.good_lost:.1%} of the good rows lost",
+        f"  against the known truth: {story.caught:.1%} of the bad rows caught, {story.good_lost:.1%} of the good lost",
         "",
         *_accuracy(story),
         "",
@@ -60,4 +66,8 @@ def _mixes(story: Story) -> Iterator[str]:
     yield "  difficulty served by epoch (easy/medium/hard):"
     for epoch, mix in enumerate(story.mixes):
         total = max(sum(mix.values()), 1)
-        yield f"    epoch {epoch}: " + " / ".join(f"{mix[name] / total:.0%}" for name in ("easy", "medium", "hard")) + f" of {total} rows"
+        yield (
+            f"    epoch {epoch}: "
+            + " / ".join(f"{mix[name] / total:.0%}" for name in ("easy", "medium", "hard"))
+            + f" of {total} rows"
+        )

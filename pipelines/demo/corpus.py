@@ -8,15 +8,17 @@ from __future__ import annotations
 import ast
 import json
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["write_corpus"]
 
 MAX_DOCUMENTS = 12_000
+MAX_MODULES = 2_500
 MAX_FILE_BYTES = 400_000
 MIN_DOCSTRING_CHARS = 200
-_PROSE = {".md", ".rst", ".txt"}
+_PROSE = {".md", ".rst", ".txt", ".py"}
 _LEGAL = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "AUTHORS", "METADATA")
 
 
@@ -34,22 +36,26 @@ def write_corpus(path: Path) -> int:
 
 
 def _documents(root: Path) -> Iterator[tuple[str, str, str]]:
-    """(id, kind, text): prose and legal files first, then docstrings, each in path order."""
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES)
+    """(id, kind, text): prose and legal files, then the docstrings of evenly chosen modules, each in path order."""
+    files = sorted(path for path in root.rglob("*") if _is_document(path) and path.stat().st_size <= MAX_FILE_BYTES)
     for path in files:
-        name = str(path.relative_to(root))
-        if path.name.startswith(_LEGAL):
-            yield name, "legal", _read(path)
-        elif path.suffix in _PROSE:
-            yield name, "prose", _read(path)
-    for path in files:
-        if path.suffix == ".py":
-            yield from _docstrings(path, str(path.relative_to(root)))
+        if path.suffix != ".py":
+            kind = "legal" if path.name.startswith(_LEGAL) else "prose"
+            yield str(path.relative_to(root)), kind, _read(path)
+    modules = [path for path in files if path.suffix == ".py"]
+    for path in modules[:: max(len(modules) // MAX_MODULES, 1)]:
+        yield from _docstrings(path, str(path.relative_to(root)))
+
+
+def _is_document(path: Path) -> bool:
+    return (path.suffix in _PROSE or path.name.startswith(_LEGAL)) and path.is_file()
 
 
 def _docstrings(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
     try:
-        tree = ast.parse(_read(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old escapes in other people's code
+            tree = ast.parse(_read(path))
     except (SyntaxError, ValueError, RecursionError):  # test data of other Pythons; not ours to mend
         return
     for node in ast.walk(tree):

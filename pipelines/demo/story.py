@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curator import Client, ShardStream
 from curator.run import Progress, RunSummary
@@ -32,6 +33,7 @@ DIGITS_RECIPE: dict[str, Any] = {
 }
 NUM_EPOCHS = 10
 TRAINING_SEEDS = (0, 1, 2)
+NUM_EXAMPLES = 3
 
 
 @dataclass
@@ -56,11 +58,17 @@ def tell(client: Client, root: Path, *, seed: int) -> Story:
     with clock("make inputs"):
         digits = make_digits(root / "demo", seed=seed)
         documents = write_corpus(root / "demo" / "python-packages.jsonl")
-        _say(f"inputs: {digits.raw.num_rows} digits (a fifth of the labels wrong), {documents} documents of installed packages")
+        _say(
+            f"  {digits.raw.num_rows} digits, a fifth of the labels wrong; {documents} documents of installed packages"
+        )
     with clock("curate digits"):
-        digit_run = client.curate(digits.train, recipe=DIGITS_RECIPE, trusted=digits.trusted, engine="ray", on_progress=_Bar("digits"))
+        digit_run = client.curate(
+            digits.train, recipe=DIGITS_RECIPE, trusted=digits.trusted, engine="ray", on_progress=_Bar("digits")
+        )
     with clock("curate text"):
-        text_run = client.curate(root / "demo" / "python-packages.jsonl", recipe="text", engine="ray", on_progress=_Bar("text"))
+        text_run = client.curate(
+            root / "demo" / "python-packages.jsonl", recipe="text", engine="ray", on_progress=_Bar("text")
+        )
     with clock("read verdicts"):
         caught, lost, digit_examples = _against_truth(client, digit_run.summary, digits)
         text_examples = _examples(client, text_run.summary)
@@ -83,39 +91,41 @@ def tell(client: Client, root: Path, *, seed: int) -> Story:
 
 
 def _against_truth(client: Client, run: RunSummary, digits: Digits) -> tuple[float, float, dict[str, list[str]]]:
-    """(share of bad rows caught, share of good rows lost, examples by reason), trusted rows left out.
+    """(share of bad rows caught, share of good rows lost, examples by reason); trusted rows are not counted.
 
     Caught: dropped, or relabelled to the truth. Lost: a good row dropped or given another label.
     """
     truth = dict(zip(digits.clean["id"].to_pylist(), digits.clean["label"].to_pylist(), strict=True))
-    trusted = set(pa.parquet.read_table(digits.trusted)["id"].to_pylist())
-    good: list[bool] = []
-    bad: list[bool] = []
+    trusted = set(pq.read_table(digits.trusted)["id"].to_pylist())
+    caught: list[bool] = []
+    lost: list[bool] = []
     examples: dict[str, list[str]] = {}
     for row in client.decisions(run.run):
-        reason = row["reason"]
-        if reason is not None:
-            examples.setdefault(reason, [])
-            if len(examples[reason]) < 3:
-                examples[reason].append(f"{row['id']}: labelled {row['given_label']}, proposed {row['predicted_label']}, truth {truth[row['id']]}")
-        if row["id"] in trusted:
-            continue
-        changed = row["action"] == "drop" or (row["action"] == "relabel" and row["predicted_label"] != row["given_label"])
-        mended = row["action"] == "drop" or (row["action"] == "relabel" and row["predicted_label"] == truth[row["id"]])
-        (bad if digits.bad[row["id"]] else good).append(mended if digits.bad[row["id"]] else changed)
-    return float(np.mean(bad)), float(np.mean(good)), examples
+        true = truth[row["id"]]
+        told = examples.setdefault(row["reason"], []) if row["reason"] else []
+        if len(told) < NUM_EXAMPLES:
+            told.append(f"{row['id']}: {row['given_label']}, proposed {row['predicted_label']}, truth {true}")
+        if row["id"] not in trusted:
+            after = row["predicted_label"] if row["action"] == "relabel" else row["given_label"]
+            if row["given_label"] != true:
+                caught.append(row["action"] == "drop" or after == true)
+            else:
+                lost.append(row["action"] == "drop" or after != true)
+    return float(np.mean(caught)), float(np.mean(lost)), examples
 
 
 def _examples(client: Client, run: RunSummary) -> dict[str, list[str]]:
     return {
-        reason: [str(row["id"]) for row in client.decisions(run.run, reason=reason, limit=3)]
+        reason: [str(row["id"]) for row in client.decisions(run.run, reason=reason, limit=NUM_EXAMPLES)]
         for reason in list(run.reasons)
     }
 
 
 def _mixes(client: Client, manifest: str) -> list[dict[str, int]]:
     """Rows of each difficulty in every epoch served, counted from the batches themselves."""
-    stream = ShardStream(client, manifest=manifest, num_epochs=NUM_EPOCHS, seed=0, global_batch_size=64, columns=["label"])
+    stream = ShardStream(
+        client, manifest=manifest, num_epochs=NUM_EPOCHS, seed=0, global_batch_size=64, columns=["label"]
+    )
     mixes = []
     for epoch in range(NUM_EPOCHS):
         stream.set_epoch(epoch)
@@ -175,7 +185,8 @@ class _Bar:
         self.name, self.phase = name, ""
 
     def __call__(self, progress: Progress) -> None:
-        line = f"  {self.name}: {progress.phase} {progress.rows_done}/{progress.rows_total} rows, kept {progress.kept}, dropped {progress.dropped}"
+        rows = f"{progress.rows_done}/{progress.rows_total} rows"
+        line = f"  {self.name}: {progress.phase} {rows}, kept {progress.kept}, dropped {progress.dropped}"
         if sys.stdout.isatty():
             print(f"\r{line:<100}", end="" if progress.phase != "succeeded" else "\n", flush=True)
         elif progress.phase != self.phase:

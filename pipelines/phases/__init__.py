@@ -1,7 +1,8 @@
 """The road of a run: its steps in order, each a function of (job, earlier outputs).
 
-`validate` comes before the road: it needs no engine and writes nothing. A unit step works on one work unit anywhere; a set step needs the whole set and runs in one process. Both return small
-JSON values for the journal and put everything large into files. Knows no engine.
+`validate` comes before the road: it needs no engine and writes nothing. A unit step works on one work unit anywhere; a
+set step needs the whole set and runs in one process. Both return small JSON values for the journal and put everything
+large into files. Knows no engine.
 """
 
 from __future__ import annotations
@@ -52,4 +53,4 @@ def run_set_step(step: Step, job: Any, outputs: Mapping[str, Any]) -> dict[str, 
 def _function(step: Step) -> Callable[..., dict[str, Any]]:
     """Imported on use: a worker that scores text never loads what training needs."""
     module, name = step.target.split(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(import_module(module), name)

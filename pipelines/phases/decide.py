@@ -22,8 +22,8 @@ __all__ = ["decide", "judged", "tally", "verdicts_schema"]
 
 
 def verdicts_schema() -> pa.Schema:
-    """action uint8 · reason int16 (-1 none) · reasons list<int16> · predicted int64 (class code, -1 none) · scores float32 ·
-    duplicate_of binary(16) · similarity float32. Codes; the ledger gives them names."""
+    """Codes; the ledger gives them names. action uint8 · reason int16, -1 none · reasons list<int16> · predicted int64,
+    class code, -1 none · scores float32 · duplicate_of binary(16) · similarity float32."""
     return pa.schema(
         [
             ("action", pa.uint8()),
@@ -61,7 +61,9 @@ def tally(verdicts: pa.RecordBatch, names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def judged(job: Job, unit: int, outputs: dict[str, Any], *, recipe: Any = None, duplicates: dict[str, Any] | None = None) -> pa.RecordBatch:
+def judged(
+    job: Job, unit: int, outputs: dict[str, Any], *, recipe: Any = None, duplicates: dict[str, Any] | None = None
+) -> pa.RecordBatch:
     """The unit's verdicts as a value; other thresholds (`recipe`) and clusters (`duplicates`) may be tried."""
     recipe = recipe or job.recipe
     table = job.read_side(unit, "signals")
@@ -108,7 +110,9 @@ class _Draft:
         self.propensity = np.ones(rows, np.float32)
 
     @classmethod
-    def from_rules(cls, names: tuple[str, ...], fired: dict[str, np.ndarray], worst: np.ndarray, present: np.ndarray) -> _Draft:
+    def from_rules(
+        cls, names: tuple[str, ...], fired: dict[str, np.ndarray], worst: np.ndarray, present: np.ndarray
+    ) -> _Draft:
         decisions = rules_decide({"missing_content": ~present, **fired}, worst)
         draft = cls(len(present))
         draft.action[:] = decisions.actions
@@ -163,7 +167,7 @@ class _Draft:
         return pa.record_batch(columns, schema=verdicts_schema())
 
     def _all_reasons(self, fired: dict[str, np.ndarray], names: tuple[str, ...]) -> pa.Array:
-        """list<int16>[n]: every rule that fired, and the decisive reason where no rule gave it; in the closed list's order."""
+        """list<int16>[n]: every rule that fired, and the decisive reason where no rule gave it; in the list's order."""
         matrix = np.zeros((len(self.action), len(names)), bool)
         for reason, mask in fired.items():
             matrix[:, names.index(reason)] = mask

@@ -92,14 +92,25 @@ def _write_ledger(job: Job, unit: int, outputs: dict[str, Any], codes: np.ndarra
     schema = ledger_schema(plan.id_type, plan.label_type)
     wanted = ["sample_id", *(["id"] if plan.id_type else []), *(["label"] if plan.label_type else [])]
     signals = job.read_side(unit, "signals", wanted)
-    batch = _ledger_batch(job, outputs, schema, signals, job.read_side(unit, "verdicts"), job.read_side(unit, "difficulty"), codes)
-    with job.store.writer(Ledger.file_name(job.run, unit)) as sink, pa.ipc.new_file(sink, schema, options=_OPTIONS) as writer:
+    batch = _ledger_batch(
+        job, outputs, schema, signals, job.read_side(unit, "verdicts"), job.read_side(unit, "difficulty"), codes
+    )
+    with (
+        job.store.writer(Ledger.file_name(job.run, unit)) as sink,
+        pa.ipc.new_file(sink, schema, options=_OPTIONS) as writer,
+    ):
         for start in range(0, batch.num_rows, 65_536):
             writer.write_batch(batch.slice(start, 65_536))
 
 
 def _ledger_batch(
-    job: Job, outputs: dict[str, Any], schema: pa.Schema, signals: pa.Table, verdicts: pa.Table, scores: pa.Table, codes: np.ndarray
+    job: Job,
+    outputs: dict[str, Any],
+    schema: pa.Schema,
+    signals: pa.Table,
+    verdicts: pa.Table,
+    scores: pa.Table,
+    codes: np.ndarray,
 ) -> pa.RecordBatch:
     names = pa.array(reason_names(job.recipe), pa.string())
     rows = verdicts.num_rows
@@ -109,14 +120,22 @@ def _ledger_batch(
     nested = verdicts["reasons"].combine_chunks()
     columns: dict[str, Any] = {
         "sample_id": signals["sample_id"].combine_chunks(),
-        "action": pa.DictionaryArray.from_arrays(pa.array(verdicts["action"].to_numpy().astype(np.int8)), pa.array(ACTIONS)),
+        "action": pa.DictionaryArray.from_arrays(
+            pa.array(verdicts["action"].to_numpy().astype(np.int8)), pa.array(ACTIONS)
+        ),
         "reason": pa.DictionaryArray.from_arrays(pa.array(reason, mask=reason < 0), names),
         "reasons": pa.ListArray.from_arrays(nested.offsets, pa.DictionaryArray.from_arrays(nested.values, names)),
         "given_label": signals["label"].combine_chunks() if labels is not None else pa.nulls(rows),
-        "predicted_label": labels.take(pa.array(predicted, mask=predicted < 0)) if labels is not None else pa.nulls(rows),
-        "difficulty": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8), mask=codes == UNKNOWN), pa.array(DIFFICULTIES)),
+        "predicted_label": labels.take(pa.array(predicted, mask=predicted < 0))
+        if labels is not None
+        else pa.nulls(rows),
+        "difficulty": pa.DictionaryArray.from_arrays(
+            pa.array(codes.astype(np.int8), mask=codes == UNKNOWN), pa.array(DIFFICULTIES)
+        ),
         "difficulty_score": scores["score"].combine_chunks(),
-        "policy_version": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([outputs["learn"]["policy"]])),
+        "policy_version": pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(rows, np.int8)), pa.array([outputs["learn"]["policy"]])
+        ),
     }
     if job.plan.id_type is not None:
         columns["id"] = signals["id"].combine_chunks()

@@ -74,7 +74,9 @@ def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     )
     with job.publish("judge") as folder:
         judge.save(folder)
-    job.store.write_bytes(job.name("judge", "report.json"), json.dumps(judge.scorecard, indent=1, sort_keys=True).encode())
+    job.store.write_bytes(
+        job.name("judge", "report.json"), json.dumps(judge.scorecard, indent=1, sort_keys=True).encode()
+    )
     return {"policy": judge.version, "scorecard": judge.scorecard}
 
 

@@ -23,7 +23,7 @@ from pipelines.side import bytes_matrix
 if TYPE_CHECKING:
     from agents.proxy.difficulty import DifficultyModel
 
-__all__ = ["final_labels", "load_difficulty", "rank"]
+__all__ = ["final_labels", "load_heads", "load_surprisal", "rank"]
 
 TEXT_BYTES = 32 << 20
 """Kept text the byte model is fitted on; more adds cost and little else."""
@@ -58,7 +58,11 @@ def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, An
         ids.append(rows.ids[chosen])
     sample = np.concatenate(vectors)
     model = DifficultyModel.fit(
-        sample, np.concatenate(labels), np.concatenate(ids), classes=len(outputs["validate"]["classes"]), seed=job.recipe.seed
+        sample,
+        np.concatenate(labels),
+        np.concatenate(ids),
+        classes=len(outputs["validate"]["classes"]),
+        seed=job.recipe.seed,
     )
     with job.publish("difficulty") as folder:
         model.save(folder / "heads.safetensors")
@@ -89,10 +93,13 @@ def _ids(job: Job, unit: int) -> np.ndarray:
     return bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
 
 
-def load_difficulty(job: Job) -> DifficultyModel | SurprisalModel:
-    """The model that `rank` saved."""
-    if not needs_embeddings(job.recipe):
-        return SurprisalModel.from_bytes(job.store.read_bytes(job.name("difficulty", "surprisal.bin")))
+def load_surprisal(job: Job) -> SurprisalModel:
+    """The byte model that `rank` saved for text."""
+    return SurprisalModel.from_bytes(job.store.read_bytes(job.name("difficulty", "surprisal.bin")))
+
+
+def load_heads(job: Job) -> DifficultyModel:
+    """The cross-fitted heads that `rank` saved for labelled rows."""
     from agents.proxy.difficulty import DifficultyModel
 
     with job.files("difficulty") as folder:

@@ -37,7 +37,11 @@ def signals_schema(job: Job) -> pa.Schema:
         fields.append(pa.field("id", plan.id_type))
     if plan.label_type is not None:
         fields.append(pa.field("label", plan.label_type))
-    fields += [pa.field("present", pa.bool_()), pa.field("content_bytes", pa.int64()), pa.field("content_hash", pa.binary(16))]
+    fields += [
+        pa.field("present", pa.bool_()),
+        pa.field("content_bytes", pa.int64()),
+        pa.field("content_hash", pa.binary(16)),
+    ]
     fields += [pa.field(f"signal.{name}", pa.float32()) for name in plan.recipe.signal_names]
     return pa.schema(fields)
 
@@ -72,7 +76,9 @@ def _columns(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys([*recipe.content_columns, *(name for name in extra if name)]))
 
 
-def _signals(job: Job, unit: int, numbers: np.ndarray, batch: pa.RecordBatch, values: pa.Array, schema: pa.Schema) -> pa.RecordBatch:
+def _signals(
+    job: Job, unit: int, numbers: np.ndarray, batch: pa.RecordBatch, values: pa.Array, schema: pa.Schema
+) -> pa.RecordBatch:
     recipe = job.recipe
     length = pc.fill_null(pc.binary_length(values).cast(pa.int64()), 0)
     columns: dict[str, Any] = {"sample_id": sample_ids(job.plan, unit, numbers, batch).cast(pa.binary(16))}
@@ -111,7 +117,12 @@ def _extra_writers(job: Job, unit: int, encoder: Encoder | None, files: ExitStac
 
         made.append((files.enter_context(job.side_writer(unit, "minhash", schema)), signatures))
     if encoder is not None:
-        made.append((files.enter_context(job.side_writer(unit, "embeddings", _embedding_schema(encoder.dim))), _embedder(encoder)))
+        made.append(
+            (
+                files.enter_context(job.side_writer(unit, "embeddings", _embedding_schema(encoder.dim))),
+                _embedder(encoder),
+            )
+        )
     return made
 
 

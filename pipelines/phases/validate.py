@@ -44,7 +44,12 @@ def validate(plan: Plan) -> Validated:
         raise RecipeError(f"no row to use: the inputs are empty or `where` {plan.recipe.where!r} matches none of them")
     classes = _classes(uniques, plan.recipe)
     trusted = None if plan.trusted is None else _joined(plan.recipe, plan.trusted, seen, classes)
-    outputs = {"rows": sum(rows), "rows_by_unit": rows, "classes": classes, "trusted": trusted.num_rows if trusted else 0}
+    outputs = {
+        "rows": sum(rows),
+        "rows_by_unit": rows,
+        "classes": classes,
+        "trusted": trusted.num_rows if trusted else 0,
+    }
     return Validated(outputs, trusted)
 
 
@@ -60,7 +65,9 @@ class _Seen:
 
 def _keys(plan: Plan, unit: int) -> tuple[pa.Array | None, pa.Array | None, int]:
     recipe = plan.recipe
-    wanted = [name for name in (recipe.columns.id, recipe.columns.label if recipe.task == "classification" else None) if name]
+    wanted = [
+        name for name in (recipe.columns.id, recipe.columns.label if recipe.task == "classification" else None) if name
+    ]
     ids, labels, rows = [], [], 0
     for _, batch in used_rows(plan, unit, columns=wanted):
         rows += batch.num_rows
@@ -78,7 +85,9 @@ def _classes(uniques: list[pa.Array], recipe: Recipe) -> list[Any]:
     values = pa.concat_arrays(uniques).unique().drop_null() if uniques else pa.array([])
     names = sorted(values.to_pylist())
     if len(names) < 2:
-        raise RecipeError(f"label column {recipe.columns.label!r} has {len(names)} distinct value(s) {names}; a classification needs two or more")
+        raise RecipeError(
+            f"label column {recipe.columns.label!r} has {len(names)} distinct value(s) {names}; two are needed"
+        )
     return names
 
 
@@ -94,14 +103,18 @@ def _joined(recipe: Recipe, path: str, seen: _Seen, classes: list[Any]) -> pa.Re
         raise TrustedError("a trusted sample is joined by id, and the data has no id column; name one in columns.id")
     table = _trusted_table(path)
     if recipe.columns.id not in table.column_names:
-        raise TrustedError(f"{path} has no column {recipe.columns.id!r} to join by; it has {', '.join(table.column_names)}")
+        raise TrustedError(
+            f"{path} has no column {recipe.columns.id!r} to join by; it has {', '.join(table.column_names)}"
+        )
     user_ids = table[recipe.columns.id].combine_chunks()
     ids = from_ids(user_ids)
     check_unique([ids])
     missing = user_ids.filter(pa.array(~seen.contain(ids)))
     if len(missing):
         shown = ", ".join(map(str, missing[:10].to_pylist()))
-        raise TrustedError(f"{path}: {len(missing)} of {len(ids)} ids match no row of the data (first: {shown}); fix or remove them")
+        raise TrustedError(
+            f"{path}: {len(missing)} of {len(ids)} ids match no row of the data (first: {shown}); fix or remove them"
+        )
     truth = _truth(table, recipe, path, classes)
     schema = pa.schema([("sample_id", pa.binary(16)), ("truth", truth.type)])
     return pa.record_batch([ids.cast(pa.binary(16)), truth], schema=schema)
@@ -115,7 +128,9 @@ def _truth(table: pa.Table, recipe: Recipe, path: str, classes: list[Any]) -> pa
     _refuse_two_truths(table, column, path)
     values = table[column].combine_chunks()
     if values.null_count:
-        raise TrustedError(f"{path}: {values.null_count} null(s) in {column!r}; a trusted row without its truth says nothing")
+        raise TrustedError(
+            f"{path}: {values.null_count} null(s) in {column!r}; a trusted row without its truth says nothing"
+        )
     if recipe.task != "classification":
         if not pa.types.is_boolean(values.type):
             raise TrustedError(f"{path}: column 'keep' holds {values.type}; it must be true or false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from curator.shards import ShardInfo, ShardWriter
 from curator.verdict import DROP, RELABEL, apply
 from pipelines.job import Job
 from pipelines.judging import load_rows
-from pipelines.phases.rank import final_labels, load_difficulty
+from pipelines.phases.rank import final_labels, load_heads, load_surprisal
 from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
 
@@ -30,40 +31,54 @@ def write(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
     """Publishes the unit's shards and difficulty scores. Returns {shards: [ShardInfo as JSON]}."""
     verdicts = job.read_side(unit, "verdicts", ["action", "predicted"])
     actions = verdicts["action"].to_numpy()
-    scores = np.full(len(actions), np.nan, np.float32)
-    kept_any = bool((actions != DROP).any())
-    model = load_difficulty(job) if kept_any else None
-    if kept_any and needs_embeddings(job.recipe):
-        scores = _labelled_difficulty(job, unit, outputs, model)
     new_labels = _new_labels(job, outputs, actions, verdicts["predicted"].to_numpy())
-    ids = job.read_side(unit, "signals", ["sample_id"])["sample_id"].combine_chunks()
-    schema = shard_schema(job)
-    kept, quarantine = (ShardWriter(job.store, schema, quarantine=flag) for flag in (False, True))
-    first = 0
-    for _, batch in used_rows(job.plan, unit):
-        span = slice(first, first + batch.num_rows)
-        if kept_any and not needs_embeddings(job.recipe):
-            scores[span] = model.score(content(batch, job.recipe))  # type: ignore[union-attr]
-        whole = batch.append_column(schema.field("sample_id"), ids.slice(first, batch.num_rows))
-        parts = apply(whole, actions[span], label=_label(job), new_labels=None if new_labels is None else new_labels.slice(first, batch.num_rows))
-        kept.write(parts.kept.select(schema.names))
-        quarantine.write(parts.dropped.select(schema.names))
-        first += batch.num_rows
-    scores[actions == DROP] = np.nan
-    job_scores = pa.record_batch([pa.array(scores, mask=np.isnan(scores))], names=["score"])
-    with job.side_writer(unit, "difficulty", job_scores.schema) as writer:
-        writer.write_batch(job_scores)
+    measure = _measure(job, unit, outputs, actions)
+    scores = np.full(len(actions), np.nan, np.float32)
+    kept, quarantine = (ShardWriter(job.store, shard_schema(job), quarantine=flag) for flag in (False, True))
+    for span, batch in _whole_rows(job, unit):
+        scores[span] = measure(batch, span)
+        labels = None if new_labels is None else new_labels.slice(span.start, batch.num_rows)
+        parts = apply(batch, actions[span], label=_label(job), new_labels=labels)
+        kept.write(parts.kept.select(shard_schema(job).names))
+        quarantine.write(parts.dropped.select(shard_schema(job).names))
+    _write_scores(job, unit, np.where(actions == DROP, np.nan, scores).astype(np.float32))
     shards: list[ShardInfo] = [*kept.close(), *quarantine.close()]
     return {"shards": [shard.model_dump(mode="json") for shard in shards]}
 
 
+def _whole_rows(job: Job, unit: int) -> Iterator[tuple[slice, pa.RecordBatch]]:
+    """The unit's rows with all columns and their sample ids, and where they lie among the unit's n rows."""
+    ids = job.read_side(unit, "signals", ["sample_id"])["sample_id"].combine_chunks()
+    first = 0
+    for _, batch in used_rows(job.plan, unit):
+        span = slice(first, first + batch.num_rows)
+        yield span, batch.append_column("sample_id", ids.slice(first, batch.num_rows))
+        first = span.stop
+
+
+def _measure(
+    job: Job, unit: int, outputs: dict[str, Any], actions: np.ndarray
+) -> Callable[[pa.RecordBatch, slice], np.ndarray]:
+    """(batch, span) -> difficulty float32: text is measured as it passes, labelled rows by their vectors."""
+    if (actions == DROP).all():
+        return lambda batch, _: np.full(batch.num_rows, np.nan, np.float32)
+    if not needs_embeddings(job.recipe):
+        surprisal = load_surprisal(job)
+        return lambda batch, _: surprisal.score(content(batch, job.recipe))
+    rows, _ = load_rows(job, unit, outputs)
+    assert rows.embeddings is not None
+    losses = load_heads(job).score(rows.embeddings, final_labels(job, unit, rows.labels), rows.ids)
+    return lambda _, span: losses[span]
+
+
+def _write_scores(job: Job, unit: int, scores: np.ndarray) -> None:
+    batch = pa.record_batch([pa.array(scores, mask=np.isnan(scores))], names=["score"])
+    with job.side_writer(unit, "difficulty", batch.schema) as writer:
+        writer.write_batch(batch)
+
+
 def _label(job: Job) -> str | None:
     return job.recipe.columns.label if job.recipe.task == "classification" else None
-
-
-def _labelled_difficulty(job: Job, unit: int, outputs: dict[str, Any], model: Any) -> np.ndarray:
-    rows, _ = load_rows(job, unit, outputs)
-    return np.asarray(model.score(rows.embeddings, final_labels(job, unit, rows.labels), rows.ids), np.float32)
 
 
 def _new_labels(job: Job, outputs: dict[str, Any], actions: np.ndarray, predicted: np.ndarray) -> pa.Array | None:

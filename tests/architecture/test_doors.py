@@ -21,9 +21,13 @@ def test_a_puller_loads_nothing_heavy() -> None:
 
 def test_the_server_loads_neither_torch_nor_ray() -> None:
     assert loaded_by("import api.app") & {"torch", "ray"} == set()
-    assert loaded_by("from api.app import create_app; from curator.settings import Settings") & {"torch", "ray"} == set()
+    assert (
+        loaded_by("from api.app import create_app; from curator.settings import Settings") & {"torch", "ray"} == set()
+    )
 
 
 def test_the_command_line_answers_without_heavy_imports() -> None:
-    help_text = "import sys; sys.argv = ['winnow', '--help']\ntry:\n    import api.cli; api.cli.main()\nexcept SystemExit: pass"
+    help_text = (
+        "import sys; sys.argv = ['winnow', '--help']\ntry:\n    import api.cli; api.cli.main()\nexcept SystemExit: pass"
+    )
     assert loaded_by(help_text) & {*HEAVY, "pyarrow"} == set()

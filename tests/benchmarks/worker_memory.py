@@ -11,9 +11,9 @@ import json
 import tempfile
 from pathlib import Path
 
+from curator.recipe import load
 from pipelines.demo.corpus import write_corpus
 from pipelines.runs import curate_here
-from curator.recipe import load
 
 
 def build(folder: Path, megabytes: int, times: int) -> list[str]:
@@ -49,7 +49,8 @@ def main() -> None:
             summary = curate_here(files, load("text"), None, f"{scratch}/root-{times}", engine=chosen.engine)
             peaks[times] = summary.peak_rss_bytes
             rate = times * chosen.megabytes / summary.seconds
-            print(f"{times:>3}x {times * chosen.megabytes} MB: peak RSS {peaks[times] / 1e6:.0f} MB, {summary.seconds:.0f} s, {rate:.1f} MB/s, rows {summary.rows_in}")
+            size = f"{times:>3}x {times * chosen.megabytes} MB, {summary.rows_in} rows"
+            print(f"{size}: peak RSS {peaks[times] / 1e6:.0f} MB, {summary.seconds:.0f} s, {rate:.1f} MB/s", flush=True)
     print(f"10x over 1x: {peaks[10] / peaks[1]:.3f} (limit 1.15)")
 
 

@@ -16,7 +16,12 @@ from api.cli.app import app
 from curator.storage import Store
 from tests.pipelines.test_execute import labelled_recipe
 
-LABELLED = {"columns": {"id": "id", "text": "text", "label": "label"}, "task": "classification", "process": [], "policy": {"kind": "learned"}}
+LABELLED = {
+    "columns": {"id": "id", "text": "text", "label": "label"},
+    "task": "classification",
+    "process": [],
+    "policy": {"kind": "learned"},
+}
 GOOD = [{"id": n, "text": f"row number {n} speaks of things", "label": "ab"[n % 2]} for n in range(120)]
 
 
@@ -24,7 +29,15 @@ def curate(folder: Path, table: Any, recipe: Any = LABELLED, trusted: Any = None
     """Exit code and message of `winnow curate` on these rows; asserts that a refusal left nothing behind."""
     pq.write_table(table if isinstance(table, pa.Table) else pa.Table.from_pylist(table), folder / "data.parquet")
     (folder / "recipe.json").write_text(json.dumps(recipe))
-    words = ["curate", str(folder / "data.parquet"), "--recipe", str(folder / "recipe.json"), "--out", str(folder / "root"), "--json"]
+    words = [
+        "curate",
+        str(folder / "data.parquet"),
+        "--recipe",
+        str(folder / "recipe.json"),
+        "--out",
+        str(folder / "root"),
+        "--json",
+    ]
     if trusted is not None:
         pq.write_table(pa.Table.from_pylist(trusted), folder / "trusted.parquet")
         words += ["--trusted", str(folder / "trusted.parquet")]
@@ -38,7 +51,10 @@ def curate(folder: Path, table: Any, recipe: Any = LABELLED, trusted: Any = None
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"columns": {"id": "id", "text": "txt", "label": "label"}}, ["columns.text", "'txt'", "did you mean 'text'", "label"]),
+        (
+            {"columns": {"id": "id", "text": "txt", "label": "label"}},
+            ["columns.text", "'txt'", "did you mean 'text'", "label"],
+        ),
         ({"columns": {"id": "key", "text": "text", "label": "label"}}, ["columns.id", "'key'"]),
         ({"where": {"split": "train"}}, ["where.split", "no column 'split'"]),
         ({"where": {"label": "zebra"}}, ["no row to use", "zebra"]),
@@ -94,7 +110,12 @@ def test_a_column_of_our_own_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_null_texts_and_labels_are_verdicts_not_errors(tmp_path: Path) -> None:
-    rows = [*GOOD, {"id": 500, "text": None, "label": "a"}, {"id": 501, "text": "", "label": "a"}, {"id": 502, "text": "some words here", "label": None}]
+    rows = [
+        *GOOD,
+        {"id": 500, "text": None, "label": "a"},
+        {"id": 501, "text": "", "label": "a"},
+        {"id": 502, "text": "some words here", "label": None},
+    ]
     code, message = curate(tmp_path, rows)
     assert code == 0, message
     from curator.ledger import Ledger

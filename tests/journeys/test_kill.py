@@ -40,8 +40,14 @@ def corpus(path: Path) -> Path:
 def test_a_killed_and_resumed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     data = corpus(tmp_path / "data.jsonl")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("task: text\ncolumns: {text: text}\nprocess: [gopher_repetition, exact_duplicates, near_duplicates]\nunit_rows: 256\n")
-    whole = subprocess.run(command(str(data), "--recipe", str(recipe), "--out", str(tmp_path / "whole")), capture_output=True, text=True, check=True)
+    process = "process: [gopher_repetition, exact_duplicates, near_duplicates]"
+    recipe.write_text(f"task: text\ncolumns: {{text: text}}\n{process}\nunit_rows: 256\n")
+    whole = subprocess.run(
+        command(str(data), "--recipe", str(recipe), "--out", str(tmp_path / "whole")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     expected = json.loads(whole.stdout)
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "import pipelines.execute"], check=True)

@@ -21,7 +21,7 @@ TOPICS = {
 
 def sentence(rng: random.Random, topic: str) -> str:
     words = TOPICS[topic].split()
-    filler = "the of and to in a is that for on with was as by at from".split()
+    filler = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "on", "with", "was", "as", "by", "at", "from"]
     text = " ".join(rng.choice(words if rng.random() < 0.45 else filler) for _ in range(rng.randint(12, 40)))
     return text.capitalize() + "."
 
@@ -36,7 +36,14 @@ def labelled(tmp_path: Path) -> dict[str, Path]:
         truth = names[number % 3]
         wrong = rng.random() < 0.2
         given = rng.choice([name for name in names if name != truth]) if wrong else truth
-        rows.append({"id": f"row-{number}", "text": " ".join(sentence(rng, truth) for _ in range(2)), "label": given, "truth": truth})
+        rows.append(
+            {
+                "id": f"row-{number}",
+                "text": " ".join(sentence(rng, truth) for _ in range(2)),
+                "label": given,
+                "truth": truth,
+            }
+        )
     table = pa.Table.from_pylist(rows)
     files = {"a": tmp_path / "a.parquet", "b": tmp_path / "b.parquet", "trusted": tmp_path / "trusted.parquet"}
     data = table.select(["id", "text", "label"])
@@ -55,7 +62,13 @@ def texts(tmp_path: Path) -> Path:
     rng = random.Random(7)
     lines: list[dict[str, Any]] = []
     for number in range(300):
-        lines.append({"id": number, "text": " ".join(sentence(rng, rng.choice(list(TOPICS))) for _ in range(6)), "tag": number % 4})
+        lines.append(
+            {
+                "id": number,
+                "text": " ".join(sentence(rng, rng.choice(list(TOPICS))) for _ in range(6)),
+                "tag": number % 4,
+            }
+        )
     lines += [{**lines[number], "id": 1000 + number} for number in range(0, 300, 6)]
     for number in range(0, 300, 10):
         words = lines[number]["text"].split()

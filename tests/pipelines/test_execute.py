@@ -51,7 +51,9 @@ def text_request(texts: Path) -> RunRequest:
 
 @pytest.fixture
 def labelled_request(labelled: dict[str, Path]) -> RunRequest:
-    return RunRequest(inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"]))
+    return RunRequest(
+        inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"])
+    )
 
 
 def test_every_row_of_text_is_accounted_for(tmp_path: Path, text_request: RunRequest) -> None:
@@ -118,11 +120,18 @@ def test_a_run_stopped_anywhere_ends_with_the_same_manifest(
     journal.stop_after = None
     resumed = go(tmp_path / "stopped", asked, journal)
     assert resumed.manifest == undisturbed.manifest and resumed.reasons == undisturbed.reasons
-    ledgers = [b"".join(Store.open(tmp_path / name).read_bytes(part) for part in Ledger(Store.open(tmp_path / name), "run_1").files) for name in ("whole", "stopped")]
+    ledgers = [
+        b"".join(
+            Store.open(tmp_path / name).read_bytes(part) for part in Ledger(Store.open(tmp_path / name), "run_1").files
+        )
+        for name in ("whole", "stopped")
+    ]
     assert ledgers[0] == ledgers[1]
 
 
-def test_the_same_run_elsewhere_has_the_same_manifest_and_another_seed_has_not(tmp_path: Path, labelled_request: RunRequest) -> None:
+def test_the_same_run_elsewhere_has_the_same_manifest_and_another_seed_has_not(
+    tmp_path: Path, labelled_request: RunRequest
+) -> None:
     one = go(tmp_path / "one", labelled_request, run="run_a")
     two = go(tmp_path / "two", labelled_request, run="run_b")
     other = go(tmp_path / "three", labelled_request.model_copy(update={"recipe": labelled_recipe(seed=1)}))
@@ -140,7 +149,11 @@ def test_nothing_kept_is_a_whole_ledger_and_a_loud_warning(tmp_path: Path, texts
 def test_where_leaves_rows_out_of_the_count(tmp_path: Path, texts: Path) -> None:
     request = RunRequest(inputs=(str(texts),), recipe=text_recipe(where={"tag": [0, 1]}))
     summary = go(tmp_path / "root", request)
-    tags = pa.Table.from_batches(ShardReader(Store.open(tmp_path / "root")).iter_batches(Manifest.load(Store.open(tmp_path / "root"), summary.manifest)))["tag"]
+    tags = pa.Table.from_batches(
+        ShardReader(Store.open(tmp_path / "root")).iter_batches(
+            Manifest.load(Store.open(tmp_path / "root"), summary.manifest)
+        )
+    )["tag"]
     assert summary.rows_in < 400 and set(tags.to_pylist()) <= {0, 1}
 
 
@@ -149,5 +162,12 @@ def test_progress_is_told_in_rows(tmp_path: Path, text_request: RunRequest) -> N
     summary = go(tmp_path / "root", text_request, journal)
     last = journal.seen[-1]
     assert (last.rows_total, last.kept, last.dropped) == (400, summary.kept, summary.dropped)
-    assert [phase for phase in dict.fromkeys(seen.phase for seen in journal.seen)] == ["validate", "score", "resolve", "learn", "decide", "write"]
+    assert [phase for phase in dict.fromkeys(seen.phase for seen in journal.seen)] == [
+        "validate",
+        "score",
+        "resolve",
+        "learn",
+        "decide",
+        "write",
+    ]
     assert all(seen.rows_done <= seen.rows_total for seen in journal.seen)

@@ -1,4 +1,4 @@
-"""The Ray engine is the inline engine elsewhere: same files, same manifest, whatever the number of workers and their fate."""
+"""The Ray engine is the inline engine elsewhere: same files, same manifest, whatever becomes of its workers."""
 
 from __future__ import annotations
 
@@ -42,16 +42,22 @@ def go(root: Path, request: RunRequest, **engine: Any) -> str:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pipelines.execute._engine", make)
-            return execute(SimpleNamespace(id="run_1", request=request), MemoryJournal(), Settings(root=str(root))).manifest
+            return execute(
+                SimpleNamespace(id="run_1", request=request), MemoryJournal(), Settings(root=str(root))
+            ).manifest
     return execute(SimpleNamespace(id="run_1", request=request), MemoryJournal(), Settings(root=str(root))).manifest
 
 
 @pytest.mark.parametrize("kind", ["text", "labelled"])
-def test_any_number_of_workers_gives_the_inline_manifest(tmp_path: Path, kind: str, texts: Path, labelled: dict[str, Path]) -> None:
+def test_any_number_of_workers_gives_the_inline_manifest(
+    tmp_path: Path, kind: str, texts: Path, labelled: dict[str, Path]
+) -> None:
     request = (
         RunRequest(inputs=(str(texts),), recipe=text_recipe())
         if kind == "text"
-        else RunRequest(inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"]))
+        else RunRequest(
+            inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"])
+        )
     )
     expected = go(tmp_path / "inline", request)
     for workers in (1, 3):
