@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Final
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from api.errors import Refusal
 from curator.catalog import Catalog, Upload, UploadState
@@ -69,7 +70,7 @@ class UploadFiles:
         if upload.state != UploadState.OPEN:
             raise ConflictError(f"upload {upload_id} is {upload.state} and takes no more parts")
         size, digest, taken = upload.part_size(number), hashlib.sha256(), 0
-        with self._store.writer(_part_name(upload_id, number)) as sink:
+        async with _writer(self._store, _part_name(upload_id, number)) as sink:
             async for chunk in _larger(chunks):
                 taken += len(chunk)
                 if taken > size:
@@ -155,6 +156,21 @@ def _folder(upload_id: str) -> str:
 
 def _part_name(upload_id: str, number: int) -> str:
     return f"{_folder(upload_id)}/parts/{number:05d}"
+
+
+@asynccontextmanager
+async def _writer(store: Store, name: str) -> AsyncIterator[Any]:
+    """`store.writer` with its waiting (opening, syncing, renaming) done in threads; a broken connection or a server
+    that is told to end still leaves nothing behind."""
+    writer = store.writer(name)
+    sink = await to_thread.run_sync(writer.__enter__)
+    try:
+        yield sink
+    except BaseException as error:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(writer.__exit__, type(error), error, error.__traceback__)
+        raise
+    await to_thread.run_sync(writer.__exit__, None, None, None)
 
 
 async def _larger(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -7,6 +7,8 @@ import { counted, outcome, rowsOf, titleOf } from "./runs.js";
 
 const PHASES = ["validate", "score", "resolve", "learn", "decide", "write"];
 const COMMON = 14;
+const ENDED = new Set(["failed", "cancelled", "paused"]);
+const WAITING = { queued: "Waiting for a runner", failed: "Stopped before the first row", cancelled: "Cancelled before the first row" };
 const ACTIONS = {
   queued: ["cancel"], validating: ["cancel", "pause"], running: ["cancel", "pause"], finalizing: ["cancel"],
   pausing: ["cancel"], paused: ["resume", "cancel"], failed: ["resume", "retry"],
@@ -104,14 +106,14 @@ function progress(run, metrics) {
     : stack([{ name: "read", value: metrics.rows_done, colour: "busy" }], rows, { tall: true });
   const headline = done
     ? `${count(counted(run).kept)} of ${count(rows)} rows kept`
-    : rows ? `${count(metrics.rows_done)} of ${count(rows)} rows` : run.state === "queued" ? "Waiting for a runner" : "Reading the inputs";
+    : rows ? `${ENDED.has(run.state) ? "Stopped at " : ""}${count(metrics.rows_done)} of ${count(rows)} rows` : WAITING[run.state] ?? "Reading the inputs";
   const here = PHASES.indexOf(metrics.phase);
   const steps = PHASES.map((phase, place) => {
     const spent = metrics.seconds_by_phase[phase];
     const current = !done && phase === metrics.phase;
     return el("li", { "aria-current": current ? "step" : null, "data-done": done || (here > place && spent !== undefined), text: phase });
   });
-  const telling = done ? null : el("p", { class: "muted", text: metrics.blocked_on ? `waiting: ${metrics.blocked_on}` : `phase ${metrics.phase}` });
+  const telling = metrics.blocked_on ? el("p", { class: "muted", text: `No further work is begun right now: ${metrics.blocked_on}` }) : null;
   return el("section", { class: "card full progress", "aria-label": "Progress" },
     el("p", { class: "big", text: headline }), bar, decided ? legend(parts, rows) : null, el("ol", { class: "steps" }, steps), telling);
 }
