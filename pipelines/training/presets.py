@@ -18,6 +18,7 @@ __all__ = ["PRESETS", "meant", "parse_recipe", "preset_names"]
 
 PRESETS: Final[Mapping[str, TrainingRecipe]] = {
     "text-classifier": TextClassifier(),
+    "small-text-classifier": TextClassifier(width=64, depth=1, heads=2, context=192, epochs=3),
     "image-classifier": ImageClassifier(augment="shift-flip"),
     "language-model": LanguageModel(),
     "digits": ImageClassifier(
