@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["write_corpus"]
 
 MAX_DOCUMENTS = 12_000
-MAX_MODULES = 2_500
+MAX_MODULES = 1_500
 MAX_FILE_BYTES = 400_000
 MIN_DOCSTRING_CHARS = 200
 _PROSE = {".md", ".rst", ".txt", ".py"}

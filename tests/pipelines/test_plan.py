@@ -1,0 +1,43 @@
+"""A plan is a function of the request and the files' content, not of where they lie."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from curator.errors import InputError
+from curator.run import RunRequest
+from pipelines.plan import Plan, make_plan
+from tests.pipelines.test_execute import labelled_recipe, text_recipe
+
+
+def test_units_follow_unit_rows_and_survive_a_round_trip(labelled: dict[str, Path]) -> None:
+    request = RunRequest(inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(unit_rows=200))
+    plan = make_plan(request)
+    assert [unit.rows for unit in plan.units] == [200, 150, 200, 50]
+    assert [unit.index for unit in plan.units] == [0, 1, 2, 3]
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert plan.recipe.columns.id == "id" and str(plan.label_type) in {"string", "large_string"}
+
+
+def test_the_dataset_is_named_by_its_content(labelled: dict[str, Path], tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere.parquet"
+    shutil.copy(labelled["a"], moved)
+    one, two, other = (
+        make_plan(RunRequest(inputs=(str(path),), recipe=labelled_recipe())).dataset_version
+        for path in (labelled["a"], moved, labelled["b"])
+    )
+    assert one == two != other
+
+
+def test_without_an_id_column_ids_come_from_content(texts: Path) -> None:
+    recipe = text_recipe()
+    recipe["columns"]["id"] = None
+    assert make_plan(RunRequest(inputs=(str(texts),), recipe=recipe)).recipe.columns.id is None
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.parquet"):
+        make_plan(RunRequest(inputs=(str(tmp_path / "nowhere.parquet"),), recipe=text_recipe()))
