@@ -41,7 +41,7 @@ def create_once(
     key = request.headers.get("idempotency-key")
     if key is None:
         status, location, answer = make(new_id(prefix))
-        return reply(request, answer, status, headers={"Location": location})
+        return reply(request, answer, status, headers=_headers(status, location))
     if not 0 < len(key) <= _MOST or not key.isprintable():
         raise RequestError(f"an Idempotency-Key has 1 to {_MOST} printable characters, this one {len(key)}")
     keys = service_of(request).catalog.idempotency
@@ -55,10 +55,14 @@ def create_once(
         keys.abandon(caller.tenant, key)
         raise
     keys.finish(caller.tenant, key, status, {"location": location, "body": json.loads(answer.model_dump_json())})
-    return reply(request, answer, status, headers={"Location": location})
+    return reply(request, answer, status, headers=_headers(status, location))
+
+
+def _headers(status: int, location: str) -> dict[str, str]:
+    return {"Location": location, **({"Retry-After": "1"} if status == 202 else {})}
 
 
 def _replayed(first: Replay) -> Response:
     data = json.dumps(first.response["body"], ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {"Location": first.response["location"], "Idempotent-Replayed": "true"}
+    headers = {**_headers(first.status, first.response["location"]), "Idempotent-Replayed": "true"}
     return Response(data, first.status, headers, media_type="application/json")

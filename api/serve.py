@@ -106,6 +106,7 @@ def serve(settings: Settings) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # a header must not make a stranger look local
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=_LAST_STREAMS_S,
     )
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until uvicorn listens for it

@@ -1,9 +1,10 @@
 // One run: how far it is, what it kept and why, the policy's figures, and rows to look at.
 
 import { Examples } from "./examples.js";
-import { ago, bars, card, copyButton, count, el, figure, legend, seconds, stack, state } from "./parts.js";
+import { ago, bars, card, copyButton, count, el, legend, seconds, stack, state } from "./parts.js";
 import { get, Poll, post } from "./rest.js";
 import { counted, outcome, rowsOf, titleOf } from "./runs.js";
+import { scorecard } from "./scorecard.js";
 
 const PHASES = ["validate", "score", "resolve", "learn", "decide", "write"];
 const COMMON = 14;
@@ -52,7 +53,7 @@ export class RunPage {
     if (run.state === "succeeded" && !this.examples) {
       this.examples = new Examples(run, () => this.draw(run, metrics), this.onError);
     }
-    const left = [this.reasons(metrics), run.summary ? scorecard(metrics) : null].filter(Boolean);
+    const left = [this.reasons(metrics), run.summary ? scorecard(metrics, this.showsFigures, (open) => (this.showsFigures = open)) : null].filter(Boolean);
     const right = [run.summary ? difficulty(metrics) : null, phases(metrics), run.summary ? manifest(run) : null].filter(Boolean);
     const columns = [left, right].filter((column) => column.length).map((column) => el("div", { class: "column" }, column));
     const parts = [progress(run, metrics), ...notices(run), ...columns, this.examples?.node];
@@ -68,7 +69,7 @@ export class RunPage {
   }
 
   reasons(metrics) {
-    const relabels = new Set(["label_error", "relabeled"]);
+    const relabels = new Set(["trusted_label"]);
     const rows = Object.entries(metrics.reasons).sort((a, b) => b[1] - a[1]).map(([name, value]) => ({
       name, value, told: count(value), colour: relabels.has(name) ? "relabel" : "drop",
     }));
@@ -152,25 +153,4 @@ function manifest(run) {
     el("div", { class: "manifest" }, el("a", { href: `/v1/manifests/${id}` }, el("code", { text: id })), copyButton(id)),
     el("p", { class: "muted" }, "An epoch of it, in order:"),
     el("div", { class: "manifest tight" }, el("code", { text: pull }), copyButton(pull)));
-}
-
-// The scorecard's numbers, nested names joined by a dot; what is not a number is told as it is.
-function* lines(value, name = "") {
-  if (value === null || value === undefined) return;
-  if (Array.isArray(value)) {
-    if (value.length && value.length <= 4 && value.every((item) => typeof item === "number")) yield [name, value.map(figure).join(" … ")];
-  } else if (typeof value === "object") {
-    for (const [key, inner] of Object.entries(value)) if (key !== "warnings") yield* lines(inner, name ? `${name}.${key}` : key);
-  } else {
-    yield [name, typeof value === "number" ? figure(value) : String(value)];
-  }
-}
-
-function scorecard(metrics) {
-  const rows = [...lines(metrics.scorecard ?? {})];
-  if (!rows.length) return null;
-  const table = el("table", { class: "figures" }, el("tbody", {}, rows.slice(0, 24).map(([name, told]) =>
-    el("tr", {}, el("td", { class: "muted", text: name.replaceAll("_", " ") }), el("td", { class: "right num", text: told })))));
-  const more = rows.length > 24 ? el("p", { class: "muted", text: `and ${rows.length - 24} more in the metrics' JSON` }) : null;
-  return card(`Policy scorecard`, el("p", {}, el("code", { text: metrics.policy ?? "" })), table, more);
 }

@@ -27,6 +27,7 @@ def test_a_run_is_accepted_with_its_address(house: Any, queued: dict[str, Any], 
     made = house.one.post("/v1/runs", json={"dataset": dataset["id"], "recipe": RECIPE, "seed": 7})
     assert made.status_code == 202
     assert made.headers["location"] == f"/v1/runs/{made.json()['id']}"
+    assert int(made.headers["retry-after"]) > 0
     assert made.json()["seed"] == 7
     assert house.one.get(made.headers["location"]).json() == made.json()
     house.one.post(f"{made.headers['location']}:cancel")
