@@ -75,6 +75,7 @@ def _prepared(
     done = journal.done("validate")
     if SET_UNIT in done:
         clock.begin("validate", done[SET_UNIT]["rows"])
+        clock.all_done()
         return done[SET_UNIT]
     with clock.phase("validate", 0):
         checked = checked or check(request)
@@ -82,6 +83,8 @@ def _prepared(
         if checked.validated.trusted is not None:
             job.write(job.name("trusted.arrow"), checked.validated.trusted)
         journal.commit("validate", SET_UNIT, checked.validated.outputs)
+        clock.begin("validate", checked.validated.outputs["rows"])
+        clock.all_done()
     return checked.validated.outputs
 
 
@@ -101,7 +104,7 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
     """The step's outputs: from the journal where they are there, else from the engine, committed as they come."""
     done = journal.done(step.name)
     needed = {name: outputs[name] for name in step.reads}
-    with clock.phase(step.phase, outputs["validate"]["rows"]):
+    with clock.phase(step.phase, outputs["validate"]["rows"], anew=step.per_unit):
         if not step.per_unit:
             if SET_UNIT not in done:
                 _stop_if_asked(journal)
@@ -109,6 +112,7 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
                 clock.peak = max(clock.peak, peak)
                 journal.commit(step.name, SET_UNIT, result)
                 done[SET_UNIT] = result
+            clock.all_done()
             return done[SET_UNIT]
         rows_by_unit = outputs["validate"]["rows_by_unit"]
         for unit in done:
@@ -137,14 +141,18 @@ class _Clock:
         self.progress = Progress()
         self.peak = peak_rss_bytes()
 
-    def begin(self, phase: str, rows: int) -> None:
-        self._publish(
-            phase=phase, rows_total=rows or self.progress.rows_total, rows_done=0, blocked_on=None, bytes_in_flight=0
-        )
+    def begin(self, phase: str, rows: int, *, anew: bool = True) -> None:
+        """A phase starts; a whole-set step that ends a phase (`anew` false) leaves its rows done."""
+        goes_on = phase == self.progress.phase and not anew
+        done = self.progress.rows_done if goes_on else 0
+        self._publish(phase=phase, rows_total=rows, rows_done=done, blocked_on=None, bytes_in_flight=0)
+
+    def all_done(self) -> None:
+        self._publish(rows_done=self.progress.rows_total)
 
     @contextmanager
-    def phase(self, name: str, rows: int) -> Iterator[None]:
-        self.begin(name, rows)
+    def phase(self, name: str, rows: int, *, anew: bool = True) -> Iterator[None]:
+        self.begin(name, rows, anew=anew)
         started = time.monotonic()
         try:
             yield

@@ -171,3 +171,4 @@ def test_progress_is_told_in_rows(tmp_path: Path, text_request: RunRequest) -> N
         "write",
     ]
     assert all(seen.rows_done <= seen.rows_total for seen in journal.seen)
+    assert last.rows_done == 400 and last.phase == "write"
