@@ -250,7 +250,18 @@ def _cells_within(column: pa.Array, name: str, file: str, first_row: int, limits
 
 def pieces(batch: pa.RecordBatch, batch_rows: int, batch_bytes: int) -> Iterator[pa.RecordBatch]:
     """Zero-copy slices of at most `batch_rows` rows and, unless one row alone is larger, about `batch_bytes` bytes."""
-    per_row = max(1, batch.nbytes // max(1, batch.num_rows))
-    rows = max(1, min(batch_rows, batch_bytes // per_row))
+    per_row = batch.nbytes // max(1, batch.num_rows) + sum(map(_longest_value, batch.columns))
+    rows = max(1, min(batch_rows, batch_bytes // max(1, per_row)))
     for start in range(0, batch.num_rows, rows):
         yield batch.slice(start, rows)
+
+
+def _longest_value(column: pa.Array) -> int:
+    """Bytes of a dictionary's longest text: once decoded, every row may hold it. 0 for other columns."""
+    kind = column.type
+    if not pt.is_dictionary(kind) or not len(column.dictionary):
+        return 0
+    values = column.dictionary
+    if pt.is_string(values.type) or pt.is_binary(values.type) or pt.is_large_string(values.type):
+        return int(pc.max(pc.binary_length(values)).as_py() or 0)
+    return int(values.nbytes // len(values))

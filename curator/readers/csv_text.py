@@ -6,7 +6,9 @@ numbers with leading zeros and dates too, stays text. An empty cell is null, a q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import codecs
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ NUMBER: Final = (
     r"|^[+-]?(nan|NaN|NAN|inf|Inf|INF)$"
 )
 """A double. Whole numbers of 16 digits and more are none: rounded, two ids could become one."""
+WRONG_CELLS: Final = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 TYPES: Final = (("bool", pa.bool_()), ("int64", pa.int64()), ("double", pa.float64()))
 """Types tried in this order; a column that fits none is text."""
 
@@ -107,36 +110,34 @@ def _utf8(column: pa.Array, name: str, source: Source, first_row: int) -> pa.Arr
 def _text_batches(source: Source, limits: Limits) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch], Any]]:
     """Column names, batches of binary cells, and the byte stream under them."""
     names = _names(source, limits)
-    bad: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        bad.append(row)
-        return "error"
-
     with open_text(source, limits) as stream:
         try:
-            reader = _open(stream, {name: pa.binary() for name in names}, refuse, limits)
+            reader = _open(stream, {name: pa.binary() for name in names}, limits)
         except pa.ArrowException as error:
-            raise _refused(error, bad, source, 0, limits) from error
-        yield names, _guarded(reader, bad, stream, source, limits), stream
+            raise _refused(error, source, 0, limits) from error
+        yield names, _guarded(reader, stream, source, limits), stream
 
 
 def _names(source: Source, limits: Limits) -> list[str]:
     """The header's cells."""
     with open_text(source, limits) as stream:
+        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise InputError("text in UTF-16, not UTF-8; convert the file", file=source.uri)
+    with open_text(source, limits) as stream:
         try:
-            return list(_open(stream, {}, lambda row: "skip", limits).schema.names)
+            return list(_open(stream, {}, limits).schema.names)
         except pa.ArrowException as error:
-            raise damaged(source, error, where="the header") from error
+            raise _refused(error, source, 0, limits) from error
         except UnicodeDecodeError as error:
             raise InputError("a header that is not valid UTF-8; convert the file", file=source.uri) from error
 
 
-def _open(stream: Any, types: dict[str, pa.DataType], refuse: Callable[[Any], str], limits: Limits) -> Any:
+def _open(stream: Any, types: dict[str, pa.DataType], limits: Limits) -> Any:
+    # No invalid_row_handler: it cannot be given rows that are not UTF-8. The message says what it would.
     return pcsv.open_csv(
         pa.PythonFile(stream, mode="r"),
         read_options=pcsv.ReadOptions(use_threads=False, block_size=limits.line_bytes),
-        parse_options=pcsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+        parse_options=pcsv.ParseOptions(newlines_in_values=True),
         convert_options=pcsv.ConvertOptions(
             column_types=types,
             null_values=[""],
@@ -147,9 +148,7 @@ def _open(stream: Any, types: dict[str, pa.DataType], refuse: Callable[[Any], st
     )
 
 
-def _guarded(
-    reader: Any, bad: list[Any], stream: CappedStream, source: Source, limits: Limits
-) -> Iterator[pa.RecordBatch]:
+def _guarded(reader: Any, stream: CappedStream, source: Source, limits: Limits) -> Iterator[pa.RecordBatch]:
     row, last = 0, None
     while True:
         try:
@@ -158,7 +157,7 @@ def _guarded(
             _last_quote_closes(last, stream, source, row)
             return
         except pa.ArrowException as error:
-            raise _refused(error, bad, source, row, limits) from error
+            raise _refused(error, source, row, limits) from error
         row += batch.num_rows
         last = batch.slice(batch.num_rows - 1) if batch.num_rows else last
         yield batch
@@ -178,13 +177,15 @@ def _last_quote_closes(last: pa.RecordBatch | None, stream: CappedStream, source
         )
 
 
-def _refused(error: Exception, bad: list[Any], source: Source, row: int, limits: Limits) -> InputError:
-    if bad:
+def _refused(error: Exception, source: Source, row: int, limits: Limits) -> InputError:
+    told = WRONG_CELLS.search(str(error))
+    if told:
+        number, expected, actual = map(int, told.groups())
         return InputError(
-            f"{bad[0].actual_columns} cells, but the header names {bad[0].expected_columns}; quote cells that hold "
-            "commas or line ends, or mend the row",
+            f"{actual} cells, but the header names {expected}; quote cells that hold commas or line ends, or mend "
+            "the row",
             file=source.uri,
-            row=bad[0].number - 2 if bad[0].number is not None else row,
+            row=number - 2,  # Arrow counts from 1, and the header
         )
     if "straddl" in str(error):
         return InputError(

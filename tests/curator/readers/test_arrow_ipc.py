@@ -125,3 +125,34 @@ def test_caps_on_batches_and_footer(write: Write, ipc_bytes: Any) -> None:
 def test_no_rows_is_an_error(write: Write, ipc_bytes: Any) -> None:
     with pytest.raises(InputError, match="no rows"):
         scan(discover([write("a.arrow", ipc_bytes(TABLE.slice(0, 0)))])[0], unit_rows=5)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_decompression_bomb_is_refused_unopened(write: Write, ipc_bytes: Any, stream: bool, dictionary: bool) -> None:
+    column = pa.array(["x" * 500_000])
+    table = pa.table({"t": column.dictionary_encode() if dictionary else column})
+    path = write("a.arrows" if stream else "a.arrow", ipc_bytes(table, stream=stream, compression="zstd"))
+    [source] = discover([path])
+    assert scan(source, unit_rows=5).rows == 1
+    with pytest.raises(InputError, match=r"unpacks \d+ bytes to 5\d{5}: refused as a decompression bomb"):
+        scan(source, unit_rows=5, limits=Limits(expansion=20, expansion_free_bytes=10_000))
+
+
+def test_a_long_value_in_a_dictionary_makes_small_batches(write: Write, ipc_bytes: Any) -> None:
+    indices = pa.array([0, 1] * 50, pa.int32())
+    table = pa.table({"d": pa.DictionaryArray.from_arrays(indices, ["short", "y" * 10_000])})
+    plan = plan_inputs(discover([write("a.arrow", ipc_bytes(table, batch_rows=100))]), unit_rows=100)
+    batches = [batch for _, batch in read(plan.units[0], schema=plan.schema, limits=Limits(batch_bytes=50_000))]
+    assert max(batch.nbytes for batch in batches) <= 60_000
+    assert [row for batch in batches for row in batch.to_pylist()] == table.to_pylist()
+
+
+def test_a_scan_decompresses_nothing(write: Write, ipc_bytes: Any) -> None:
+    data = bytearray(ipc_bytes(pa.table({"t": ["word " * 300] * 50}), batch_rows=50, compression="zstd"))
+    frame = data.rindex(b"\x28\xb5\x2f\xfd")  # what a zstd frame begins with
+    data[frame + 4 : frame + 12] = b"\xff" * 8
+    plan = plan_inputs(discover([write("a.arrow", bytes(data))]), unit_rows=50)
+    assert plan.rows == 50
+    with pytest.raises(InputError, match="record batch 0 cannot be read"):
+        list(read(plan.units[0], schema=plan.schema))

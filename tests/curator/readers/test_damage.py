@@ -39,7 +39,8 @@ def healthy(form):
         pq.write_table(table, sink, row_group_size=20, compression=packing, use_dictionary=not seed % 2)
     elif form in ("arrow", "arrows"):
         make = pa.ipc.new_file if form == "arrow" else pa.ipc.new_stream
-        with make(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd" if seed % 2 else None)) as writer:
+        options = pa.ipc.IpcWriteOptions(compression="zstd" if seed % 2 else None)
+        with make(sink, table.schema, options=options) as writer:
             writer.write_table(table, max_chunksize=20)
     elif form == "csv":
         pcsv.write_csv(flat, sink)
