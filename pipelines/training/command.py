@@ -10,19 +10,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curator.catalog import LOCAL_TENANT, Catalog, JobState
 from curator.client.rest import Client
 from curator.digest import content_id
 from curator.errors import RequestError
-from curator.settings import Settings
 from curator.storage import Store
 from pipelines.training.checkpoint import read
-from pipelines.training.entry import checkpoint_dir, until_signalled
+from pipelines.training.interrupt import until_signalled
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.pull import open_rows
 from pipelines.training.recipe import load_training_recipe
 from pipelines.training.report import TrainingReport
-from pipelines.training.reported import CatalogFeedback
 from pipelines.training.trainer import OnStep, Trainer
 
 __all__ = ["train_command"]
@@ -52,19 +49,28 @@ def train_command(
     name = content_id("trn", {"manifest": manifest, "recipe": chosen.digest})
     if url is not None:
         return _on_server(manifest, chosen, name, Client(url, api_key), out, resume, on_step)
-    return _on_root(manifest, chosen, name, Settings.from_environment(root=root), out, resume, on_step)
+    return _on_root(manifest, chosen, name, root, out, resume, on_step)
 
 
 def _on_root(
     manifest: str,
     recipe: TrainingRecipe,
     name: str,
-    settings: Settings,
+    root: str | None,
     out: str | os.PathLike[str] | None,
     resume: bool,
     on_step: OnStep | None,
 ) -> TrainingReport:
-    """Everything that can be refused is, before the catalog hears of the job."""
+    """Everything that can be refused is, before the catalog hears of the job.
+
+    The catalog is loaded here: training on a server's shards does without a database.
+    """
+    from curator.catalog import LOCAL_TENANT, Catalog, JobState
+    from curator.settings import Settings
+    from pipelines.training.entry import checkpoint_dir
+    from pipelines.training.reported import CatalogFeedback
+
+    settings = Settings.from_environment(root=root)
     rows = open_rows(settings.root, manifest, recipe)
     with Catalog.open(settings.database_url) as catalog, until_signalled() as should_stop:
         trainer = Trainer(

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 from curator.catalog import LOCAL_TENANT, Catalog, JobState, TrainingJob
@@ -23,6 +20,7 @@ from curator.epochs.plan import EpochPlan
 from curator.errors import ConflictError, RequestError, RetryableError, WinnowError
 from curator.settings import Settings
 from curator.storage import Store
+from pipelines.training.interrupt import until_signalled
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.presets import parse_recipe
 from pipelines.training.pull import open_rows
@@ -30,7 +28,7 @@ from pipelines.training.report import TrainingReport
 from pipelines.training.reported import CatalogFeedback
 from pipelines.training.trainer import OnStep, ShouldStop, Trainer
 
-__all__ = ["ENTRIES", "checkpoint_dir", "main", "recipe_of", "run_job", "until_signalled"]
+__all__ = ["ENTRIES", "checkpoint_dir", "main", "recipe_of", "run_job"]
 
 ENTRIES: Final = ("text-classifier", "image-classifier", "language-model")
 """What a job may name as its entry: the kinds of recipe. Nothing else is run, so no job can name code."""
@@ -163,34 +161,6 @@ class _Watch:
             self.cancelled = self._catalog.jobs.get(self._job.tenant, self._job.id).state == JobState.CANCELLED
             self._next = time.monotonic() + self._every_s
         return self.cancelled or (self._caller is not None and self._caller())
-
-
-@contextmanager
-def until_signalled() -> Iterator[Callable[[], bool]]:
-    """A `should_stop` that turns true at the first SIGTERM or Ctrl-C; the second one does what it did before.
-
-    Signals are heard in the main thread only; in another it never turns true.
-    """
-    heard = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield heard.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def hear(number: int, frame: object) -> None:
-        restore()
-        heard.set()
-
-    for number in before:
-        signal.signal(number, hear)
-    try:
-        yield heard.is_set
-    finally:
-        restore()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,10 @@ def test_with_a_server_a_resumed_job_is_still_one(root: Path, monkeypatch: pytes
     assert sum(table.num_rows for _, table in server.tables) == whole.num_samples
     on_root = train_command(manifest, RECIPE, root=str(root))
     assert on_root.losses == whole.losses
+
+
+def test_with_a_server_no_database_is_needed() -> None:
+    """What `pip install winnow-curation[train]` brings is enough."""
+    code = "import sys; sys.modules.update({name: None for name in ('sqlalchemy', 'alembic', 'fastapi', 'ray')})"
+    code += "; import pipelines.training.command, pipelines.training.compare"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

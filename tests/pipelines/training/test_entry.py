@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from curator.shards import Manifest
 from curator.storage import Store
 from pipelines.training import entry
 from pipelines.training.checkpoint import CHECKPOINT, MODEL, load_model
-from pipelines.training.entry import ENTRIES, checkpoint_dir, run_job, until_signalled
+from pipelines.training.entry import ENTRIES, checkpoint_dir, run_job
 from pipelines.training.presets import PRESETS
 from pipelines.training.report import StepRecord
 from tests.pipelines.training.examples import SMALL, texts, write_curated
@@ -208,33 +206,6 @@ def test_the_process_runs_a_job_and_says_how_it_ended(office: Office) -> None:
     assert (Path(office.settings.root) / "training" / job.id / MODEL).exists()
     absent = subprocess.run([*command, "trn_absent"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert absent.returncode == 2 and "no training job 'trn_absent'" in absent.stderr
-
-
-def test_a_signal_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-    try:
-        with until_signalled() as should_stop:
-            assert not should_stop()
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert should_stop() and not heard
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert heard == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_outside_the_main_thread_no_signal_is_touched() -> None:
-    seen: list[bool] = []
-
-    def work() -> None:
-        with until_signalled() as should_stop:
-            seen.append(should_stop())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [False]
 
 
 def test_every_entry_is_a_kind_of_recipe() -> None:

@@ -34,12 +34,14 @@ class Witness:
 
     def __init__(self, stop_at: tuple[int, ...] = ()):
         self.losses: dict[int, float] = {}
+        self.epochs: dict[int, int] = {}
         self.feedback: list[pa.Table] = []
         self.stop_at, self.step = stop_at, 0
 
     def on_step(self, record: StepRecord) -> None:
         self.step = record.step
         self.losses[record.step] = record.loss
+        self.epochs[record.step] = record.epoch
 
     def should_stop(self) -> bool:
         return self.step in self.stop_at
@@ -82,7 +84,9 @@ def test_a_stopped_job_ends_with_the_bytes_of_one_that_was_not(
     assert whole.finished and whole.steps == whole.total_steps == len(seen.losses) and whole.resumed_from is None
     losses: dict[int, float] = {}
     rows: list[dict[str, Any]] = []
-    for stop in (3, whole.steps // 2, whole.steps - 1, None):
+    boundary = max(step for step, epoch in seen.epochs.items() if epoch == 0)
+    assert 3 < boundary < whole.steps - 1, "one stop is exactly between two epochs"
+    for stop in (3, boundary, whole.steps - 1, None):
         part, witness = _train(root, manifest, recipe, tmp_path / "parts", stop_at=(stop,) if stop else ())
         assert part.finished == (stop is None) and (stop is None or part.steps == stop)
         losses |= witness.losses
