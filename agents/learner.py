@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import torch
 
-from agents.config import PolicyConfig
 from agents.determinism import id_keys, id_uniform, one_thread
 from agents.gate import GateVerdict, compare
 from agents.judge import Judge, Mind, as_task
@@ -19,6 +18,7 @@ from agents.scorecard import scorecard
 from agents.student import Desk, Round, Student
 from agents.types import Roles, Rows, Task
 from curator.errors import InputError, TrustedError
+from curator.recipe.policy import PolicySpec
 
 __all__ = ["MAX_ROWS", "MIN_LEARNING", "MIN_ROWS", "Judge", "learn", "roles_of"]
 
@@ -38,7 +38,7 @@ def roles_of(ids: np.ndarray, trusted: np.ndarray, seed: int) -> Roles:
 
 
 def learn(
-    rows: Rows, truth: np.ndarray, *, classes: int, task: Task, config: PolicyConfig | None = None, seed: int = 0
+    rows: Rows, truth: np.ndarray, *, classes: int, task: Task, config: PolicySpec | None = None, seed: int = 0
 ) -> Judge:
     """A judge from a bounded sample that includes all trusted rows; the order of the rows does not matter.
 
@@ -46,7 +46,7 @@ def learn(
     codes; ignored for text. Single-threaded and deterministic. Raises InputError on too few or too many rows,
     TrustedError on a truth that is no label's code.
     """
-    config = config or PolicyConfig()
+    config = config or PolicySpec()
     classes = classes if task == "classification" else 2
     _check(rows, truth, classes)
     everyone = as_task(rows, task)
@@ -59,7 +59,7 @@ def learn(
 
 
 def _teach(
-    desk: Desk, desk_truth: np.ndarray, rows: Rows, truth: np.ndarray, task: Task, config: PolicyConfig, seed: int
+    desk: Desk, desk_truth: np.ndarray, rows: Rows, truth: np.ndarray, task: Task, config: PolicySpec, seed: int
 ) -> Judge:
     roles = roles_of(desk.rows.ids, desk_truth >= 0, seed)
     gate: GateVerdict | None = None
@@ -87,7 +87,7 @@ def _teach(
 
 
 def _rehearse(
-    desk: Desk, desk_truth: np.ndarray, roles: Roles, config: PolicyConfig, seed: int
+    desk: Desk, desk_truth: np.ndarray, roles: Roles, config: PolicySpec, seed: int
 ) -> tuple[GateVerdict, list[Round]]:
     """Teaches a student on learning rows alone; acceptance rows compare its prior with what it made of it."""
     student = Student.taught(desk, roles.learning, desk_truth[roles.learning])

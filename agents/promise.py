@@ -20,10 +20,10 @@ from agents.calibration import (
     needed_good_rows,
     precision_threshold,
 )
-from agents.config import PolicyConfig
 from agents.learned_policy import LearnedPolicy
 from agents.reward import BREAK_EVEN
 from agents.student import Student
+from curator.recipe.policy import PolicySpec
 from curator.verdict import RELABEL
 
 __all__ = ["CALIBRATION_SHARE", "Promise", "make_promise"]
@@ -56,7 +56,7 @@ class Promise:
 
 
 def make_promise(
-    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicyConfig
+    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicySpec
 ) -> Promise:
     """The lowest thresholds that keep config's promises; never lower than where a row is worth dropping.
 
@@ -89,7 +89,7 @@ def make_promise(
 
 
 def _relabel_from(
-    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicyConfig
+    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicySpec
 ) -> float:
     """The higher of two thresholds: false discovery rate over the pool, and precision on the calibration rows.
 
@@ -113,6 +113,6 @@ def _simulated(student: Student, policy: LearnedPolicy) -> np.ndarray:
     return torch.sigmoid(good + shift).numpy()
 
 
-def _missing(good_rows: int, config: PolicyConfig) -> int:
+def _missing(good_rows: int, config: PolicySpec) -> int:
     """How many more trusted rows would do if all were good."""
     return max(0, math.ceil((needed_good_rows(config.max_false_drop) - good_rows) / CALIBRATION_SHARE))

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.config import PolicyConfig
 from agents.determinism import id_uniform
 from agents.gate import GateVerdict, average_precision
 from agents.learned_policy import LearnedPolicy
@@ -20,6 +19,7 @@ from agents.promise import Promise
 from agents.reward import BREAK_EVEN, RIGHT, WRONG
 from agents.student import Round, Student
 from agents.types import Roles
+from curator.recipe.policy import PolicySpec
 from curator.verdict import KEEP, RELABEL
 
 __all__ = ["review_order", "scorecard"]
@@ -35,7 +35,7 @@ def scorecard(
     gate: GateVerdict | None,
     rounds: list[Round],
     promise: Promise,
-    config: PolicyConfig,
+    config: PolicySpec,
     seed: int,
 ) -> dict[str, Any]:
     """JSON-able: no infinity, no NaN."""
@@ -92,7 +92,7 @@ def _infinite(value: object) -> bool:
     return isinstance(value, float) and math.isinf(value)
 
 
-def _why(gate: GateVerdict | None, config: PolicyConfig) -> str:
+def _why(gate: GateVerdict | None, config: PolicySpec) -> str:
     if gate is None:
         return "too few trusted rows to teach from: the self-corruption prior ranks"
     if config.rounds == 0:
@@ -108,7 +108,7 @@ def _why(gate: GateVerdict | None, config: PolicyConfig) -> str:
     return f"the learned policy did not prove better: {compared}; the prior ranks"
 
 
-def _words(promise: Promise, config: PolicyConfig) -> str:
+def _words(promise: Promise, config: PolicySpec) -> str:
     alpha = f"{config.max_false_drop:.1%}"
     if promise.basis == "audited":
         return f"at most {alpha} of good rows are dropped, on average over audits; from {promise.good_rows} good rows"

@@ -64,7 +64,9 @@ class Ledger:
         self.folder = _FOLDER.format(run=run)
         self.files = [name for name in store.list(self.folder) if name.endswith(".arrow")]
         if not self.files:
-            raise NotFoundError(f"run {run} has no ledger in {store.uri}; it has not finished, or the root is another one")
+            raise NotFoundError(
+                f"run {run} has no ledger in {store.uri}; it has not finished, or the root is another one"
+            )
 
     @staticmethod
     def file_name(run: str, unit: int) -> str:
@@ -113,7 +115,9 @@ class Ledger:
 def _checked(schema: pa.Schema) -> pa.Schema:
     version = (schema.metadata or {}).get(b"winnow.ledger", b"?").decode()
     if version != LEDGER_VERSION:
-        raise IntegrityError(f"ledger version {version!r} is unknown here (known: {LEDGER_VERSION}); update Winnow to read it")
+        raise IntegrityError(
+            f"ledger version {version!r} is unknown here (known: {LEDGER_VERSION}); update Winnow to read it"
+        )
     return schema
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.config import PolicyConfig
 from agents.gate import average_precision
 from agents.learner import MAX_ROWS, Judge, learn, roles_of
 from agents.types import REASONS, Decisions, Rows
 from curator.errors import InputError, IntegrityError, TrustedError
+from curator.recipe.policy import PolicySpec
 from curator.verdict import DROP, KEEP, POLICY_REASONS, RELABEL
 
-QUICK = PolicyConfig(rounds=1, max_false_drop=0.1)
+QUICK = PolicySpec(rounds=1, max_false_drop=0.1)
 
 
-def taught(pool: Any, truth: np.ndarray, classes: int = 3, config: PolicyConfig = QUICK, seed: int = 0) -> Judge:
+def taught(pool: Any, truth: np.ndarray, classes: int = 3, config: PolicySpec = QUICK, seed: int = 0) -> Judge:
     return learn(pool.rows, truth, classes=classes, task="classification", config=config, seed=seed)
 
 
@@ -239,7 +239,7 @@ def test_wrong_requests_are_refused(make_pool: Callable[..., Any], case: tuple[A
 def test_review_asks_about_open_rows_most_in_doubt(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(900, noise=0.25)
     truth = pool.trusted(200, 0)
-    judge = taught(pool, truth, config=PolicyConfig(rounds=0, review_budget=50))
+    judge = taught(pool, truth, config=PolicySpec(rounds=0, review_budget=50))
     asked = judge.scorecard["review"]
     place = {row.tobytes().hex(): i for i, row in enumerate(pool.rows.ids)}
     at = np.array([place[name] for name in asked])

@@ -23,7 +23,6 @@ import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from agents.config import PolicyConfig
 from agents.determinism import NUM_FOLDS, fold_of, one_thread
 from agents.encoders import make_encoder
 from agents.gate import average_precision
@@ -31,6 +30,7 @@ from agents.given import STRENGTHS
 from agents.learner import learn
 from agents.proxy.heads import fit_heads, fold_masks, head_log_probs, with_bias
 from agents.types import Rows
+from curator.recipe.policy import PolicySpec
 from curator.verdict import DROP, RELABEL
 
 CLASSES = 4
@@ -119,7 +119,7 @@ def _one_seed(
 ) -> dict[str, float]:
     trusted = np.zeros(len(pool), bool)
     trusted[np.random.default_rng(seed).permutation(len(pool))[: args.trusted]] = True
-    config = PolicyConfig(max_false_drop=args.max_false_drop, rounds=args.rounds)
+    config = PolicySpec(max_false_drop=args.max_false_drop, rounds=args.rounds)
     start = time.perf_counter()
     judge = learn(pool, np.where(trusted, true, -1), classes=CLASSES, task="classification", config=config, seed=seed)
     learned = time.perf_counter()

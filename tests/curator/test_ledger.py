@@ -53,7 +53,7 @@ def test_rows_come_in_input_order_and_filters_join(ledger: Ledger) -> None:
     assert ids(ledger, action="drop", reason="near_duplicate") == [2, 6, 10]
     assert ids(ledger, difficulty="hard") == [3, 7, 11]
     assert ids(ledger, min_confidence=0.6) == [0, 1, 3, 4, 5, 7, 8, 9, 11]
-    assert [batch.schema.names for batch in ledger.scan(columns=["id", "reason"])][0] == ["id", "reason"]
+    assert next(ledger.scan(columns=["id", "reason"])).schema.names == ["id", "reason"]
 
 
 def test_counts_add_up(ledger: Ledger) -> None:

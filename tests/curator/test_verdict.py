@@ -12,7 +12,9 @@ from curator.verdict import DROP, KEEP, RELABEL, apply
 
 
 def batch(n: int) -> pa.RecordBatch:
-    return pa.record_batch({"row": pa.array(range(n), pa.int64()), "label": pa.array([i % 3 for i in range(n)], pa.int8())})
+    return pa.record_batch(
+        {"row": pa.array(range(n), pa.int64()), "label": pa.array([i % 3 for i in range(n)], pa.int8())}
+    )
 
 
 @given(st.lists(st.sampled_from([KEEP, DROP, RELABEL])))

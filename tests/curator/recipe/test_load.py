@@ -24,7 +24,9 @@ def test_the_shipped_presets() -> None:
 
 def test_yaml_and_json_of_the_same_recipe_are_one(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("task: text\ncolumns: {text: body}\nprocess: [exact_duplicates]\nseed: 3\n")
-    (tmp_path / "a.json").write_text('{"seed": 3, "task": "text", "process": [{"exact_duplicates": {}}], "columns": {"text": "body"}}')
+    (tmp_path / "a.json").write_text(
+        '{"seed": 3, "task": "text", "process": [{"exact_duplicates": {}}], "columns": {"text": "body"}}'
+    )
     assert load(tmp_path / "a.yaml").digest == load(tmp_path / "a.json").digest
     assert load(tmp_path / "a.yaml").digest != parse({**MINIMAL, "seed": 3}).digest
 
