@@ -35,7 +35,7 @@ class CatalogFeedback:
         self.rows = self.accepted = self.clipped = 0
 
     def __call__(self, table: pa.Table) -> None:
-        """Raises InputError for a table that names another job, RetryableError when the catalog does not answer."""
+        """Raises IntegrityError for a table that names another job, RetryableError when the catalog does not answer."""
         others = set(pc.unique(table["training_job"]).to_pylist()) - {self._job.id}
         if others:
             raise IntegrityError(f"feedback of {sorted(others)} came to the job {self._job.id}; nothing was recorded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from curator.client.shard_stream import ShardStream
-from curator.errors import ConflictError, InputError, IntegrityError, RequestError, RunFailedError
+from curator.errors import ConflictError, InputError, RequestError, RunFailedError
 from curator.shards.override import Override, override
 from curator.storage import Store
 from pipelines.training.checkpoint import CHECKPOINT, MODEL, load_model
@@ -190,17 +189,6 @@ def test_the_checkpoint_of_another_job_is_refused(tmp_path: Path, change: dict[s
     with pytest.raises(ConflictError, match=named):
         _train(tmp_path / "root", manifest, fast(recipe, **change), tmp_path / "out")
     assert (tmp_path / "out" / CHECKPOINT).read_bytes() == before
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    manifest = write_curated(Store.open(tmp_path / "root"), texts(60)).id
-    _train(tmp_path / "root", manifest, SMALL["text-classifier"], tmp_path / "out", stop_at=(2,))
-    file = tmp_path / "out" / CHECKPOINT
-    whole = file.read_bytes()
-    for damaged in (whole[:100], b"", whole[:-5], json.dumps({"a": 1}).encode()):
-        file.write_bytes(damaged)
-        with pytest.raises(IntegrityError, match="delete it and start again"):
-            _train(tmp_path / "root", manifest, SMALL["text-classifier"], tmp_path / "out")
 
 
 def test_the_model_left_behind_scores_what_the_trainer_scored(tmp_path: Path) -> None:
