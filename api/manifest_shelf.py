@@ -6,6 +6,7 @@ without a server (`winnow curate` on this root) is entered when it is first aske
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from api.service import Service
@@ -14,6 +15,7 @@ from curator.errors import NotFoundError
 from curator.run import RunState
 from curator.shards import Manifest
 from curator.shards.layout import index_name, manifest_name, shard_name
+from curator.storage import Store
 
 __all__ = ["known_manifest", "lineage", "place_of", "shelve"]
 
@@ -47,10 +49,16 @@ def known_manifest(service: Service, tenant: str, manifest_id: str) -> Manifest:
         run = _maker(service, tenant, manifest_id)
         if run is None:
             raise
-        manifest = Manifest.load(service.store, manifest_id)
+        manifest = _loaded(service.store, manifest_id)
         shelve(service, tenant, manifest, run=run)
         return manifest
-    return Manifest.load(service.store, manifest_id)
+    return _loaded(service.store, manifest_id)
+
+
+@lru_cache(maxsize=32)
+def _loaded(store: Store, manifest_id: str) -> Manifest:
+    """Parsed once: a manifest never changes, and pullers ask for places in the same one again and again."""
+    return Manifest.load(store, manifest_id)
 
 
 def lineage(service: Service, tenant: str, manifest_id: str) -> list[ManifestRow]:

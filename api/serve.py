@@ -104,6 +104,7 @@ def serve(settings: Settings) -> int:
         app,
         log_config=None,
         access_log=False,
+        ws="none",
         server_header=False,
         proxy_headers=False,  # a header must not make a stranger look local
         timeout_keep_alive=75,
@@ -127,7 +128,8 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, as asyncio turns Nagle's algorithm off only then; with it every answer waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host.strip("[]"), port))

@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 
 from api.errors import Refusal
 from curator.catalog import Catalog, Upload, UploadState
-from curator.errors import ConflictError, InputError, IntegrityError, RequestError
+from curator.errors import ConflictError, InputError, IntegrityError, NotFoundError, RequestError
 from curator.readers import EXTENSIONS
 from curator.settings import Settings
 from curator.storage import Store
@@ -99,7 +99,12 @@ class UploadFiles:
         arrived = {part.number for part in self._catalog.uploads.parts(tenant, upload_id)}
         if arrived != set(range(upload.num_parts)):
             return self._catalog.uploads.complete(tenant, upload_id, "")  # says which parts are missing
-        done = self._joined(tenant, upload)
+        try:
+            done = self._joined(tenant, upload)
+        except NotFoundError:  # a part is gone: another request completed the upload first, or it was deleted
+            done = self._catalog.uploads.get(tenant, upload_id)
+            if done.state != UploadState.COMPLETE:
+                raise
         for number in range(upload.num_parts):
             self._store.delete(_part_name(upload_id, number))
         return done

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.serve import RunnerChild, serve
+from api.serve import RunnerChild, _listen, serve
 from curator.errors import RequestError
 from curator.settings import Settings
 
@@ -95,6 +95,12 @@ def test_the_first_start_shows_a_key_once_and_the_runner_is_kept_alive(tmp_path:
         assert "every caller needs a key" in said[-1]
         assert httpx.get(f"{url}/v1/runs").status_code == 401
         assert httpx.get(f"{url}/v1/runs", headers={"X-API-Key": secret[1]}).status_code == 200
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """asyncio sets TCP_NODELAY on connections of a socket that names its protocol, and on no other."""
+    with _listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def test_an_address_that_is_taken_is_said_to_be(tmp_path: Path) -> None:

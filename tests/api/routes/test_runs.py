@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -242,6 +243,16 @@ def test_a_foreign_event_id_is_a_problem_not_a_broken_stream(house: Any, finishe
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
+def test_a_listener_who_leaves_frees_the_place(house: Any, queued: dict[str, Any]) -> None:
+    with house.one.stream("GET", f"/v1/runs/{queued['id']}/events") as held:
+        next(held.iter_lines())
+        assert house.service.streams.num_open == 1
+    deadline = time.monotonic() + 20
+    while house.service.streams.num_open:
+        assert time.monotonic() < deadline, "the place is still taken"
+        time.sleep(0.02)
+
+
 def test_open_streams_are_capped_and_freed(house: Any, queued: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(house.service.streams, "_most", 1)
     with house.one.stream("GET", f"/v1/runs/{queued['id']}/events") as held:
@@ -250,6 +261,7 @@ def test_open_streams_are_capped_and_freed(house: Any, queued: dict[str, Any], m
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
         house.client_of_one().post(f"/v1/runs/{queued['id']}:cancel")
         held.read()
-    while house.service.streams.num_open:
-        pass
+    deadline = time.monotonic() + 20
+    while house.service.streams.num_open and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert house.one.get(f"/v1/runs/{queued['id']}/events").status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -140,6 +141,16 @@ def test_a_name_never_becomes_a_path(house: Any) -> None:
     house.one.put(upload["parts"][0]["url"], content=b"a,b\n1,2\n")
     house.one.post(f"/v1/uploads/{upload['id']}:complete")
     assert house.service.store.list(f"uploads/{upload['id']}") == [f"uploads/{upload['id']}/data.csv"]
+
+
+def test_two_requests_may_complete_at_the_same_time(house: Any) -> None:
+    data = b"x" * (8 * MIB)
+    upload = opened(house.one, data, part_bytes=MIB)
+    for part in upload["parts"]:
+        house.one.put(part["url"], content=data[: part["size"]])
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: house.one.post(f"/v1/uploads/{upload['id']}:complete"), range(4)))
+    assert [(answer.status_code, answer.json()["state"]) for answer in answers] == [(200, "complete")] * 4
 
 
 def test_the_quota_counts_what_is_announced_and_is_freed(house: Any) -> None:
