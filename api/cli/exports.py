@@ -22,7 +22,15 @@ from curator.sample_id import to_hex
 from curator.shards.layout import SAMPLE_ID
 from curator.storage import Store
 
-__all__ = ["export_jsonl", "export_parquet", "refuse_used_folder"]
+__all__ = [
+    "as_text",
+    "export_jsonl",
+    "export_parquet",
+    "files",
+    "parts",
+    "refuse_used_folder",
+    "with_hex_ids",
+]
 
 FILE_BYTES: Final = 256 << 20
 """Uncompressed bytes after which the next file begins."""
@@ -48,7 +56,7 @@ def export_parquet(batches: Iterable[pa.RecordBatch], name: str, folder: str) ->
         writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression="zstd"))
         return lambda batch: writer.write_batch(batch)
 
-    return _files(batches, name, folder, ".parquet", opened)
+    return files(batches, name, folder, ".parquet", opened)
 
 
 def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
@@ -56,23 +64,24 @@ def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> l
 
     def opened(sink: Any, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
         def write(batch: pa.RecordBatch) -> None:
-            lines = [json.dumps(row, ensure_ascii=False, default=_as_text) for row in batch.to_pylist()]
+            lines = [json.dumps(row, ensure_ascii=False, default=as_text) for row in batch.to_pylist()]
             sink.write(("\n".join(lines) + "\n").encode())
 
         return write
 
-    return _files(batches, name, folder, ".jsonl", opened)
+    return files(batches, name, folder, ".jsonl", opened)
 
 
-def _files(
+def files(
     batches: Iterable[pa.RecordBatch],
     name: str,
     folder: str,
     extension: str,
     opened: Callable[[Any, pa.Schema, ExitStack], Callable[[pa.RecordBatch], None]],
 ) -> list[str]:
+    """Writes batches, ids in hex, to files of about FILE_BYTES; `opened` makes what writes a batch to a sink."""
     store, names = Store.open(folder), []
-    for number, part in enumerate(_parts(map(_with_hex_ids, batches))):
+    for number, part in enumerate(parts(map(with_hex_ids, batches), FILE_BYTES)):
         names.append(f"{name}-{number:05d}{extension}")
         with store.writer(names[-1]) as sink, ExitStack() as stack:
             write = None
@@ -82,8 +91,8 @@ def _files(
     return names
 
 
-def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The batches in runs of about FILE_BYTES; each run is used up before the next is asked for."""
+def parts(batches: Iterator[pa.RecordBatch], file_bytes: int) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The batches in runs of about `file_bytes`; each run is used up before the next is asked for."""
     held = next(batches, None)
     while held is not None:
         done = False
@@ -91,7 +100,7 @@ def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatc
         def part() -> Iterator[pa.RecordBatch]:
             nonlocal held, done
             size = 0
-            while held is not None and size < FILE_BYTES:
+            while held is not None and size < file_bytes:
                 size += held.nbytes
                 yield held
                 held = next(batches, None)
@@ -101,12 +110,14 @@ def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatc
         assert done, "a part was left half read"
 
 
-def _with_hex_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+def with_hex_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with sample_id as text."""
     position = batch.schema.get_field_index(SAMPLE_ID)
     return batch.set_column(position, pa.field(SAMPLE_ID, pa.string()), to_hex(batch.column(position)))
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """The JSON form of a value that JSON has none for. Raises RequestError."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):

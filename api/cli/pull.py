@@ -42,9 +42,9 @@ def pull(
     num_epochs: Annotated[int, typer.Option(min=1, help="Epochs the plan covers.")] = 10,
     curriculum: Annotated[CurriculumName, typer.Option(help="How easy turns to hard.")] = CurriculumName.STAGED,
     global_batch_size: Annotated[int, typer.Option(min=1, help="Rows of one step over all ranks.")] = 64,
-    rank: Annotated[int, typer.Option(min=0)] = 0,
-    world_size: Annotated[int, typer.Option(min=1)] = 1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    rank: Annotated[int, typer.Option(min=0, help="Whose share of every global batch.")] = 0,
+    world_size: Annotated[int, typer.Option(min=1, help="Ranks that share a global batch.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another order.")] = 0,
     start: Annotated[int, typer.Option("--from", metavar="POSITION", min=0, help="Leave out rows before it.")] = 0,
     root: Root = None,
     url: Url = None,
@@ -89,16 +89,19 @@ def export(
     api_key: ApiKey = None,
 ) -> None:
     """Write every kept row once, in stored order, in a format other tools read."""
+    from api.cli.export_tar import export_mds, export_webdataset, with_nulls
     from api.cli.exports import export_jsonl, export_parquet, refuse_used_folder
     from curator.shards.reader import ShardReader
 
-    if form in (ExportFormat.MDS, ExportFormat.WEBDATASET):
-        raise RequestError(f"--format {form.value} is not written yet; parquet and jsonl are")
     refuse_used_folder(out)
-    write = export_parquet if form is ExportFormat.PARQUET else export_jsonl
     with place_of(root, url, api_key) as place:
         content = place.source.manifest(manifest)
         if not content.num_live:
             raise RequestError(f"{manifest} has no kept rows; there is nothing to export")
-        files = write(ShardReader(place.source).iter_batches(content), manifest, out)
+        rows = partial(ShardReader(place.source).iter_batches, content)
+        if form is ExportFormat.MDS:
+            files = export_mds(rows(), with_nulls(rows()), out)
+        else:
+            write = {"parquet": export_parquet, "jsonl": export_jsonl, "webdataset": export_webdataset}[form.value]
+            files = write(rows(), manifest, out)
     typer.echo(f"{content.num_live} rows in {len(files)} files under {out}")

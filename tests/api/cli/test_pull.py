@@ -114,14 +114,6 @@ def test_a_folder_in_use_is_left_alone(winnow: Winnow, finished: Any, here: Path
     assert [path.name for path in (here / "x").iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("form", ["mds", "webdataset"])
-def test_formats_that_are_not_written_say_so(winnow: Winnow, finished: Any, here: Path, form: str) -> None:
-    done = winnow("export", finished.summary["manifest"], "--format", form, "--out", "x", "--root", finished.root)
-    assert done.exit_code == 2
-    assert "parquet and jsonl are" in done.stderr
-    assert list(here.iterdir()) == []
-
-
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_large_exports_are_cut_into_files_in_order(here: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     monkeypatch.setattr(exports, "FILE_BYTES", 200)
