@@ -23,7 +23,6 @@ from agents.space import Chunk, Ranks, joined
 
 __all__ = [
     "EARLY",
-    "MIDDLE",
     "STRENGTHS",
     "STRONG",
     "GivenView",
@@ -36,7 +35,7 @@ __all__ = [
 
 STRENGTHS: Final = (3e-2, 3e-3, 1e-3, 1e-4)
 """l2 of the out-of-fold heads, strong to weak. The first is the early head of the credit, the last nearly converged."""
-EARLY, STRONG, MIDDLE, WEAK = range(4)
+EARLY, STRONG, _, WEAK = range(4)
 _NUM_CLOSE: Final = 10
 _NUM_SOFT: Final = 20
 _LOG_FLOOR: Final = math.log(1e-4)
@@ -54,10 +53,12 @@ class Look:
 class GivenView:
     """heads_SDKC: head k never trained on fold k. typical_C: mean out-of-fold probability of a class's own rows.
 
-    labels_N, log_probs_NC: of the rows learned from, out-of-fold. ranks: of two features among rows of the same label.
+    labels_N, log_probs_NC: of the rows learned from, out-of-fold at the strength `best`, whose loss is lowest.
+    ranks: of two features among rows of the same label.
     """
 
     heads_SDKC: torch.Tensor
+    best: int
     typical_C: torch.Tensor
     labels_N: torch.Tensor
     log_probs_NC: torch.Tensor
@@ -68,9 +69,11 @@ class GivenView:
         """chunks: N ≥ 2 placed rows, each with a vector; near: their neighbours; labels_N: every one given."""
         n, own = len(labels_N), one_hot(labels_N, classes).float()
         heads = _fit_path(chunks, own)
-        middle = joined((head_log_probs(c.x_BD, heads, c.folds_B)[:, MIDDLE] for c in chunks), n)
-        typical = (middle.exp() * own).sum(0) / own.sum(0).clamp_min(1)
-        view = GivenView(heads, typical, labels_N, middle, Ranks.none(classes, len(_RANKED)))
+        log_probs_NSC = joined((head_log_probs(c.x_BD, heads, c.folds_B) for c in chunks), n)
+        best = int((log_probs_NSC * own[:, None]).sum((0, 2)).argmax())
+        log_probs_NC = log_probs_NSC[:, best].contiguous()
+        typical = (log_probs_NC.exp() * own).sum(0) / own.sum(0).clamp_min(1)
+        view = GivenView(heads, best, typical, labels_N, log_probs_NC, Ranks.none(classes, len(_RANKED)))
         columns = (
             torch.stack([view._columns(c.labels_B, view.look(c, j))[name] for name in _RANKED], 1)
             for c, j in zip(chunks, near, strict=True)
@@ -104,11 +107,11 @@ class GivenView:
         return joined(parts, len(self.labels_N))
 
     def _columns(self, labels_B: torch.Tensor, look: Look) -> dict[str, torch.Tensor]:
-        return _path(labels_B, look) | self._confident(labels_B, look) | self._neighbourhood(labels_B, look)
+        return _path(labels_B, look, self.best) | self._confident(labels_B, look) | self._neighbourhood(labels_B, look)
 
     def _confident(self, labels_B: torch.Tensor, look: Look) -> dict[str, torch.Tensor]:
         """Gaps to the class thresholds of confident learning (Northcutt, Jiang & Chuang, JAIR 2021, eq. 2)."""
-        log_probs_BC = look.log_probs_BSC[:, MIDDLE]
+        log_probs_BC = look.log_probs_BSC[:, self.best]
         gaps_BC = log_probs_BC.exp() - self.typical_C
         return {
             "own_gap": pick(gaps_BC, labels_B),
@@ -132,7 +135,7 @@ class GivenView:
         return columns
 
 
-_RANKED: Final = ("middle_margin", "neighbour_probability")
+_RANKED: Final = ("best_margin", "neighbour_probability")
 
 
 def _fit_path(chunks: Sequence[Chunk], own_NC: torch.Tensor) -> torch.Tensor:
@@ -143,13 +146,14 @@ def _fit_path(chunks: Sequence[Chunk], own_NC: torch.Tensor) -> torch.Tensor:
     return fit_heads(x, own_NC[:, None], fold_masks(folds.numpy(), NUM_FOLDS), STRENGTHS)
 
 
-def _path(labels_B: torch.Tensor, look: Look) -> dict[str, torch.Tensor]:
+def _path(labels_B: torch.Tensor, look: Look, best: int) -> dict[str, torch.Tensor]:
     """Surprise and margin along the path, and how the margin moves: the area under the margin of Pleiss et al. 2020."""
     margins_BS = torch.stack([log_margin(log_probs_BC, labels_B) for log_probs_BC in look.log_probs_BSC.unbind(1)], 1)
     columns = {}
     for s, name in enumerate(("early", "strong", "middle", "weak")):
         columns[f"{name}_surprise"] = -pick(look.log_probs_BSC[:, s], labels_B).clamp_min(_LOG_FLOOR)
         columns[f"{name}_margin"] = margins_BS[:, s]
+    columns["best_margin"] = margins_BS[:, best]
     columns["margin_mean"] = margins_BS.mean(1)
     columns["margin_std"] = margins_BS.std(1, correction=0)
     columns["margin_rise"] = margins_BS[:, WEAK] - margins_BS[:, EARLY]

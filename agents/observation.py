@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from agents.corruption import SelfCorruption
-from agents.given import MIDDLE, GivenView, Look, others
+from agents.given import GivenView, Look, others
 from agents.proxy.neighbours import Neighbours, Reference
 from agents.space import Chunk, Space, joined
 from agents.trusted import TrustedView
@@ -95,7 +95,7 @@ class Observer:
         return replace(self, mean_F=numbers.mean(0).float(), scale_F=scale.float())
 
     def _proposal(self, chunk: Chunk, look: Look) -> tuple[torch.Tensor, torch.Tensor]:
-        belief_BC = look.log_probs_BSC[:, MIDDLE].exp()
+        belief_BC = look.log_probs_BSC[:, self.given.best].exp()
         if self.trusted is not None:
             belief_BC = self.trusted.truth_posterior(chunk)
         other_BC = others(belief_BC, chunk.labels_B).clamp_min(0.0)

@@ -36,8 +36,9 @@ __all__ = ["Desk", "Round", "Student"]
 INVERSE_RIDGE: Final = 0.01
 """C of the audited scorer: below 400 audits a strong ridge wins everywhere."""
 _SCALE_INVERSE_RIDGE: Final = 1.0
-AUDIT_WEIGHT: Final = 1.0
-_FIRST_LEASH: Final = 1.0
+AUDIT_WEIGHT: Final = 0.25
+"""Audited rows already made the prior; in the rounds they only steady it."""
+_FIRST_LEASH: Final = 16.0
 
 
 @dataclass(frozen=True)
