@@ -48,24 +48,27 @@ def run_job(
 ) -> TrainingReport:
     """Trains a managed job from queued to succeeded; its report becomes the row's result.
 
-    `resume` also takes a job whose process died (its row still says running). Stopped by `should_stop`, the job goes
-    back to the queue with its checkpoint; cancelled meanwhile, it stops within `settings.heartbeat_s`. A passing fault
-    puts it back as well; any other error fails it with that error in its row, and is raised. Raises NotFoundError;
-    ConflictError for a job that is not waiting, or that the caller trains himself (mode external).
+    Stopped by `should_stop`, the job goes back to the queue with its checkpoint; cancelled meanwhile, it stops within
+    `settings.heartbeat_s`. A passing fault puts it back as well; any other error fails it with that error in its row,
+    and is raised. `resume` also takes a job that says running: one the caller holds a lease of, or one whose process
+    died. Such a job is the caller's to give back: here it only moves to its end. Raises NotFoundError; ConflictError
+    for a job that is not waiting, or that the caller trains himself (mode external).
     """
-    job = _claim(catalog, catalog.jobs.get(tenant, job_id), resume)
+    found = catalog.jobs.get(tenant, job_id)
+    ours = found.state != JobState.RUNNING
+    job = _claim(catalog, found, resume)
     watch = _Watch(catalog, job, settings.heartbeat_s, should_stop)
     try:
         feedback = CatalogFeedback(catalog, Store.open(settings.root), job)
         report = _trainer(catalog, settings, job, feedback, on_step, watch).run()
     except BaseException as error:
-        _failed(catalog, job, error)
+        _failed(catalog, job, error, ours)
         raise
     if report.finished:
         _move(
             catalog, job, JobState.SUCCEEDED, result={**report.model_dump(mode="json"), "feedback": feedback.counts()}
         )
-    elif not watch.cancelled:
+    elif ours and not watch.cancelled:
         _move(catalog, job, JobState.QUEUED)
     return report
 
@@ -102,7 +105,7 @@ def _claim(catalog: Catalog, job: TrainingJob, resume: bool) -> TrainingJob:
             f"job {job.id} is external: whoever made it trains it and sends feedback; nothing to run here"
         )
     if resume and job.state == JobState.RUNNING:
-        job = catalog.jobs.move(job.tenant, job.id, JobState.QUEUED, version=job.version)
+        return job
     return catalog.jobs.move(job.tenant, job.id, JobState.RUNNING, from_states={JobState.QUEUED}, version=job.version)
 
 
@@ -129,11 +132,12 @@ def _trainer(
     )
 
 
-def _failed(catalog: Catalog, job: TrainingJob, error: BaseException) -> None:
-    """Interrupted or out of reach for a moment: back to the queue. Otherwise: failed, with the reason."""
+def _failed(catalog: Catalog, job: TrainingJob, error: BaseException, ours: bool) -> None:
+    """Interrupted or out of reach for a moment: back to the queue, if ours to give. Otherwise: failed, and why."""
     log.warning("training job %s stopped: %s", job.id, error)
     if isinstance(error, RetryableError) or not isinstance(error, Exception):
-        _move(catalog, job, JobState.QUEUED)
+        if ours:
+            _move(catalog, job, JobState.QUEUED)
         return
     code = error.code if isinstance(error, WinnowError) else "internal"
     message = str(error) if isinstance(error, WinnowError) else f"{type(error).__name__}: {error}"

@@ -174,15 +174,37 @@ def test_a_row_that_cannot_be_read_fails_the_job(office: Office) -> None:
     assert error is not None and error["code"] == "bad_input" and "is null" in error["message"]
 
 
-def test_a_passing_fault_puts_the_job_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(*_: Any, **__: Any) -> Any:
-        raise TransportError("the store did not answer")
+def _silent(*_: Any, **__: Any) -> Any:
+    raise TransportError("the store did not answer")
 
+
+def test_a_passing_fault_puts_the_job_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     job = office.job()
-    monkeypatch.setattr(entry, "open_rows", silent)
+    monkeypatch.setattr(entry, "open_rows", _silent)
     with pytest.raises(TransportError):
         run_job(office.catalog, office.settings, job.id)
     assert office.row(job).state == JobState.QUEUED
+
+
+def test_a_job_under_the_callers_lease_is_the_callers_to_give_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the runner does it: claim, beat, train, release. The lease holds throughout."""
+    made, jobs = office.job(), office.catalog.jobs
+    claimed = jobs.claim("runner", 60.0, 3)
+    assert claimed is not None and claimed.id == made.id
+    part = run_job(office.catalog, office.settings, made.id, resume=True, should_stop=lambda: True)
+    assert part.steps == 1 and office.row(made).state == JobState.RUNNING
+    jobs.heartbeat(claimed, 60.0, {"step": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(entry, "open_rows", _silent)
+        with pytest.raises(TransportError):
+            run_job(office.catalog, office.settings, made.id, resume=True)
+    jobs.release(claimed)
+    again = jobs.claim("other runner", 60.0, 3)
+    assert again is not None and again.fence == claimed.fence + 1
+    whole = run_job(office.catalog, office.settings, made.id, resume=True)
+    assert whole.finished and whole.resumed_from == 1 and office.row(made).state == JobState.SUCCEEDED
 
 
 def test_only_waiting_managed_jobs_are_taken(office: Office) -> None:
