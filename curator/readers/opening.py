@@ -115,7 +115,8 @@ class CappedStream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes, empty at the end. Raises InputError on damage or past the cap."""
         try:
-            chunk: bytes = self._raw.read(CHUNK_BYTES if size < 0 else size)
+            # not .read(): pyarrow keeps the memory it had set aside for bytes when reading them fails
+            chunk: bytes = self._raw.read_buffer(CHUNK_BYTES if size < 0 else size).to_pybytes()
         except (OSError, pa.ArrowInvalid) as error:
             raise damaged(self._source, error, where=f"after {self.given_bytes} unpacked bytes it") from error
         self.given_bytes += len(chunk)

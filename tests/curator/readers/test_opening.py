@@ -86,3 +86,20 @@ def test_a_file_gone_since_the_plan_is_named(write: Write) -> None:
     Path(path).unlink()
     with pytest.raises(InputError, match="gone"):
         list(read(plan.units[0], schema=plan.schema))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="address space is read from /proc")
+def test_refusing_damaged_files_again_and_again_keeps_no_memory(write: Write) -> None:
+    data = bytearray(gzip.compress(LINES))
+    data[len(data) // 2] ^= 0xFF
+    [source] = discover([write("a.jsonl.gz", bytes(data))])
+
+    def refuse(times: int) -> int:
+        """Address space afterwards, in bytes; what a failed read kept would be 4 MiB each time."""
+        for _ in range(times):
+            with pytest.raises(InputError, match="cannot be read"):
+                scan(source, unit_rows=10)
+        return int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+
+    before = refuse(20)
+    assert refuse(100) - before < 100 << 20
