@@ -245,3 +245,14 @@ def test_review_asks_about_open_rows_most_in_doubt(make_pool: Callable[..., Any]
     at = np.array([place[name] for name in asked])
     assert len(set(asked)) == 50 and (truth[at] < 0).all()
     assert pool.bad[at[:40]].mean() > 2 * pool.bad.mean()
+
+
+def test_the_promise_holds_over_audits_of_whole_judges(make_pool: Callable[..., Any]) -> None:
+    """Mean share of good rows dropped over independent audits is at most alpha, within two standard errors."""
+    pool, lost = make_pool(700, noise=0.25, seed=5), []
+    for seed in range(12):
+        truth = pool.trusted(250, seed)
+        judge = taught(pool, truth, config=PolicySpec(rounds=0, max_false_drop=0.1), seed=seed)
+        good = (truth < 0) & ~pool.bad
+        lost.append(float((judge.decide(pool.rows).actions[good] == DROP).mean()))
+    assert np.mean(lost) <= 0.1 + 2 * np.std(lost) / np.sqrt(len(lost)) and np.mean(lost) > 0.005
