@@ -38,10 +38,7 @@ def exit_codes(command: Command) -> Command:
         except KeyboardInterrupt:
             _end(INTERRUPTED, "interrupted")
         except StoppedError as error:
-            _end(
-                INTERRUPTED,
-                f"stopped between two work units ({error}); `winnow curate --resume last` goes on from there",
-            )
+            _end(INTERRUPTED, f"{error}. `winnow curate --resume last` with the same --out goes on from there")
         except RequestError as error:
             _end(WRONG_REQUEST, str(error))
         except WinnowError as error:
