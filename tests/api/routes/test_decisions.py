@@ -17,6 +17,7 @@ def pages(house: Any, run: str, query: str = "", limit: int = 37) -> list[dict[s
         answer = house.one.get(f"/v1/runs/{run}/decisions?limit={limit}{query}{cursor}")
         assert answer.status_code == 200, answer.text
         items += answer.json()["items"]
+        assert len(items) <= 240, "pages repeat themselves"
         if answer.json()["next_cursor"] is None:
             return items
         assert len(answer.json()["items"]) == limit

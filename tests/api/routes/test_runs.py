@@ -199,7 +199,8 @@ def events(client: httpx.Client, run_id: str, last: str | None = None) -> Iterat
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, Any] = {}
-        for line in answer.iter_lines():
+        for number, line in enumerate(answer.iter_lines()):
+            assert number < 500, "events repeat themselves"
             name, _, value = line.partition(": ")
             if name in ("id", "event"):
                 event[name] = value
