@@ -22,7 +22,7 @@ from pipelines.phases.reasons import reason_names
 from pipelines.phases.resolve import find_duplicates, read_edges
 from pipelines.side import bytes_matrix, rule_masks
 
-__all__ = ["WhatIf", "changed", "parse_settings", "what_if"]
+__all__ = ["WhatIf", "changed", "what_if"]
 
 NUM_EXAMPLES = 3
 _OPERATOR: TypeAdapter[Any] = TypeAdapter(Operator)
@@ -42,22 +42,6 @@ class WhatIf(BaseModel):
     reasons_before: dict[str, int]
     reasons: dict[str, int]
     examples: dict[str, list[str]]
-
-
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`operator.parameter=value` texts as a mapping; values are JSON where they parse as such. Raises RecipeError."""
-    import json
-
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or name.count(".") != 1:
-            raise RecipeError(f"{pair!r} is not operator.parameter=value, as in near_duplicates.threshold=0.9")
-        try:
-            out[name] = json.loads(value)
-        except json.JSONDecodeError:
-            out[name] = value
-    return out
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:

@@ -24,7 +24,7 @@ def connect(address: str | None) -> None:
         check_address(address, os.environ)
     _let_workers_import_us()
     ray.init(
-        address=address,
+        address=address or "local",  # never a cluster that happens to run on this machine
         include_dashboard=False if address is None else None,
         log_to_driver=False,
         logging_level=logging.ERROR,

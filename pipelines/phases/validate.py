@@ -39,7 +39,7 @@ def validate(plan: Plan) -> Validated:
         if labels is not None:
             uniques.append(labels)
     if seen.batches:
-        check_unique(seen.batches)
+        check_unique(seen.batches, describe=lambda unit, row: _user_id(plan, unit, row))
     if sum(rows) == 0:
         raise RecipeError(f"no row to use: the inputs are empty or `where` {plan.recipe.where!r} matches none of them")
     classes = _classes(uniques, plan.recipe)
@@ -51,6 +51,16 @@ def validate(plan: Plan) -> Validated:
         "trusted": trusted.num_rows if trusted else 0,
     }
     return Validated(outputs, trusted)
+
+
+def _user_id(plan: Plan, unit: int, row: int) -> Any:
+    """The user's own id of a row, counted among the unit's used rows."""
+    column = str(plan.recipe.columns.id)
+    for _, batch in used_rows(plan, unit, columns=[column]):
+        if row < batch.num_rows:
+            return batch.column(column)[row].as_py()
+        row -= batch.num_rows
+    raise IndexError(f"unit {unit} has no used row {row}")
 
 
 class _Seen:

@@ -9,7 +9,7 @@ import pytest
 from curator.errors import NotFoundError, RecipeError
 from curator.recipe import parse
 from curator.run import RunRequest, RunSummary
-from pipelines.what_if import changed, parse_settings, what_if
+from pipelines.what_if import changed, what_if
 from tests.pipelines.test_execute import go, text_recipe
 
 
@@ -54,10 +54,3 @@ def test_what_cannot_be_asked(done: tuple[str, RunSummary]) -> None:
             what_if(root, first.run, settings)
     with pytest.raises(NotFoundError):
         what_if(root, "run_absent", {})
-
-
-def test_settings_are_read_from_words() -> None:
-    assert parse_settings(["a.b=0.9", "c.d=null", "e.f=first"]) == {"a.b": 0.9, "c.d": None, "e.f": "first"}
-    for wrong in ("a=1", "a.b", "a.b.c=1"):
-        with pytest.raises(RecipeError, match=r"operator\.parameter=value"):
-            parse_settings([wrong])
