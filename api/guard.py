@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
@@ -67,6 +68,8 @@ class Guard:
         started = time.monotonic()
         try:
             await self._admit(scope, receive, door)
+        except ClientDisconnect:
+            log.info("%s %s: the caller hung up", request_id, scope["path"])
         except Exception as error:
             log.error("%s %s: %s\n%s", request_id, scope["path"], type(error).__name__, _frames(error))
             if door.status:

@@ -16,7 +16,7 @@ from curator.errors import NotFoundError
 from curator.run import TERMINAL, Progress, RunState, RunSummary
 from curator.storage import Store
 
-__all__ = ["RunErrors", "RunList", "RunMetrics", "RunView", "metrics_view", "run_errors", "run_view"]
+__all__ = ["RunErrors", "RunList", "RunMetrics", "RunView", "metrics_view", "run_errors", "run_view", "without_root"]
 
 _POLL_MS = {RunState.QUEUED: 1000, RunState.PAUSED: 5000}
 
@@ -170,7 +170,7 @@ def metrics_view(run: Run, store: Store) -> RunMetrics:
 def run_errors(run: Run, history: list[Step], store: Store) -> RunErrors:
     stops = (RunState.FAILED, RunState.LOST)
     items = tuple(
-        RunError(at=step.at, attempt=step.attempt, state=step.to_state, message=_own_words(step.reason, store))
+        RunError(at=step.at, attempt=step.attempt, state=step.to_state, message=without_root(step.reason, store))
         for step in history
         if step.to_state in stops
     )
@@ -187,12 +187,16 @@ def _summary(run: Run) -> RunSummary | None:
 def _fault(run: Run, store: Store) -> RunFault | None:
     if run.error is None:
         return None
-    return run.error.model_copy(update={"message": _own_words(run.error.message, store)})
+    return run.error.model_copy(update={"message": without_root(run.error.message, store)})
 
 
-def _own_words(text: str, store: Store) -> str:
-    """A message without the server's root folder in it."""
-    return text.replace(f"{store.base}/", "")
+def without_root(told: Any, store: Store) -> Any:
+    """A message, or the messages inside a JSON value, without the server's root folder in them."""
+    if isinstance(told, str):
+        return told.replace(f"{store.base}/", "")
+    if isinstance(told, dict):
+        return {key: without_root(value, store) for key, value in told.items()}
+    return [without_root(value, store) for value in told] if isinstance(told, list) else told
 
 
 def _report(store: Store, run: Run) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from api.feedback_rows import Accepted, accept, table_of_arrow, table_of_rows
 from api.manifest_shelf import known_manifest
 from api.once import create_once
 from api.replies import if_match, reply
+from api.run_views import without_root
 from api.service import service_of
 from curator.catalog import JobState, TrainingJob
 from curator.errors import RecipeError
+from curator.storage import Store
 
 routes = routes_under("/v1/training-jobs", "training-jobs")
 
@@ -40,7 +42,6 @@ class NewJob(Body):
     plan: str | None = None
     recipe: str | dict[str, Any] | None = None
     name: str = Field(default="", max_length=255)
-    resources: dict[str, int | float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> NewJob:
@@ -62,6 +63,8 @@ class JobView(View):
     entry: str | None
     name: str
     spec: dict[str, Any]
+    attempt: int
+    progress: dict[str, Any] | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     version: int
@@ -101,7 +104,7 @@ def create_job(request: Request, caller: Writer, body: NewJob) -> Response:
         spec = {**body.model_dump(mode="json", exclude={"mode", "plan"}), "recipe": _recipe(body)}
         spec["manifest"] = _manifest(request, caller, body)
         job = service.catalog.jobs.create(caller.tenant, body.mode, plan=body.plan, spec=spec, job_id=job_id)
-        return 202, f"/v1/training-jobs/{job.id}", job_view(job)
+        return 202, f"/v1/training-jobs/{job.id}", job_view(job, service.store)
 
     return create_once(request, caller, body, "trn", make)
 
@@ -111,8 +114,9 @@ def list_jobs(
     request: Request, caller: Reader, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Response:
     """The tenant's jobs, newest first."""
-    page = service_of(request).catalog.jobs.page(caller.tenant, cursor=cursor, limit=limit)
-    items = tuple(map(job_view, page.items))
+    service = service_of(request)
+    page = service.catalog.jobs.page(caller.tenant, cursor=cursor, limit=limit)
+    items = tuple(job_view(job, service.store) for job in page.items)
     busy = any(item.poll_after_ms for item in items)
     return reply(request, JobList(items=items, next_cursor=page.next_cursor, poll_after_ms=1000 if busy else 3000))
 
@@ -120,17 +124,19 @@ def list_jobs(
 @routes.get("/{job_id}", response_model=JobView)
 def get_job(request: Request, caller: Reader, job_id: str) -> Response:
     """Where a job stands; its ETag is the row's version."""
-    job = service_of(request).catalog.jobs.get(caller.tenant, job_id)
-    return reply(request, job_view(job), etag=str(job.version))
+    service = service_of(request)
+    job = service.catalog.jobs.get(caller.tenant, job_id)
+    return reply(request, job_view(job, service.store), etag=str(job.version))
 
 
 @routes.post("/{job_id}:cancel", status_code=202, response_model=JobView)
 def cancel_job(request: Request, caller: Writer, job_id: str) -> Response:
     """Stops a job for good."""
-    jobs = service_of(request).catalog.jobs
+    service = service_of(request)
+    jobs = service.catalog.jobs
     version = if_match(request, jobs.get(caller.tenant, job_id).version)
     job = jobs.move(caller.tenant, job_id, JobState.CANCELLED, from_states=BUSY, version=version)
-    return reply(request, job_view(job), 202, etag=str(job.version))
+    return reply(request, job_view(job, service.store), 202, etag=str(job.version))
 
 
 @routes.post(
@@ -165,7 +171,7 @@ def _feedback(request: Request, caller: Caller, job_id: str, body: bytes) -> Res
     return reply(request, accept(service, job, table_of_rows([row.model_dump() for row in parsed.rows])))
 
 
-def job_view(job: TrainingJob) -> JobView:
+def job_view(job: TrainingJob, store: Store) -> JobView:
     return JobView(
         id=job.id,
         mode=job.mode,
@@ -175,8 +181,10 @@ def job_view(job: TrainingJob) -> JobView:
         entry=job.spec.get("entry"),
         name=job.spec.get("name", ""),
         spec=job.spec,
-        result=job.result,
-        error=job.error,
+        attempt=job.attempt,
+        progress=job.progress,
+        result=without_root(job.result, store),
+        error=without_root(job.error, store),
         version=job.version,
         created_at=job.created_at,
         updated_at=job.updated_at,

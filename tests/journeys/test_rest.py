@@ -79,6 +79,23 @@ def test_the_same_request_twice_is_the_same_manifest(served: Served, tmp_path: P
     assert served.client.curate(file, recipe=RECIPE, seed=1).run != first.run
 
 
+def test_a_runner_trains_on_what_was_kept(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(jsonl(400))
+    kept = served.client.curate(file, recipe=RECIPE)
+    small = {"epochs": 1, "context": 16, "width": 16, "heads": 2, "depth": 1, "global_batch_size": 8}
+    job = served.client.create_training_job(manifest=kept.manifest, entry="language-model", recipe=small)
+    for _ in range(600):
+        job = served.client.training_job(job["id"])
+        if job["poll_after_ms"] is None:
+            break
+        time.sleep(0.1)
+    assert job["state"] == "succeeded", job["error"]
+    assert job["result"]["manifest"] == kept.manifest
+    assert job["result"]["feedback"]["accepted"] == job["result"]["num_samples"] > 0
+    assert str(served.root) not in json.dumps(job)
+
+
 def test_a_file_larger_than_a_part_goes_up_in_parts(served: Served, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(jsonl(9000))
