@@ -109,3 +109,12 @@ def test_local_runs_are_the_local_tenants(tmp_path: Path, serve: Any) -> None:
         assert app.state.service.catalog.uploads.get(LOCAL_TENANT, made).id == made
         with_key = httpx.get(f"{url}/v1/uploads/{made}", headers={"X-API-Key": str(secret)})
         assert with_key.status_code == 200  # the first admin key is of the same tenant
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house.service.requests, "_burst", 3.0)
+    monkeypatch.setattr(house.service.requests, "_per_s", 0.001)
+    busy, other = house.client([Scope.READ]), house.client([Scope.READ])
+    assert [busy.get("/v1/runs").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert int(busy.get("/v1/runs").headers["retry-after"]) > 0
+    assert other.get("/v1/runs").status_code == 200
