@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from agents.determinism import CHUNK_ROWS, id_uniform
-from agents.given import GivenView, others
+from agents.given import GivenView
 from agents.proxy.neighbours import Neighbours
 from agents.scorer import fit_logistic
 from agents.space import Chunk
@@ -80,10 +80,8 @@ def _confident(view: GivenView) -> torch.Tensor:
 
 def _confusable(view: GivenView, draws: np.ndarray) -> torch.Tensor:
     """Another label per row by the root of its out-of-fold probability, int64[N]. draws: float64[N] in [0, 1)."""
-    chance = (
-        others(view.log_probs_NC, view.labels_N).exp().sqrt()
-        + others(torch.zeros_like(view.log_probs_NC), view.labels_N).exp() * 1e-2
-    )
+    chance = (0.5 * view.log_probs_NC).exp() + 1e-2
+    chance.scatter_(1, view.labels_N[:, None], 0.0)
     ladder = (chance / chance.sum(1, keepdim=True)).cumsum(1)
     return (
         torch.searchsorted(ladder, torch.from_numpy(draws).float()[:, None]).squeeze(1).clamp_max(ladder.shape[1] - 1)

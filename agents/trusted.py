@@ -51,7 +51,6 @@ class TrustedView:
     trusted: Reference
     given_T: torch.Tensor
     truth_T: torch.Tensor
-    folds_T: torch.Tensor
     gradient_TC: torch.Tensor
     ranks: Ranks
 
@@ -78,7 +77,6 @@ class TrustedView:
             Reference(reference.unit_NE[at_T], reference.ids_N[at_T]),
             labels[at_T],
             truth_T,
-            folds[at_T],
             head_gradient(early_TC, truth_T),
             Ranks.none(classes, len(_RANKED)),
         )
@@ -96,14 +94,16 @@ class TrustedView:
 
     def truth_posterior(self, chunk: Chunk) -> torch.Tensor:
         """P(truth | vector, given label) by Bayes from the hidden-truth head and the audited noise, float32[B, C]."""
-        return posterior(
-            self._by_fold(chunk, self.hidden_heads_DKC), self.noise_KCC[self._which(chunk)], chunk.labels_B
-        )
+        return posterior(self._by_fold(chunk, self.hidden_heads_DKC), self._likelihood(chunk))
 
     def _which(self, chunk: Chunk) -> torch.Tensor:
         """Which of the 2K may speak of each row, int64[B]."""
         trusted_B = self.trusted.positions(chunk.keys) >= 0
         return chunk.folds_B + NUM_FOLDS * (~trusted_B).long()
+
+    def _likelihood(self, chunk: Chunk) -> torch.Tensor:
+        """P(given | truth) of each row's given label, float32[B, C]."""
+        return self.noise_KCC[self._which(chunk), :, chunk.labels_B]
 
     def _by_fold(self, chunk: Chunk, heads_DKC: torch.Tensor) -> torch.Tensor:
         return head_log_probs(chunk.x_BD, heads_DKC[None], self._which(chunk))[:, 0]
@@ -114,12 +114,12 @@ class TrustedView:
 
     def _columns(self, chunk: Chunk, labels_B: torch.Tensor, look: Look) -> dict[str, torch.Tensor]:
         truth_BC, hidden_BC = self._by_fold(chunk, self.truth_heads_DKC), self._by_fold(chunk, self.hidden_heads_DKC)
-        noise_BCC = self.noise_KCC[self._which(chunk)]
+        likelihood_BC = self._likelihood(chunk)
         weights_BT = self.nearby(chunk)
         gradient_BC = head_gradient(look.log_probs_BSC[:, EARLY], labels_B)
         columns = {"credit": local_credit(gradient_BC, weights_BT, self.gradient_TC)}
         for name, log_probs_BC in (("truth", truth_BC), ("hidden", hidden_BC)):
-            right_B = pick(posterior(log_probs_BC, noise_BCC, labels_B), labels_B)
+            right_B = pick(posterior(log_probs_BC, likelihood_BC), labels_B)
             columns[f"{name}_surprise"] = -pick(log_probs_BC, labels_B).clamp_min(-9.2)
             columns[f"{name}_margin"] = log_margin(log_probs_BC, labels_B)
             columns[f"{name}_bad"] = 1 - right_B
@@ -146,11 +146,10 @@ class TrustedView:
 _RANKED: Final = ("truth_margin", "hidden_margin", "credit")
 
 
-def posterior(log_probs_BC: torch.Tensor, noise_BCC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-    """P(truth | vector, given) ∝ P(truth | vector) · P(given | truth), float32[B, C]; noise_BCC[b, truth, given]."""
-    likelihood_BC = noise_BCC.gather(2, labels_B[:, None, None].expand(-1, noise_BCC.shape[1], 1)).squeeze(2)
-    joint = log_probs_BC.exp() * likelihood_BC
-    return joint / joint.sum(1, keepdim=True).clamp_min(1e-12)
+def posterior(log_probs_BC: torch.Tensor, likelihood_BC: torch.Tensor) -> torch.Tensor:
+    """P(truth | vector, given) ∝ P(truth | vector) · P(given | truth), float32[B, C]."""
+    joint_BC = log_probs_BC.exp() * likelihood_BC
+    return joint_BC / joint_BC.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def _noise(given_T: torch.Tensor, truth_T: torch.Tensor, masks_TK: torch.Tensor, classes: int) -> torch.Tensor:

@@ -70,6 +70,9 @@ def separable(encoder: Encoder, column: pa.Array, kind: np.ndarray) -> float:
 def test_topics_and_stripes_lie_apart(text_encoder: Encoder, image_encoder: Encoder) -> None:
     assert separable(text_encoder, *texts(200, 1)) > 0.95
     assert separable(image_encoder, *stripes(80, 1)) > 0.95
+    large = make_encoder("image", "builtin")
+    large.fit(stripes(60, 0, side=40)[0], seed=0)
+    assert separable(large, *stripes(80, 1, side=40)) > 0.95
 
 
 def test_pieces_encode_as_the_whole_and_as_saved(text_encoder: Encoder, image_encoder: Encoder, tmp_path: Path) -> None:
