@@ -20,8 +20,12 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/installed
+bench: $(VENV)/bench
 	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -59,6 +59,7 @@ class RunRequest(BaseModel):
     inputs: tuple[str, ...] = Field(min_length=1, description="files, folders, globs or URLs, in this order")
     recipe: dict[str, Any] = Field(description="a whole recipe as JSON (presets resolved, defaults filled in)")
     trusted: str | None = Field(default=None, description="the trusted sample's file")
+    feedback: str | None = Field(default=None, description="a snapshot of training losses under the root")
     engine: Literal["inline", "ray"] = "inline"
     dataset_version: str | None = None
 

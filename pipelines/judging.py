@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from agents.types import Rows
+from curator.feedback import losses_of, read_snapshot
+from curator.storage import Store
 from pipelines.job import Job
 from pipelines.side import bytes_matrix, embedding_matrix, rule_masks, signal_columns
 
@@ -28,19 +30,21 @@ def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.nd
         labels = label_codes(table["label"], outputs["validate"]["classes"])
     else:
         embeddings, valid, labels = None, table["present"].to_numpy(), np.zeros(num_rows, np.int64)
+    ids = bytes_matrix(table["sample_id"], np.uint8)
+    if job.plan.feedback is not None:
+        columns["training_loss"] = losses_of(ids, *_reported(job.root, job.plan.feedback))
     signals = np.stack(list(columns.values()), axis=1) if columns else np.zeros((num_rows, 0), np.float32)
-    rows = Rows(
-        ids=bytes_matrix(table["sample_id"], np.uint8),
-        embeddings=embeddings,
-        valid=valid,
-        labels=labels,
-        signals=signals,
-    )
+    rows = Rows(ids=ids, embeddings=embeddings, valid=valid, labels=labels, signals=signals)
     alive = table["present"].to_numpy() & (duplicate_rows(job, unit, outputs)["operator"] < 0)
     for fired in rule_masks(job.recipe, table).values():
         for mask in fired.values():
             alive &= ~mask
     return rows, alive
+
+
+@lru_cache(maxsize=2)
+def _reported(root: str, snapshot: str) -> tuple[np.ndarray, np.ndarray]:
+    return read_snapshot(Store.open(root), snapshot)
 
 
 def duplicate_rows(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:

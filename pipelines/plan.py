@@ -35,6 +35,7 @@ class Plan(BaseModel):
     arrow_schema: str
     units: tuple[WorkUnit, ...]
     trusted: str | None = None
+    feedback: str | None = None
     dataset_version: str
 
     @cached_property
@@ -57,12 +58,17 @@ class Plan(BaseModel):
 def make_plan(request: RunRequest) -> Plan:
     """Opens every input once. Raises InputError and RecipeError; writes nothing."""
     recipe = parse(request.recipe)
+    if request.feedback is not None and recipe.policy.kind == "rules":
+        raise RecipeError(
+            "feedback teaches a policy, and policy.kind is 'rules'; set it to 'learned' or leave feedback out"
+        )
     inputs = plan_inputs(discover(request.inputs), unit_rows=recipe.unit_rows)
     return Plan(
         recipe=_fitted(recipe, inputs.schema),
         arrow_schema=base64.b64encode(inputs.schema.serialize().to_pybytes()).decode(),
         units=inputs.units,
         trusted=request.trusted,
+        feedback=request.feedback,
         dataset_version=request.dataset_version or content_id("dv", [info.digest for info in inputs.sources]),
     )
 

@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from curator.catalog import Catalog
+from curator.catalog import LOCAL_TENANT, Catalog
 from curator.errors import RequestError
+from curator.feedback import write_snapshot
 from curator.recipe import Recipe
 from curator.run import Progress, RunRequest, RunSummary
 from curator.settings import Settings
+from curator.storage import Store
 from pipelines.execute import check, execute
 from pipelines.runner import run_here
 
@@ -43,9 +45,12 @@ def curate_here(
     engine: Literal["inline", "ray"] = "inline",
     seed: int | None = None,
     resume: str | None = None,
+    feedback: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Curates inputs into the root `out`, or goes on with a run that stopped (`resume`: its id, or "last").
+
+    feedback: training jobs of this root; the learned policy sees the mean loss they reported of each row.
 
     Raises RequestError of the fitting kind before anything is written; RunFailedError when the run can be resumed.
     """
@@ -56,9 +61,17 @@ def curate_here(
     if recipe is None or not inputs:
         raise RequestError("curate needs inputs and a recipe, or --resume RUN to go on with a run that stopped")
     request = request_of(inputs, recipe, trusted, engine, seed)
+    if feedback:
+        request = request.model_copy(update={"feedback": _snapshot(settings, feedback)})
     checked = check(request)
     with Catalog.open(settings.database_url) as catalog:
         return run_here(catalog, settings, partial(execute, checked=checked, on_progress=on_progress), request=request)
+
+
+def _snapshot(settings: Settings, jobs: Sequence[str]) -> str:
+    """What the jobs reported, as one file under the root. Raises NotFoundError, RequestError."""
+    with Catalog.open(settings.database_url) as catalog:
+        return write_snapshot(Store.open(settings.root), catalog.feedback.counted(LOCAL_TENANT, jobs))
 
 
 def _absolute(item: str) -> str:

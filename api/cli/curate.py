@@ -40,10 +40,13 @@ def curate(
     engine: Annotated[EngineName, typer.Option(help="This process, or a Ray cluster.")] = EngineName.INLINE,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN|last", help="Go on with a run that stopped.")] = None,
+    feedback: Annotated[
+        list[str] | None, typer.Option(metavar="JOB", help="A training job whose losses the policy learns from.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Curate a dataset: score, judge, and write shards, ledger and manifest."""
-    _one_wish(inputs, recipe, resume, trusted=trusted, seed=seed)
+    _one_wish(inputs, recipe, resume, trusted=trusted, seed=seed, feedback=feedback)
     from curator.recipe import load
     from pipelines.runs import curate_here
 
@@ -57,6 +60,7 @@ def curate(
             engine=engine.value,
             seed=seed,
             resume=resume,
+            feedback=feedback or (),
             on_progress=on_progress,
         )
     warn(summary)

@@ -7,7 +7,7 @@ the batch's mask in the catalog: a crash between the two leaves a file nobody re
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -88,6 +88,14 @@ class Feedback:
             packed = np.packbits(mask).tobytes()
             connection.execute(sa.insert(feedback_batches).values(mask=packed, created_at=now(), **values))
             return Receipt(digest=digest, rows=len(mask), accepted=int(mask.sum()))
+
+    def counted(self, tenant: str, jobs: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """(path, which of its rows count) of every batch of the jobs. Raises NotFoundError for an unknown job."""
+        for job in jobs:
+            after = 0
+            while found := self.batches(tenant, job, after=after):
+                yield from ((batch.path, batch.counts()) for batch in found)
+                after = found[-1].number
 
     def batches(self, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000) -> list[FeedbackBatch]:
         """Recorded batches numbered above `after`, in the order of acceptance. Raises NotFoundError."""

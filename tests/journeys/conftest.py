@@ -15,6 +15,9 @@ import httpx
 import pytest
 
 from curator.client.rest import Client
+from tests.pipelines.conftest import labelled
+
+__all__ = ["Served", "labelled", "served"]
 
 
 class Served(NamedTuple):

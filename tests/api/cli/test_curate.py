@@ -61,11 +61,14 @@ def test_every_option_reaches_the_run(winnow: Winnow, fake: FakeRun) -> None:
         "ray",
         "--seed",
         7,
+        "--feedback",
+        "trn_1",
     )
     assert done.exit_code == 0, done.stderr
     assert isinstance(fake.asked.pop("recipe"), Recipe)
     assert fake.asked == {
         "inputs": ["a.csv", "b/*.jsonl"], "trusted": "t.csv", "out": "r", "engine": "ray", "seed": 7, "resume": None,
+        "feedback": ["trn_1"],
     }  # fmt: skip
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from curator.catalog import LOCAL_TENANT, Catalog, TrainingJob
 from curator.errors import IntegrityError
+from curator.feedback import LOSS_MOST
 from curator.storage import Store
 from pipelines.training.feedback import FeedbackBuffer
-from pipelines.training.reported import LOSS_MOST, CatalogFeedback
+from pipelines.training.reported import CatalogFeedback
 
 IDS = pa.array([b"a" * 16, b"b" * 16, b"c" * 16], pa.binary(16))
 
