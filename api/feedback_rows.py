@@ -15,23 +15,11 @@ from api.bodies import View
 from api.service import Service
 from curator.catalog import TrainingJob
 from curator.catalog.feedback import MAX_ROWS
-from curator.digest import sha256_hex
 from curator.errors import ConflictError, InputError, RequestError
+from curator.feedback import FEEDBACK_FILE, clipped, write_batch
 
-__all__ = ["LOSS_MOST", "Accepted", "accept", "table_of_arrow", "table_of_rows"]
+__all__ = ["Accepted", "accept", "table_of_arrow", "table_of_rows"]
 
-LOSS_MOST: Final = 20.0
-"""Losses are clipped to [0, 20] nats: e^-20 is a probability of 2e-9, and one bad row must not outweigh a million."""
-
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("sample_id", pa.binary(16), nullable=False),
-        pa.field("epoch", pa.int32(), nullable=False),
-        pa.field("step", pa.int64(), nullable=False),
-        pa.field("loss", pa.float32(), nullable=False),
-        pa.field("correct", pa.bool_()),
-    ]
-)
 _SPOKEN_FOR: Final = ("training_job", "plan")
 
 
@@ -67,8 +55,10 @@ def table_of_rows(rows: list[dict[str, Any]]) -> pa.Table:
             row["sample_id"] = bytes.fromhex(row["sample_id"])
         except (ValueError, TypeError) as error:
             raise InputError("is not 32 hex digits", row=number, column="sample_id") from error
-    columns = SCHEMA.names + [name for name in _SPOKEN_FOR if any(row.get(name) is not None for row in rows)]
-    fields = [SCHEMA.field(name) if name in SCHEMA.names else pa.field(name, pa.string()) for name in columns]
+    columns = FEEDBACK_FILE.names + [name for name in _SPOKEN_FOR if any(row.get(name) is not None for row in rows)]
+    fields = [
+        FEEDBACK_FILE.field(name) if name in FEEDBACK_FILE.names else pa.field(name, pa.string()) for name in columns
+    ]
     try:
         arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in fields]
     except (pa.ArrowException, OverflowError, TypeError) as error:
@@ -80,15 +70,8 @@ def accept(service: Service, job: TrainingJob, table: pa.Table) -> Accepted:
     """Stores a batch and records which of its rows count. Raises InputError, ConflictError for a job that has ended."""
     if job.state in ("cancelled", "failed"):
         raise ConflictError(f"training job {job.id} is {job.state}; it takes no more feedback")
-    rows, clipped = _checked(job, table)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_table(rows)
-    data = bytes(sink.getvalue())
-    digest = sha256_hex(data)
-    path = f"feedback/{job.id}/{digest}.arrow"
-    if not service.store.exists(path):
-        service.store.write_bytes(path, data)
+    rows, num_clipped = _checked(job, table)
+    path, digest = write_batch(service.store, job.id, rows)
     receipt = service.catalog.feedback.accept(
         job.tenant,
         job.id,
@@ -97,17 +80,17 @@ def accept(service: Service, job: TrainingJob, table: pa.Table) -> Accepted:
         sample_ids=rows["sample_id"].to_pylist(),
         epochs=rows["epoch"].to_numpy(),
     )
-    return Accepted(digest=digest, rows=receipt.rows, accepted=receipt.accepted, clipped=clipped)
+    return Accepted(digest=digest, rows=receipt.rows, accepted=receipt.accepted, clipped=num_clipped)
 
 
 def _checked(job: TrainingJob, table: pa.Table) -> tuple[pa.Table, int]:
-    unknown = sorted(set(table.schema.names) - {*SCHEMA.names, *_SPOKEN_FOR})
+    unknown = sorted(set(table.schema.names) - {*FEEDBACK_FILE.names, *_SPOKEN_FOR})
     if unknown:
-        raise InputError(f"unknown; feedback has {', '.join(SCHEMA.names)}", column=unknown[0])
+        raise InputError(f"unknown; feedback has {', '.join(FEEDBACK_FILE.names)}", column=unknown[0])
     for name, own in (("training_job", job.id), ("plan", None)):
         _same(table, name, own)
     columns = []
-    for field in SCHEMA:
+    for field in FEEDBACK_FILE:
         if field.name not in table.schema.names:
             if not field.nullable:
                 raise InputError("missing", column=field.name)
@@ -120,15 +103,11 @@ def _checked(job: TrainingJob, table: pa.Table) -> tuple[pa.Table, int]:
         if not field.nullable and column.null_count:
             raise InputError("null", row=_first(pc.is_null(column)), column=field.name)
         columns.append(column)
-    rows = pa.table(columns, schema=SCHEMA)
+    rows = pa.table(columns, schema=FEEDBACK_FILE)
     loss = rows["loss"]
     if not pc.all(pc.is_finite(loss)).as_py():
         raise InputError("not a finite number", row=_first(pc.invert(pc.is_finite(loss))), column="loss")
-    held = pc.min_element_wise(
-        pc.max_element_wise(loss, pa.scalar(0, pa.float32())), pa.scalar(LOSS_MOST, pa.float32())
-    )
-    clipped = int(pc.sum(pc.not_equal(held, loss)).as_py() or 0)
-    return rows.set_column(rows.schema.get_field_index("loss"), SCHEMA.field("loss"), held), clipped
+    return clipped(rows)
 
 
 def _same(table: pa.Table, name: str, own: str | None) -> None:

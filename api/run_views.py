@@ -42,6 +42,7 @@ class RunView(View):
     dataset_name: str | None
     dataset_version: int | None
     trusted: str | None
+    feedback: tuple[str, ...]
     recipe: str | None
     recipe_digest: str
     task: str | None
@@ -119,6 +120,7 @@ def run_view(run: Run, store: Store) -> RunView:
         dataset_name=words.dataset_name if words else None,
         dataset_version=words.dataset_version if words else None,
         trusted=words.trusted if words else None,
+        feedback=words.feedback if words else (),
         recipe=words.recipe if words else None,
         recipe_digest=run.recipe_digest,
         task=asked.get("task"),

@@ -7,6 +7,7 @@ request itself holds the resolved recipe and the server's own paths.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from api.service import Service
 from curator.catalog import DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
+from curator.feedback import write_snapshot
 from curator.recipe import Recipe, load, parse, preset_names
 from curator.run import RunRequest
 from curator.storage import Store
@@ -31,6 +33,7 @@ class Submission(BaseModel):
     dataset_name: str
     dataset_version: int
     trusted: str | None
+    feedback: tuple[str, ...]
     recipe: str | None
     by: str
 
@@ -43,11 +46,17 @@ def submit(
     dataset: str,
     recipe: str | dict[str, Any],
     trusted: str | None,
+    feedback: Sequence[str],
     engine: Literal["inline", "ray"],
     seed: int | None,
+    feedback: Sequence[str],
     by: str,
 ) -> Run:
-    """Queues a run. Raises NotFoundError, ConflictError for a dataset that was rejected, RecipeError, TrustedError."""
+    """Queues a run; `feedback` names training jobs whose losses the policy is to see, as they stand now.
+
+    Raises NotFoundError, ConflictError for a dataset that was rejected, RecipeError, TrustedError, RequestError for
+    jobs that have reported nothing.
+    """
     found = service.catalog.datasets.get(tenant, dataset)
     version = service.catalog.datasets.version(tenant, dataset)
     if version.error is not None:
@@ -59,13 +68,18 @@ def submit(
         inputs=version.inputs,
         recipe=chosen.model_dump(mode="json"),
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
+        feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
         engine=engine,
+        feedback=write_snapshot(service.store, service.catalog.feedback.counted(tenant, feedback))
+        if feedback
+        else None,
     )
     words = Submission(
         dataset=dataset,
         dataset_name=found.name,
         dataset_version=version.number,
         trusted=trusted,
+        feedback=tuple(feedback),
         recipe=recipe if isinstance(recipe, str) else None,
         by=by,
     )
@@ -108,6 +122,11 @@ def _name(run_id: str) -> str:
     return f"runs/{run_id}/submission.json"
 
 
+def _snapshot(service: Service, tenant: str, jobs: Sequence[str]) -> str:
+    """What the jobs have reported until now, as one file; a later report changes nothing of this run."""
+    return write_snapshot(service.store, service.catalog.feedback.counted(tenant, jobs))
+
+
 def _trusted(service: Service, tenant: str, named: str) -> str:
     """The trusted sample's file: an upload, or a dataset of one file."""
     if named.startswith("upl_"):
@@ -118,6 +137,15 @@ def _trusted(service: Service, tenant: str, named: str) -> str:
     if len(version.inputs) != 1:
         raise TrustedError(f"dataset {named} has {len(version.inputs)} inputs; a trusted sample is one file")
     return version.inputs[0]
+
+
+def _losses(service: Service, tenant: str, recipe: Recipe, jobs: Sequence[str]) -> str:
+    """A snapshot of what the jobs have reported so far, so that the run can be run again."""
+    if recipe.policy.kind == "rules":
+        raise RecipeError(
+            "feedback teaches a policy, and policy.kind is 'rules'; set it to 'learned' or leave feedback out"
+        )
+    return write_snapshot(service.store, service.catalog.feedback.counted(tenant, list(jobs)))
 
 
 def _check_columns(recipe: Recipe, names: list[str]) -> None:

@@ -135,10 +135,13 @@ class Client:
         trusted: str | None = None,
         engine: str = "inline",
         seed: int | None = None,
+        feedback: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Queues a run of a dataset (its id or its resource) and returns the run."""
+        """Queues a run of a dataset (its id or its resource) and returns the run. feedback: training jobs whose losses
+        a learned policy reads."""
         body = {"dataset": _id(dataset), "recipe": _plain(recipe), "trusted": trusted, "engine": engine, "seed": seed}
+        body["feedback"] = list(feedback)
         return self._wire.create("/v1/runs", body, key=idempotency_key)
 
     def wait(
@@ -172,8 +175,10 @@ class Client:
         *,
         recipe: Recipe,
         trusted: PathLike | None = None,
+        feedback: Sequence[str] = (),
         engine: str = "inline",
         seed: int | None = None,
+        feedback: Sequence[str] = (),
         columns: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> RunResult:
@@ -181,7 +186,7 @@ class Client:
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         dataset = self.create_dataset([self.upload(one) for one in paths], columns=columns)
         sample = None if trusted is None else self.upload(trusted)
-        run = self.submit(dataset, recipe, trusted=sample, engine=engine, seed=seed)
+        run = self.submit(dataset, recipe, trusted=sample, engine=engine, seed=seed, feedback=feedback)
         return self.result(self.wait(run, on_progress))
 
     def result(self, run: str | Mapping[str, Any]) -> RunResult:

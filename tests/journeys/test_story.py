@@ -130,7 +130,9 @@ def served_rows(served: Served, manifest: str) -> list[pa.RecordBatch]:
     return list(ShardReader(source).iter_batches(found))
 
 
-def test_a_training_job_outside_reports_its_losses_once(served: Served, curated: RunResult) -> None:
+def test_a_training_job_outside_reports_its_losses_once_and_they_teach(
+    served: Served, curated: RunResult, rows: dict[str, Path]
+) -> None:
     job = served.client.create_training_job(manifest=curated.manifest, mode="external")
     ids = [bytes.fromhex(row["sample_id"]) for row in served.client.decisions(curated.run, action="keep", limit=60)]
     losses = pa.table(
@@ -144,3 +146,5 @@ def test_a_training_job_outside_reports_its_losses_once(served: Served, curated:
     assert served.client.feedback(job, losses.slice(0, 40)) == 40
     assert served.client.feedback(job, losses.slice(0, 40)) == 40, "the same batch again is answered as before"
     assert served.client.feedback(job, losses.slice(20, 40)) == 20, "a row counts once, in whatever batch it comes"
+    taught = served.client.curate(rows["data"], recipe="classification", trusted=rows["trusted"], feedback=[job["id"]])
+    assert taught.summary.policy != curated.summary.policy, "the policy has one more thing to look at"
