@@ -49,7 +49,6 @@ def submit(
     feedback: Sequence[str],
     engine: Literal["inline", "ray"],
     seed: int | None,
-    feedback: Sequence[str],
     by: str,
 ) -> Run:
     """Queues a run; `feedback` names training jobs whose losses the policy is to see, as they stand now.
@@ -70,9 +69,6 @@ def submit(
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
         feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
         engine=engine,
-        feedback=write_snapshot(service.store, service.catalog.feedback.counted(tenant, feedback))
-        if feedback
-        else None,
     )
     words = Submission(
         dataset=dataset,

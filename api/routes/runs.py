@@ -34,8 +34,7 @@ State = Literal[
 
 class NewRun(Body):
     """`recipe`: a preset's name or a whole recipe. `trusted`: an upload or a dataset. `feedback`: training jobs whose
-    losses a learned policy is to see. `seed` overrides the recipe's.
-    `feedback`: training jobs whose losses a learned policy reads."""
+    losses a learned policy is to see. `seed` overrides the recipe's."""
 
     dataset: str
     recipe: str | dict[str, Any]
@@ -43,7 +42,6 @@ class NewRun(Body):
     feedback: tuple[str, ...] = Field(default=(), max_length=100)
     engine: Literal["inline", "ray"] = "inline"
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    feedback: list[str] = Field(default=[], max_length=100)
 
 
 @routes.post("", status_code=202, response_model=RunView)

@@ -178,7 +178,6 @@ class Client:
         feedback: Sequence[str] = (),
         engine: str = "inline",
         seed: int | None = None,
-        feedback: Sequence[str] = (),
         columns: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> RunResult:
