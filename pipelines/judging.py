@@ -25,11 +25,12 @@ def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.nd
     table = job.read_side(unit, "signals")
     num_rows = table.num_rows
     columns = signal_columns(table)
-    if job.recipe.task == "classification":
+    embeddings, valid = None, table["present"].to_numpy()
+    if job.recipe.needs_vectors:
         embeddings, valid = embedding_matrix(job.read_side(unit, "embeddings"))
+    labels = np.zeros(num_rows, np.int64)
+    if job.recipe.task == "classification":
         labels = label_codes(table["label"], outputs["validate"]["classes"])
-    else:
-        embeddings, valid, labels = None, table["present"].to_numpy(), np.zeros(num_rows, np.int64)
     ids = bytes_matrix(table["sample_id"], np.uint8)
     if job.plan.feedback is not None:
         columns["training_loss"] = losses_of(ids, *_reported(job.root, job.plan.feedback))

@@ -113,6 +113,11 @@ class Recipe(_Frozen):
         return "image" if self.task == "classification" and self.columns.image else "text"
 
     @property
+    def needs_vectors(self) -> bool:
+        """A learned policy judges by vectors, and labelled rows are ordered by them; rules read signals alone."""
+        return self.policy.kind == "learned" or self.task == "classification"
+
+    @property
     def row_operators(self) -> tuple[Any, ...]:
         """Operators that look at one row at a time."""
         return tuple(op for op in self.process if not isinstance(op, SetOperator))

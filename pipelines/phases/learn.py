@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from curator.verdict import DROP
 from pipelines.job import Job
 from pipelines.judging import load_rows, truth_of
-from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _ENCODER_UNITS = 16
 
 def fit_encoder(job: Job, _: dict[str, Any]) -> dict[str, Any]:
     """Fits the builtin encoder on the first rows of up to 16 evenly spaced units; saves it. Returns {encoder, rows}."""
-    if not needs_embeddings(job.recipe):
+    if not job.recipe.needs_vectors:
         return {"encoder": None, "rows": 0}
     from agents.encoders import make_encoder, save_encoder
 

@@ -16,7 +16,6 @@ from curator.verdict import RELABEL
 from pipelines.job import Job
 from pipelines.judging import load_rows
 from pipelines.phases.learn import POLICY_ROWS, kept_mask, sample_mask
-from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
 from pipelines.side import bytes_matrix
 
@@ -34,7 +33,8 @@ def rank(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     kept = sum(output["kept"] for output in outputs["decide"].values())
     if kept == 0:
         return {"rows": 0}
-    return _rank_labelled(job, outputs, kept) if needs_embeddings(job.recipe) else _rank_text(job, outputs, kept)
+    labelled = job.recipe.task == "classification"
+    return _rank_labelled(job, outputs, kept) if labelled else _rank_text(job, outputs, kept)
 
 
 def final_labels(job: Job, unit: int, labels: np.ndarray) -> np.ndarray:

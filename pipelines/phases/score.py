@@ -21,12 +21,7 @@ from pipelines.rows import content, sample_ids, used_rows
 if TYPE_CHECKING:
     from agents.encoders import Encoder
 
-__all__ = ["needs_embeddings", "score", "signals_schema"]
-
-
-def needs_embeddings(recipe: Recipe) -> bool:
-    """Labelled tasks are judged and ordered by vectors; text is judged by signals alone."""
-    return recipe.task == "classification"
+__all__ = ["score", "signals_schema"]
 
 
 def signals_schema(job: Job) -> pa.Schema:
@@ -48,7 +43,7 @@ def signals_schema(job: Job) -> pa.Schema:
 
 def score(job: Job, unit: int) -> dict[str, Any]:
     """Writes the unit's side files. Returns {rows, content_bytes}."""
-    encoder = _encoder(job) if needs_embeddings(job.recipe) else None
+    encoder = _encoder(job) if job.recipe.needs_vectors else None
     schema = signals_schema(job)
     rows = total = 0
     with ExitStack() as files:

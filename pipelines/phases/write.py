@@ -13,7 +13,6 @@ from curator.verdict import DROP, RELABEL, apply
 from pipelines.job import Job
 from pipelines.judging import load_rows
 from pipelines.phases.rank import final_labels, load_heads, load_surprisal
-from pipelines.phases.score import needs_embeddings
 from pipelines.rows import content, used_rows
 
 __all__ = ["shard_schema", "write"]
@@ -62,7 +61,7 @@ def _measure(
     """(batch, span) -> difficulty float32: text is measured as it passes, labelled rows by their vectors."""
     if (actions == DROP).all():
         return lambda batch, _: np.full(batch.num_rows, np.nan, np.float32)
-    if not needs_embeddings(job.recipe):
+    if job.recipe.task != "classification":
         surprisal = load_surprisal(job)
         return lambda batch, _: surprisal.score(content(batch, job.recipe))
     rows, _ = load_rows(job, unit, outputs)
