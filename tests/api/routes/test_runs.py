@@ -14,6 +14,7 @@ import pytest
 from curator.catalog import ClaimedRun, RunFault
 from curator.run import Progress, RunState
 
+LEARNED = {"task": "text", "columns": {"text": "text"}, "policy": {"kind": "learned"}}
 RECIPE = {"task": "text", "columns": {"text": "text"}, "process": ["exact_duplicates"]}
 
 
@@ -93,6 +94,8 @@ def test_a_key_is_short_and_printable(house: Any, dataset: dict[str, Any], key: 
         ({"recipe": {**RECIPE, "columns": {"text": "txt"}}}, 422, "did you mean 'text'"),
         ({"recipe": {**RECIPE, "where": {"split": "train"}}}, 422, "where.split"),
         ({"trusted": "upl_nobody"}, 404, "upl_nobody"),
+        ({"feedback": ["trn_nobody"]}, 422, "policy.kind is 'rules'"),
+        ({"feedback": ["trn_nobody"], "recipe": LEARNED}, 404, "trn_nobody"),
         ({"trusted": "trusted.parquet"}, 422, "give an upload"),
         ({"engine": "spark"}, 422, "engine"),
         ({"seed": -1}, 422, "seed"),

@@ -162,3 +162,23 @@ def test_no_job_speaks_for_another_and_none_from_the_grave(house: Any, job: dict
 
 def test_jobs_are_listed(house: Any, job: dict[str, Any]) -> None:
     assert house.one.get("/v1/training-jobs?limit=1").json()["items"][0] == job
+
+
+def test_a_run_may_learn_from_what_a_job_reported(
+    house: Any, job: dict[str, Any], dataset: dict[str, Any], send: Any
+) -> None:
+    recipe = {"task": "text", "columns": {"text": "text"}, "policy": {"kind": "learned"}}
+    body = {"dataset": dataset["id"], "recipe": recipe, "feedback": [job["id"]]}
+    early = house.one.post("/v1/runs", json=body)
+    assert early.status_code == 400 and "no losses yet" in early.json()["detail"]
+    house.one.post(f"/v1/training-jobs/{job['id']}/feedback", content=stream(losses()), headers=ARROW)
+    made = house.one.post("/v1/runs", json=body)
+    assert made.status_code == 202, made.text
+    assert made.json()["feedback"] == [job["id"]]
+    snapshot = house.service.catalog.runs.get(house.tenant, made.json()["id"]).request.feedback
+    assert house.service.store.exists(snapshot)
+    house.one.post(f"/v1/runs/{made.json()['id']}:cancel")
+    upload = send(house.two, b'{"text": "of the other tenant"}\n', "a.jsonl")
+    others = house.two.post("/v1/datasets", json={"upload_ids": [upload]}).json()["id"]
+    stolen = house.two.post("/v1/runs", json={**body, "dataset": others})
+    assert (stolen.status_code, stolen.json()["code"]) == (404, "not_found")
