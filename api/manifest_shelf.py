@@ -11,10 +11,10 @@ from typing import Literal
 
 from api.service import Service
 from curator.catalog import ManifestRow, ShardPlace
+from curator.catalog.shelf import shelve as enter
 from curator.errors import NotFoundError
 from curator.run import RunState
 from curator.shards import Manifest
-from curator.shards.layout import index_name, manifest_name, shard_name
 from curator.storage import Store
 
 __all__ = ["known_manifest", "lineage", "place_of", "shelve"]
@@ -22,23 +22,7 @@ __all__ = ["known_manifest", "lineage", "place_of", "shelve"]
 
 def shelve(service: Service, tenant: str, manifest: Manifest, *, run: str | None) -> ManifestRow:
     """Enters a manifest, its shards and its indexes; again changes nothing."""
-    store = service.store
-    shards = [
-        ShardPlace(digest=info.digest, path=shard_name(info.digest), bytes=info.bytes) for info in manifest.shards
-    ]
-    indexes = [
-        ShardPlace(digest=info.index, path=index_name(info.index), bytes=store.size(index_name(info.index)))
-        for info in manifest.shards
-        if info.index is not None
-    ]
-    return service.catalog.manifests.record(
-        tenant,
-        manifest.id,
-        path=manifest_name(manifest.id),
-        shards=list({place.digest: place for place in shards + indexes}.values()),
-        run=run,
-        parent=manifest.parent,
-    )
+    return enter(service.catalog.manifests, service.store, tenant, manifest, run=run)
 
 
 def known_manifest(service: Service, tenant: str, manifest_id: str) -> Manifest:

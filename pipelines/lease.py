@@ -22,6 +22,8 @@ __all__ = ["Heart", "JobLease", "beating", "is_dead", "owner_name"]
 
 log: Final = logging.getLogger(__name__)
 _count: Final = itertools.count(1)
+_FLUSH_S: Final = 1.0
+"""Progress that was held back is at most this old when people see it."""
 
 
 def owner_name() -> str:
@@ -49,6 +51,10 @@ class Heart(Protocol):
 
     def heartbeat(self) -> object:
         """Renews the lease. Raises LeaseLostError once it is lost, RetryableError when the catalog is out of reach."""
+        ...
+
+    def flush(self) -> object:
+        """Writes progress that was held back, if there is any. Raises as `heartbeat`."""
         ...
 
 
@@ -80,6 +86,11 @@ class JobLease:
             self._lost = True
             raise
 
+    def flush(self) -> None:
+        """Writes the progress that is waiting, if any. Raises LeaseLostError."""
+        if self._progress is not None:
+            self.heartbeat()
+
 
 @contextmanager
 def beating(heart: Heart, heartbeat_s: float) -> Iterator[None]:
@@ -96,9 +107,13 @@ def beating(heart: Heart, heartbeat_s: float) -> Iterator[None]:
 
 
 def _beat(heart: Heart, heartbeat_s: float, ended: threading.Event) -> None:
-    while not ended.wait(heartbeat_s):
+    every_s, waited_s = min(heartbeat_s, _FLUSH_S), 0.0
+    while not ended.wait(every_s):
+        waited_s += every_s
+        due = waited_s >= heartbeat_s
+        waited_s = 0.0 if due else waited_s
         try:
-            heart.heartbeat()
+            heart.heartbeat() if due else heart.flush()
         except LeaseLostError as error:
             log.warning("%s", error)
             return

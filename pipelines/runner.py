@@ -21,6 +21,7 @@ from typing import Final
 
 from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedJob, ClaimedRun, RunFault
 from curator.catalog.outputs import ASKED
+from curator.catalog.shelf import shelve
 from curator.errors import (
     ConflictError,
     IntegrityError,
@@ -32,9 +33,11 @@ from curator.errors import (
 )
 from curator.run import RunRequest, RunState, RunSummary
 from curator.settings import Settings
+from curator.shards.manifest import Manifest
+from curator.storage import Store
 from pipelines.lease import JobLease, beating, is_dead, owner_name
 
-__all__ = ["Execute", "Runner", "Train", "main", "run_here", "train_claimed"]
+__all__ = ["Execute", "Runner", "Train", "main", "run_here", "shelving", "train_claimed"]
 
 Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
 """The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` between work units and raises
@@ -163,7 +166,7 @@ def run_here(
     """
     if (request is None) == (resume is None):
         raise RequestError("give either a request for a new run or the run to resume")
-    act, shutdown, owner = execute or _execute(), threading.Event(), owner_name()
+    act, shutdown, owner = execute or _execute(catalog), threading.Event(), owner_name()
     with _signals(shutdown.set):
         if request is not None:
             claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
@@ -260,11 +263,24 @@ def train_claimed(catalog: Catalog, lease: JobLease, settings: Settings) -> None
     )
 
 
-def _execute() -> Execute:
+def _execute(catalog: Catalog) -> Execute:
     """The real work, loaded only by a process that does it (torch and ray come with it)."""
     from pipelines.execute import execute
 
-    return execute
+    return shelving(catalog, execute)
+
+
+def shelving(catalog: Catalog, execute: Execute) -> Execute:
+    """The same work; the manifest it makes is in the register before the run counts as succeeded."""
+
+    def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
+        summary = execute(claimed, journal, settings)
+        store = Store.open(settings.root)
+        manifest = Manifest.load(store, summary.manifest)
+        shelve(catalog.manifests, store, claimed.tenant, manifest, run=claimed.id)
+        return summary
+
+    return work
 
 
 @contextmanager
@@ -325,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, _execute(), train_claimed)
+        runner = Runner(settings, catalog, _execute(catalog), train_claimed)
         with _signals(partial(_end, runner, settings.grace_s)):
             if options.once:
                 _ = runner.run_once() or runner.train_once()

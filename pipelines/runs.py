@@ -18,7 +18,7 @@ from curator.run import Progress, RunRequest, RunSummary
 from curator.settings import Settings
 from curator.storage import Store
 from pipelines.execute import check, execute
-from pipelines.runner import run_here
+from pipelines.runner import run_here, shelving
 
 __all__ = ["curate_here", "request_of"]
 
@@ -57,7 +57,9 @@ def curate_here(
     settings = Settings.from_environment(root=out)
     if resume is not None:
         with Catalog.open(settings.database_url) as catalog:
-            return run_here(catalog, settings, partial(execute, on_progress=on_progress), resume=resume)
+            return run_here(
+                catalog, settings, shelving(catalog, partial(execute, on_progress=on_progress)), resume=resume
+            )
     if recipe is None or not inputs:
         raise RequestError("curate needs inputs and a recipe, or --resume RUN to go on with a run that stopped")
     request = request_of(inputs, recipe, trusted, engine, seed)
@@ -65,7 +67,8 @@ def curate_here(
         request = request.model_copy(update={"feedback": _snapshot(settings, feedback)})
     checked = check(request)
     with Catalog.open(settings.database_url) as catalog:
-        return run_here(catalog, settings, partial(execute, checked=checked, on_progress=on_progress), request=request)
+        work = shelving(catalog, partial(execute, checked=checked, on_progress=on_progress))
+        return run_here(catalog, settings, work, request=request)
 
 
 def _snapshot(settings: Settings, jobs: Sequence[str]) -> str:

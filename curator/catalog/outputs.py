@@ -133,6 +133,13 @@ class CatalogJournal:
                 self._state = self._catalog.runs.heartbeat(self.run, self._lease_s, pending)
             return self._state
 
+    def flush(self) -> None:
+        """Writes the progress that was held back, if any. Raises LeaseLostError."""
+        with self._lock:
+            waiting = self._pending is not None
+        if waiting:
+            self.heartbeat()
+
     def _check(self) -> None:
         if self._lost is not None:
             raise LeaseLostError(str(self._lost))

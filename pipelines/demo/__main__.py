@@ -71,7 +71,7 @@ def _stop(service: subprocess.Popen[bytes]) -> None:
     if service.poll() is None:
         service.send_signal(signal.SIGTERM)
         try:
-            service.wait(timeout=30)
+            service.wait(timeout=60)
         except subprocess.TimeoutExpired:
             service.kill()
 
