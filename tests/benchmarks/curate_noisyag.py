@@ -5,8 +5,9 @@
 
 Everything a user does: a recipe, a trusted file of 400 rows drawn by a seed, the command line, the ledger, the pulled
 shards. cleanlab gets the vectors that the run's own encoder made, out-of-fold probabilities of a logistic head, and
-the best of nine settings (three strengths, three scores), chosen with the truth in hand. The classifier (TF-IDF and a logistic head) learns from
-the raw rows, from the raw rows with the trusted labels put right, from the pulled shards, and from the truth.
+the best of nine settings (three strengths, three scores), chosen with the truth in hand. The classifier (TF-IDF and a
+logistic head) learns from the raw rows, from the raw rows with the trusted labels put right, from the pulled shards,
+and from the truth.
 """
 
 from __future__ import annotations
