@@ -44,7 +44,12 @@ class Checked:
 def check(request: RunRequest) -> Checked:
     """Plans and validates. Raises RequestError of the fitting kind; writes nothing."""
     plan = make_plan(request)
-    return Checked(plan, validate(plan))
+    validated = validate(plan)
+    if plan.recipe.needs_vectors and plan.recipe.encoder_name != "builtin":
+        from agents.encoders import make_encoder  # torch: only where vectors are needed
+
+        make_encoder(plan.recipe.modality, plan.recipe.encoder_name)  # a name that does not load is a wrong request
+    return Checked(plan, validated)
 
 
 def execute(

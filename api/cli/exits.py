@@ -23,6 +23,8 @@ WRONG_REQUEST: Final = 2
 FAILED: Final = 3
 INTERRUPTED: Final = 130
 
+_INSTALL: Final = "pip install 'winnow-curation[cluster]'"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -43,6 +45,8 @@ def exit_codes(command: Command) -> Command:
             _end(WRONG_REQUEST, str(error))
         except WinnowError as error:
             _end(FAILED, str(error))
+        except ModuleNotFoundError as error:
+            _end(WRONG_REQUEST, f"this needs {error.name}, which the base install leaves out: {_INSTALL}")
         except BrokenPipeError:
             # Whoever read our output has gone; writing the rest, even at exit, would only fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -118,6 +118,11 @@ class Recipe(_Frozen):
         return self.policy.kind == "learned" or self.task == "classification"
 
     @property
+    def encoder_name(self) -> str:
+        """The encoder of the content judged."""
+        return self.encoder.image if self.modality == "image" else self.encoder.text
+
+    @property
     def row_operators(self) -> tuple[Any, ...]:
         """Operators that look at one row at a time."""
         return tuple(op for op in self.process if not isinstance(op, SetOperator))

@@ -33,9 +33,7 @@ def fit_encoder(job: Job, _: dict[str, Any]) -> dict[str, Any]:
         return {"encoder": None, "rows": 0}
     from agents.encoders import make_encoder, save_encoder
 
-    modality = job.recipe.modality
-    name = job.recipe.encoder.image if modality == "image" else job.recipe.encoder.text
-    encoder = make_encoder(modality, name)
+    encoder = make_encoder(job.recipe.modality, job.recipe.encoder_name)
     sample = _spread_sample(job)
     encoder.fit(sample, seed=job.recipe.seed)
     save_encoder(encoder, job.store, job.name("encoder"))

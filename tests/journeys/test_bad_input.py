@@ -60,6 +60,7 @@ def curate(folder: Path, table: Any, recipe: Any = LABELLED, trusted: Any = None
         ({"where": {"label": "zebra"}}, ["no row to use", "zebra"]),
         ({"polcy": {}}, ["unknown key 'polcy'", "policy"]),
         ({"columns": {"id": "id", "text": "id", "label": "label"}}, ["column 'id' holds int64", "text"]),
+        ({"encoder": {"text": "/nowhere/model"}}, ["/nowhere/model"]),
         ({"columns": {"id": "id", "image": "text", "label": "label"}}, ["column 'text' holds", "image"]),
     ],
 )

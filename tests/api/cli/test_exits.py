@@ -55,6 +55,16 @@ def test_a_failure_is_three(kind: type[Exception]) -> None:
     assert ends(kind("the words")) == (3, "", "winnow: the words\n")
 
 
+def test_a_missing_extra_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+
+    with pytest.raises(typer.Exit) as ended:
+        exit_codes(command)()
+    assert ended.value.exit_code == 2
+    assert "needs sqlalchemy" in (told := capsys.readouterr().err) and "winnow-curation[cluster]" in told
+
+
 def test_interrupted_is_130() -> None:
     assert ends(KeyboardInterrupt())[0] == 130
     code, out, told = ends(StoppedError("cancel"))
