@@ -66,9 +66,10 @@ def make_promise(
     given = student.desk.rows.labels
     good_at = calibration_at[given[calibration_at] == truth_N[calibration_at]]
     scores, basis = badness[good_at], "audited"
+    crc = crc_threshold(scores, config.max_false_drop)
     if not (truth_N >= 0).any():
         scores, basis = _simulated(student, policy), "simulated"
-    crc = crc_threshold(scores, config.max_false_drop)
+        crc = max(crc_threshold(scores, config.max_false_drop), _worst_share(badness, config.max_false_drop))
     drop_above = max(crc, BREAK_EVEN)
     if math.isinf(crc):
         return Promise(
@@ -104,6 +105,11 @@ def _relabel_from(
         fdr_threshold(wrong_scores, score[truth_N < 0], config.relabel_fdr),
         precision_threshold(right_scores, wrong_scores, config.relabel_fdr),
     )
+
+
+def _worst_share(badness_N: np.ndarray, alpha: float) -> float:
+    """The score that at most a share alpha of all rows exceeds: whatever those rows are, no more good ones are lost."""
+    return float(np.sort(badness_N)[::-1][math.floor(alpha * len(badness_N))])
 
 
 def _simulated(student: Student, policy: LearnedPolicy) -> np.ndarray:

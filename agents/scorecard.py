@@ -60,6 +60,7 @@ def scorecard(
             "relabel_fdr": config.relabel_fdr,
             "words": _words(promise, config),
         },
+        "warnings": [] if promise.basis == "audited" else [_words(promise, config)],
         "rewards": {"right": RIGHT, "wrong": WRONG, "absent": 0.0, "break_even": BREAK_EVEN},
         "review": [student.desk.rows.ids[i].tobytes().hex() for i in review],
     }
@@ -114,8 +115,8 @@ def _words(promise: Promise, config: PolicySpec) -> str:
         return f"at most {alpha} of good rows are dropped, on average over audits; from {promise.good_rows} good rows"
     if promise.basis == "simulated":
         return (
-            f"simulated: at most {alpha} of rows known good amid injected errors are dropped; no trusted row stands "
-            f"behind it. About {promise.missing_rows} trusted rows would make it a promise"
+            f"no trusted row stands behind the policy, so it drops the worst-ranked {alpha} of rows at most and "
+            f"relabels nothing; about {promise.missing_rows} trusted rows would let it find and mend more"
         )
     return (
         f"refused: {promise.good_rows} good calibration rows cannot promise {alpha}, so the policy drops and relabels "
