@@ -51,6 +51,18 @@ class Store:
             raise RequestError(f"path {name!r} leaves the store {self.uri}; names must be relative")
         return f"{self.base}/{clean}"
 
+    def require_writable(self) -> None:
+        """Raises RequestError when nothing could be written here; creates nothing. Object stores tell on first use."""
+        if not self.is_local:
+            return
+        folder = self.base or "/"
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            raise RequestError(f"{folder} is a file, so nothing can be written under {self.uri}; name another folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise RequestError(f"no permission to write in {folder}; name another folder or change its permissions")
+
     def child(self, name: str) -> Store:
         """A store rooted at a folder of this one."""
         return Store(self.filesystem, self.path(name), f"{self.uri.rstrip('/')}/{name}")

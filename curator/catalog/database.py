@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from curator.errors import DiskFullError, RequestError, RetryableError, TransportError, WinnowError
+from curator.storage import Store
 
 __all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_new", "ignoring", "now"]
 
@@ -174,7 +175,9 @@ def _parse(url: str) -> sa.URL:
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
-    os.makedirs(os.path.dirname(os.path.abspath(str(url.database))), exist_ok=True)
+    folder = os.path.dirname(os.path.abspath(str(url.database)))
+    Store.open(folder).require_writable()
+    os.makedirs(folder, exist_ok=True)
     engine = sa.create_engine(
         url,
         connect_args={"timeout": BUSY_TIMEOUT_S},

@@ -47,6 +47,20 @@ def test_a_folder_that_refuses_is_named(tmp_path: Path) -> None:
         Store.open(tmp_path).write_bytes("file/x", b"1")
 
 
+def test_where_nothing_can_be_written_is_said_before_anything_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(tmp_path / "not" / "yet").require_writable()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    for place in ("file", "file/below"):
+        with pytest.raises(RequestError, match="file is a file"):
+            Store.open(tmp_path / place).require_writable()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(RequestError, match="no permission to write"):
+        Store.open(tmp_path / "not" / "yet").require_writable()
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ".."])
 def test_names_stay_inside(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestError, match="leaves the store"):

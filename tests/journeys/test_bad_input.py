@@ -71,6 +71,15 @@ def test_a_recipe_that_does_not_fit_the_data(tmp_path: Path, change: dict[str, A
         assert word in message
 
 
+@pytest.mark.parametrize("place", ["a-file", "a-file/root"])
+def test_a_root_that_cannot_be_is_a_wrong_request(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a-file").write_text("")
+    pq.write_table(pa.Table.from_pylist(GOOD), tmp_path / "data.parquet")
+    words = ["curate", str(tmp_path / "data.parquet"), "--recipe", "text", "--out", str(tmp_path / place)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and "is a file" in result.stderr
+
+
 def test_repeated_ids_are_listed(tmp_path: Path) -> None:
     code, message = curate(tmp_path, [*GOOD, GOOD[7], GOOD[9]])
     assert code == 2 and "2 " in message and "7" in message and "9" in message
