@@ -75,3 +75,13 @@ def test_what_is_not_there_or_not_known(tmp_path: Path) -> None:
     write(store, ledger_schema(pa.int64(), pa.int8()).with_metadata({"winnow.ledger": "9"}), 0, 0)
     with pytest.raises(IntegrityError, match="version '9'"):
         list(Ledger(store, "run_1").scan())
+
+
+def test_a_ledger_of_this_version_is_read_for_ever(ledger: Ledger) -> None:
+    """The golden file is part of the contract: renew it only with a new LEDGER_VERSION."""
+    golden = Path(__file__).parents[1] / "golden" / "ledger.arrow"
+    with ledger.store.open_input(ledger.files[0]) as source:
+        written = pa.ipc.open_file(source).read_all()
+    with pa.memory_map(str(golden)) as source:
+        kept = pa.ipc.open_file(source).read_all()
+    assert written.schema.equals(kept.schema, check_metadata=True) and written.equals(kept)
