@@ -51,6 +51,10 @@ class Store:
             raise RequestError(f"path {name!r} leaves the store {self.uri}; names must be relative")
         return f"{self.base}/{clean}"
 
+    def place(self, name: str) -> str:
+        """Where a name lies, for people: a local path, or a URL without the store's connection settings."""
+        return self.path(name) if self.is_local else f"{self.uri.split('://', 1)[0]}://{self.path(name)}"
+
     def require_writable(self) -> None:
         """Raises RequestError when nothing could be written here; creates nothing. Object stores tell on first use."""
         if not self.is_local:

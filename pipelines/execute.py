@@ -192,7 +192,7 @@ def _summary(job: Job, outputs: dict[str, Any], clock: _Clock, seconds: float) -
     return RunSummary(
         run=job.run,
         manifest=outputs["finish"]["manifest"],
-        ledger=job.store.path(Ledger.file_name(job.run, 0)).rsplit("/", 1)[0],
+        ledger=job.store.place(Ledger.file_name(job.run, 0)).rsplit("/", 1)[0],
         rows_in=outputs["validate"]["rows"],
         kept=sum(item["kept"] for item in decided),
         dropped=sum(item["dropped"] for item in decided),
