@@ -107,7 +107,8 @@ class Store:
     def writer(self, name: str) -> Iterator[Any]:
         """A sink that becomes `name` on a clean exit and leaves nothing on an exception.
 
-        Raises DiskFullError when the device is full, RunFailedError when it refuses the write.
+        Raises DiskFullError when the device is full, RunFailedError when it refuses the write. What can be gone on
+        with, a run or nothing, is the caller's to say.
         """
         final = self.path(name)
         temporary = f"{final}.{uuid.uuid4().hex[:12]}.tmp" if self.is_local else final
@@ -160,5 +161,5 @@ def _sync(path: str) -> None:
 def _storage_error(error: OSError, name: str, uri: str) -> RunFailedError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     if full:
-        return DiskFullError(f"no space left writing {name!r} in {uri}; free some and resume the run")
-    return RunFailedError(f"cannot write {name!r} in {uri}: {error}; check the permissions and resume the run")
+        return DiskFullError(f"no space left writing {name!r} in {uri}; free some and try again")
+    return RunFailedError(f"cannot write {name!r} in {uri}: {error}; check the permissions and try again")

@@ -1,6 +1,6 @@
 """Exit codes: how every command ends. 0 done, 2 the request is wrong, 3 it failed and can be resumed, 130 interrupted.
 
-Knows errors by their class alone; messages go to stderr, so that stdout holds results and nothing else.
+Knows errors by their class and notes; messages go to stderr, so that stdout holds results and nothing else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def exit_codes(command: Command) -> Command:
         except RequestError as error:
             _end(WRONG_REQUEST, str(error))
         except WinnowError as error:
-            _end(FAILED, str(error))
+            _end(FAILED, "; ".join([str(error), *getattr(error, "__notes__", ())]))
         except ModuleNotFoundError as error:
             _end(WRONG_REQUEST, f"this needs {error.name}, which the base install leaves out: {_INSTALL}")
         except BrokenPipeError:
@@ -53,7 +53,10 @@ def exit_codes(command: Command) -> Command:
             raise typer.Exit(DONE) from None
         except Exception:
             traceback.print_exc()
-            _end(FAILED, "stopped on an error nobody foresaw (above); please report it. A run can be resumed")
+            _end(
+                FAILED,
+                "stopped on an error nobody foresaw (above); please report it. A run that had begun can be resumed",
+            )
 
     return run  # type: ignore[return-value]
 

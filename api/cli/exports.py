@@ -10,7 +10,6 @@ import base64
 import datetime
 import decimal
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Final
@@ -28,24 +27,11 @@ __all__ = [
     "export_parquet",
     "files",
     "parts",
-    "refuse_used_folder",
     "with_hex_ids",
 ]
 
 FILE_BYTES: Final = 256 << 20
 """Uncompressed bytes after which the next file begins."""
-
-
-def refuse_used_folder(path: str) -> None:
-    """Raises RequestError for a folder with something in it, whose files would mix with the export's."""
-    if "://" in path:
-        there = bool(Store.open(path).list())
-    else:
-        if os.path.exists(path) and not os.path.isdir(path):
-            raise RequestError(f"--out {path} is a file; give a folder")
-        there = os.path.isdir(path) and bool(os.listdir(path))
-    if there:
-        raise RequestError(f"--out {path} is not empty; give a new folder")
 
 
 def export_parquet(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:

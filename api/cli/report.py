@@ -6,7 +6,6 @@ Knows how a card is told; what it holds is `report_card`'s.
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,16 +29,18 @@ def report(
     api_key: ApiKey = None,
 ) -> None:
     """Show what a run did: rows, reasons with examples, difficulty, scorecard, seconds."""
+    from api.cli.outputs import output_file, written_to
     from api.cli.report_card import gather, gather_from_server
-    from curator.storage import Store
 
+    page_file = None if html is None else output_file(html, "--html")
     with place_of(root, url, api_key) as place:
         card = gather_from_server(place.client, run) if place.root is None else gather(place.store(), place.run(run))
-    if html is not None:
+    if html is not None and page_file is not None:
         from api.cli.report_html import page
 
-        folder, name = os.path.split(html)
-        Store.open(folder or ".").write_bytes(name, page(card).encode())
+        store, name = page_file
+        with written_to(html, "--html"):
+            store.write_bytes(name, page(card).encode())
     if as_json:
         typer.echo(json.dumps(card.model_dump(mode="json")))
     elif html is not None:

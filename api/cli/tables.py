@@ -5,13 +5,13 @@ Knows file formats, nothing of what the rows are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from api.cli.outputs import output_file, written_to
 from curator.errors import RequestError
 from curator.storage import Store
 
@@ -19,18 +19,18 @@ __all__ = ["decoded", "table_writer", "writable"]
 
 
 def writable(path: str, extensions: tuple[str, ...]) -> tuple[Store, str]:
-    """The store and name of an output file. Raises RequestError for an extension that is none of these."""
+    """The store and name of an output file. Raises RequestError for an extension that is none of these, or a place
+    where nothing can be written."""
     if not path.endswith(extensions):
         raise RequestError(f"--out {path!r} must end in {' or '.join(extensions)}")
-    folder, name = os.path.split(path)
-    return Store.open(folder or "."), name
+    return output_file(path)
 
 
 @contextmanager
 def table_writer(path: str, schema: pa.Schema) -> Iterator[Any]:
     """Something with `write_batch` that makes a .parquet, .arrow or .arrows file; it is there on a clean exit only."""
     store, name = writable(path, (".parquet", ".arrow", ".arrows"))
-    with store.writer(name) as sink:
+    with written_to(path), store.writer(name) as sink:
         if name.endswith(".parquet"):
             import pyarrow.parquet as pq
 

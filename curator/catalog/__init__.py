@@ -70,9 +70,9 @@ class Catalog:
         self.idempotency = Idempotency(database)
 
     @classmethod
-    def open(cls, url: str) -> Catalog:
+    def open(cls, url: str, *, create: bool = True) -> Catalog:
         """Opens `sqlite:///path` or `postgresql+psycopg://…` and migrates it. Raises as `Database.open` does."""
-        return cls(Database.open(url))
+        return cls(Database.open(url, create=create))
 
     def close(self) -> None:
         """Closes the connections; the catalog is not used afterwards."""

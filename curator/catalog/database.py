@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from curator.errors import DiskFullError, RequestError, RetryableError, TransportError, WinnowError
+from curator.errors import DiskFullError, NotFoundError, RequestError, RetryableError, TransportError, WinnowError
 from curator.storage import Store
 
 __all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_new", "ignoring", "now"]
@@ -99,13 +99,16 @@ class Database:
         self._read_engine = engine.execution_options(**snapshot) if engine.name == "postgresql" else engine
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool = True) -> Database:
-        """Opens `sqlite:///path` or `postgresql+psycopg://…` and brings its tables to the newest form.
+    def open(cls, url: str, *, migrate: bool = True, create: bool = True) -> Database:
+        """Opens `sqlite:///path` or `postgresql+psycopg://…` and brings its tables to the newest form. Without `create`
+        a SQLite file must be there already, and nothing is written where it is not.
 
-        Raises RequestError for another kind of URL or a database written by a newer Winnow, TransportError when the
-        server does not answer.
+        Raises RequestError for another kind of URL or a database written by a newer Winnow, NotFoundError for a file
+        that is not there, TransportError when the server does not answer.
         """
         parsed = _parse(url)
+        if not create and parsed.get_backend_name() == "sqlite" and not os.path.isfile(str(parsed.database)):
+            raise NotFoundError(f"there is no catalog {os.path.abspath(str(parsed.database))}; nothing was written")
         database = cls(_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed))
         if migrate:
             database.migrate()
@@ -236,7 +239,7 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
 def _fault(error: sa.exc.OperationalError, url: sa.URL) -> WinnowError:
     said, place = str(error.orig), url.render_as_string(hide_password=True)
     if "disk is full" in said or "No space left" in said:
-        return DiskFullError(f"no space left for the catalog {place}; free some and resume the run")
+        return DiskFullError(f"no space left for the catalog {place}; free some and try again")
     if "locked" in said or "busy" in said:
         return RetryableError(f"the catalog {place} was locked for {BUSY_TIMEOUT_S:g} s by another process; try again")
     if "deadlock detected" in said:

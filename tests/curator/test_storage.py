@@ -36,7 +36,7 @@ def test_a_broken_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 
 def test_a_full_disk_is_its_own_error_and_leaves_nothing(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    with pytest.raises(DiskFullError, match="free some and resume"), store.writer("x"):
+    with pytest.raises(DiskFullError, match="free some and try again"), store.writer("x"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert os.listdir(tmp_path) == []
 

@@ -198,3 +198,36 @@ def test_a_file_that_is_not_there(winnow: Winnow, finished: Any, here: Path) -> 
 def test_nothing_to_resume(winnow: Winnow, here: Path) -> None:
     done = winnow("curate", "--resume", "last", "--out", here / "root")
     assert done.exit_code == 2
+
+
+def test_resuming_where_nothing_was_curated_writes_nothing(winnow: Winnow, here: Path) -> None:
+    done = winnow("curate", "--resume", "last", "--out", here / "new")
+    assert done.exit_code == 2
+    assert "nothing was ever curated" in done.stderr and str(here / "new") in done.stderr
+    (here / "a.jsonl").write_text('{"text": "x"}\n')
+    words = ["curate", here / "a.jsonl", "--recipe", "text", "--feedback", "trn_1", "--out", here / "new"]
+    assert "nothing to learn from" in winnow(*words).stderr
+    assert [path.name for path in here.iterdir()] == ["a.jsonl"]
+
+
+def test_resuming_is_spoken_of_once_there_is_a_run(
+    winnow: Winnow, finished: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import curator.catalog.runs as runs
+    from curator.errors import DiskFullError
+
+    def full(*given: Any, **named: Any) -> Any:
+        raise DiskFullError("no space left; free some and try again")
+
+    words = ["curate", finished.data, "--recipe", finished.recipe, "--out", here / "root"]
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.Runs, "create_claimed", full)
+        before = winnow(*words)
+    assert before.exit_code == 3 and "no space left" in before.stderr and "resume" not in before.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.runs.execute", full)
+        after = winnow(*words)
+    assert after.exit_code == 3
+    [command] = [line.split("`")[1] for line in after.stderr.splitlines() if "`" in line]
+    resumed = winnow(*command.split()[1:])
+    assert resumed.exit_code == 0, resumed.stderr

@@ -14,7 +14,7 @@ from curator.catalog import Catalog
 from curator.catalog import database as module
 from curator.catalog.database import Database
 from curator.catalog.schema import tenants
-from curator.errors import DiskFullError, RequestError, RetryableError, TransportError
+from curator.errors import DiskFullError, NotFoundError, RequestError, RetryableError, TransportError
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u@h/d", "postgresql+psycopg2://h/d", "?"])
@@ -113,3 +113,12 @@ def test_many_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "new" / "winnow.db") as connection:
         assert connection.execute("SELECT count(*) FROM tenants").fetchone() == (1,)
     connection.close()
+
+
+def test_a_catalog_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'root' / 'winnow.db'}"
+    with pytest.raises(NotFoundError, match="no catalog"):
+        Database.open(url, create=False)
+    assert list(tmp_path.iterdir()) == []
+    Database.open(url).close()
+    Database.open(url, create=False).close()

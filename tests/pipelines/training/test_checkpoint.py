@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("curator.storage.os.replace", full)
-    with pytest.raises(DiskFullError, match="free some and resume"):
+    with pytest.raises(DiskFullError, match="free some and try again"):
         _trainer(recipe, tmp_path).run()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT]
