@@ -90,8 +90,15 @@ class GivenView:
         ranks_BF = self.ranks.of(torch.stack([columns[name] for name in _RANKED], 1), labels_B)
         return columns | {f"class_rank_{name}": ranks_BF[:, i] for i, name in enumerate(_RANKED)}
 
-    def noise_estimate(self) -> float:
-        """The share of rows off the diagonal of confident learning's joint (Northcutt et al. 2021, eq. 1)."""
+    def visible_noise(self) -> float | None:
+        """Share of rows off the diagonal of confident learning's counts (Northcutt et al. 2021, eq. 1, uncalibrated).
+
+        Errors that follow a system are learned along with the labels and stay unseen: a lower bound more than an
+        estimate (0.07 on NoisyAG-News, where 0.20 are wrong). None where fewer than two labels were given, since there
+        is nothing to confuse.
+        """
+        if int((torch.bincount(self.labels_N) > 0).sum()) < 2:
+            return None
         probs_NC = self.log_probs_NC.exp()
         confident_NC = torch.where(probs_NC >= self.typical_C, probs_NC, -1.0)
         best = confident_NC.max(1)

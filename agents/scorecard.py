@@ -14,6 +14,7 @@ import numpy as np
 from agents.determinism import id_uniform
 from agents.gate import GateVerdict, average_precision
 from agents.learned_policy import LearnedPolicy
+from agents.noise import counted_noise
 from agents.observation import STATE_VERSION
 from agents.promise import Promise
 from agents.reward import BREAK_EVEN, RIGHT, WRONG
@@ -52,7 +53,7 @@ def scorecard(
         "gate": None if gate is None else asdict(gate),
         "why": _why(gate, config),
         "rounds": [asdict(entry) for entry in rounds],
-        "estimated_noise": student.desk.given.noise_estimate(),
+        **_noise(student, truth_N),
         "calibration_ap": _ap(badness, student, truth_N, roles.calibration),
         "promise": {name: None if _infinite(value) else value for name, value in asdict(promise).items()}
         | {
@@ -82,6 +83,22 @@ def review_order(student: Student, policy: LearnedPolicy, open_N: np.ndarray, bu
     draws = np.where(open_N, id_uniform(student.desk.rows.ids, seed, "review"), np.inf)
     draws[best] = np.inf
     return np.concatenate([best, np.argsort(draws, kind="stable")[:uniform]])
+
+
+def _noise(student: Student, truth_N: np.ndarray) -> dict[str, Any]:
+    """Counted where a row is trusted, else the model's own guess under a name that says so; nothing without labels."""
+    desk = student.desk
+    if not desk.can_relabel:
+        return {}
+    counted = counted_noise(desk.rows.labels, truth_N)
+    if counted is None:
+        return {"noise_visible_to_model": desk.given.visible_noise()}
+    return {
+        "estimated_noise": counted.share,
+        "estimated_noise_low": counted.low,
+        "estimated_noise_high": counted.high,
+        "estimated_noise_rows": counted.rows,
+    }
 
 
 def _ap(badness: np.ndarray, student: Student, truth_N: np.ndarray, at: np.ndarray) -> float | None:

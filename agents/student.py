@@ -117,11 +117,12 @@ class Student:
 
     @staticmethod
     def untaught(desk: Desk) -> Student:
-        """With the self-corruption scorer as prior, shifted so that P(bad) averages the estimated noise."""
+        """With the self-corruption scorer as prior, shifted so that P(bad) averages the visible noise, if any."""
         none = np.zeros(0, np.int64)
         observer = desk.observer(none, none)
         seen = desk.observe(observer)
-        shift = _shift_to_mean(seen.anchor_B.double(), desk.given.noise_estimate())
+        noise = desk.given.visible_noise()
+        shift = 0.0 if noise is None else _shift_to_mean(seen.anchor_B.double(), noise)
         weights = np.zeros(seen.state_BF.shape[1] + 1)
         column = len(observer.mean_F) - 1
         if float(observer.scale_F[column]):

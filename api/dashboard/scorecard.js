@@ -14,7 +14,8 @@ function told(scorecard) {
     ["Good rows dropped, measured", known(promise?.false_drop) && `${share(promise.false_drop)} (at most ${share(promise.false_drop_upper)})`],
     ["Average precision: prior, learned", gate && [gate.ap_prior, gate.ap_learned].filter(known).map(figure).join(", ")],
     ["Policy that ranks", scorecard.shipped],
-    ["Estimated label noise", known(scorecard.estimated_noise) && share(scorecard.estimated_noise)],
+    ["Estimated label noise", known(scorecard.estimated_noise) && `${share(scorecard.estimated_noise)} (${share(scorecard.estimated_noise_low)} to ${share(scorecard.estimated_noise_high)}), from ${count(scorecard.estimated_noise_rows)} trusted rows`],
+    ["Label noise the model sees, with no trusted row", known(scorecard.noise_visible_to_model) && `${share(scorecard.noise_visible_to_model)}; systematic errors stay unseen`],
   ];
   return rows.filter(([, value]) => value);
 }
