@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Any, Final, Protocol
 
 from curator.errors import RequestError, StoppedError
 from curator.ledger import Ledger
@@ -109,7 +110,8 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
     """The step's outputs: from the journal where they are there, else from the engine, committed as they come."""
     done = journal.done(step.name)
     needed = {name: outputs[name] for name in step.reads}
-    with clock.phase(step.phase, outputs["validate"]["rows"], anew=step.per_unit):
+    shown = _SHOWN[step.name]
+    with clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase):
         if not step.per_unit:
             if SET_UNIT not in done:
                 _stop_if_asked(journal)
@@ -117,7 +119,8 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
                 clock.peak = max(clock.peak, peak)
                 journal.commit(step.name, SET_UNIT, result)
                 done[SET_UNIT] = result
-            clock.all_done()
+            if step.name == _LAST_OF[shown]:
+                clock.all_done()
             return done[SET_UNIT]
         rows_by_unit = outputs["validate"]["rows_by_unit"]
         for unit in done:
@@ -130,6 +133,22 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
             clock.unit_done(rows_by_unit[unit], result, engine)
             _stop_if_asked(journal)
         return done
+
+
+def _shown(road: Sequence[Step]) -> dict[str, str]:
+    """step -> the phase people see while it works: its own, or the next step's when its own was left before. A person
+    who reads along sees every phase once, and none come back."""
+    order = list(dict.fromkeys(step.phase for step in road))
+    reached = list(accumulate((order.index(step.phase) for step in road), max))
+    shown: dict[str, str] = {}
+    following = road[-1].phase
+    for step, furthest in zip(reversed(road), reversed(reached), strict=True):
+        following = shown[step.name] = following if order.index(step.phase) < furthest else step.phase
+    return shown
+
+
+_SHOWN: Final = _shown(ROAD)
+_LAST_OF: Final = {phase: name for name, phase in reversed(_SHOWN.items())}
 
 
 def _stop_if_asked(journal: Journal) -> None:
@@ -156,8 +175,10 @@ class _Clock:
         self._publish(rows_done=self.progress.rows_total)
 
     @contextmanager
-    def phase(self, name: str, rows: int, *, anew: bool = True) -> Iterator[None]:
-        self.begin(name, rows, anew=anew)
+    def phase(self, shown: str, rows: int, *, anew: bool = True, spent_on: str | None = None) -> Iterator[None]:
+        """Seconds count for the phase `spent_on`, by default the one shown."""
+        name = spent_on or shown
+        self.begin(shown, rows, anew=anew)
         started = time.monotonic()
         try:
             yield

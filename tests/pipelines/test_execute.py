@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,16 @@ def labelled_request(labelled: dict[str, Path]) -> RunRequest:
     return RunRequest(
         inputs=(str(labelled["a"]), str(labelled["b"])), recipe=labelled_recipe(), trusted=str(labelled["trusted"])
     )
+
+
+def test_a_person_sees_every_phase_once_and_none_come_back(tmp_path: Path, labelled_request: RunRequest) -> None:
+    journal = MemoryJournal()
+    summary = go(tmp_path / "root", labelled_request, journal)
+    phases = [phase for phase, _ in groupby(journal.seen, key=lambda progress: progress.phase)]
+    assert phases == ["validate", "score", "resolve", "learn", "decide", "write"] == list(summary.seconds_by_phase)
+    for phase, seen in groupby(journal.seen, key=lambda progress: progress.phase):
+        done = [progress.rows_done for progress in seen]
+        assert done == sorted(done) and (done[0], done[-1]) == (0, 600), phase
 
 
 def test_every_row_of_text_is_accounted_for(tmp_path: Path, text_request: RunRequest) -> None:
