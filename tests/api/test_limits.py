@@ -32,8 +32,9 @@ def test_streams_are_counted_by_tenant_and_freed_by_errors() -> None:
     streams = Streams(most=1)
     with streams.one_more("a"), streams.one_more("b"):
         assert streams.num_open == 2
-        with pytest.raises(Refusal), streams.one_more("a"):
-            pass
+        with pytest.raises(Refusal, match="stream"):
+            streams.one_more("a").__enter__()
+        assert streams.num_open == 2
     with pytest.raises(KeyError), streams.one_more("a"):
         raise KeyError
     assert streams.num_open == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,10 +50,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def _until_ready(url: str, process: subprocess.Popen[bytes], root: Path) -> None:
     for _ in range(600):
         assert process.poll() is None, (root / "service.log").read_text()
-        try:
+        with suppress(httpx.TransportError):
             if httpx.get(f"{url}/healthz/ready", timeout=2).status_code == 200:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.1)
     raise AssertionError((root / "service.log").read_text())

@@ -77,12 +77,14 @@ class Server:
 
     def __init__(self, root: Path):
         self.root, self.jobs, self.tables = root, [], []  # type: ignore[var-annotated]
+        self.is_open = False
 
     def __enter__(self) -> Server:
+        self.is_open = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.is_open = False
 
     def shard_source(self) -> StoreSource:
         return StoreSource(str(self.root))
@@ -92,6 +94,7 @@ class Server:
         return {"id": f"trn_server_{len(self.jobs)}"}
 
     def feedback(self, job: str, table: pa.Table) -> int:
+        assert self.is_open
         self.tables.append((job, table))
         return table.num_rows
 
@@ -107,6 +110,7 @@ def test_with_a_server_a_resumed_job_is_still_one(root: Path, monkeypatch: pytes
     part = train_command(manifest, RECIPE, url="http://server", on_step=heard)
     whole = train_command(manifest, RECIPE, url="http://server")
     assert not part.finished and whole.finished and whole.resumed_from == 5
+    assert not server.is_open
     assert server.jobs == [{"manifest": manifest, "mode": "external", "name": "train"}]
     assert {job for job, _ in server.tables} == {"trn_server_1"} == {whole.training_job}
     assert all(table.schema == FEEDBACK_SCHEMA for _, table in server.tables)

@@ -1,0 +1,111 @@
+"""Training jobs: taken when no run waits, given back, and never touched by a runner that lost them."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from curator.catalog import Catalog, CatalogJournal, ClaimedRun, JobState, Run, TrainingJob
+from curator.catalog.schema import training_jobs
+from curator.errors import TransportError
+from curator.run import RunSummary
+from curator.settings import Settings
+from curator.storage import Store
+from pipelines.lease import JobLease
+from pipelines.runner import Runner, train_claimed
+from tests.pipelines.runner.work import three_units, until
+
+
+def queue_job(catalog: Catalog) -> TrainingJob:
+    return catalog.jobs.create("local", "managed", plan=None, spec={"entry": "text-classifier"})
+
+
+def idle(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
+    raise AssertionError("there is no run")
+
+
+def test_a_job_is_trained_when_no_run_waits(settings: Settings, catalog: Catalog, queued: Run) -> None:
+    job, order = queue_job(catalog), []
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        order.append(lease.job.id)
+        lease.progress(step=4, total_steps=8)
+        until(lambda: catalog.jobs.get("local", job.id).progress == {"step": 4, "total_steps": 8})
+        catalog.jobs.move("local", job.id, JobState.SUCCEEDED, result={"accuracy": 1.0})
+        runner.stop()
+
+    def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
+        order.append(claimed.id)
+        return three_units(claimed, journal, settings)
+
+    runner = Runner(settings, catalog, work, train)
+    runner.run_forever()
+    assert order == [queued.id, job.id]
+    assert catalog.jobs.get("local", job.id).state == JobState.SUCCEEDED
+
+
+def test_jobs_are_left_alone_without_a_trainer(settings: Settings, catalog: Catalog) -> None:
+    job = queue_job(catalog)
+    assert Runner(settings, catalog, idle).train_once() is False
+    assert catalog.jobs.get("local", job.id) == job
+
+
+@pytest.mark.parametrize("how", ["cancel", "shutdown"])
+def test_a_trainer_is_told_to_stop(settings: Settings, catalog: Catalog, how: str) -> None:
+    job = queue_job(catalog)
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        assert not lease.should_stop()
+        if how == "cancel":
+            catalog.jobs.move("local", job.id, JobState.CANCELLED)
+        else:
+            runner.stop()
+        until(lease.should_stop)
+
+    runner = Runner(settings, catalog, idle, train)
+    assert runner.train_once() is True
+    row = catalog.jobs.get("local", job.id)
+    assert (row.state, row.attempt) == (JobState.CANCELLED if how == "cancel" else JobState.QUEUED, 1)
+    assert runner.train_once() is False
+
+
+def test_a_trainer_that_fails_in_passing_is_given_time(settings: Settings, catalog: Catalog) -> None:
+    job = queue_job(catalog)
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        raise TransportError("the store did not answer")
+
+    runner = Runner(settings, catalog, idle, train)
+    assert runner.train_once() is True
+    assert catalog.jobs.get("local", job.id).state == JobState.QUEUED
+    assert runner.train_once() is False
+
+
+def test_a_trainer_that_lost_its_job_touches_nothing(settings: Settings, catalog: Catalog) -> None:
+    job = queue_job(catalog)
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        until(taken)
+        until(lease.should_stop)
+
+    def taken() -> bool:
+        with catalog.database.write() as connection:
+            connection.execute(sa.update(training_jobs).values(lease_until=0.0))
+        return catalog.jobs.claim("other", 60.0, 3) is not None
+
+    Runner(settings, catalog, idle, train).train_once()
+    row = catalog.jobs.get("local", job.id)
+    assert (row.state, row.attempt) == (JobState.RUNNING, 2)
+
+
+def test_a_real_job_is_trained_and_reported(settings: Settings, catalog: Catalog) -> None:
+    from tests.pipelines.training.examples import SMALL, texts, write_curated
+
+    recipe = SMALL["text-classifier"]
+    manifest = write_curated(Store.open(settings.root), texts(60))
+    spec = {"entry": recipe.kind, "manifest": manifest.id, "recipe": recipe.model_dump(mode="json")}
+    job = catalog.jobs.create("local", "managed", plan=None, spec=spec)
+    assert Runner(settings, catalog, idle, train_claimed).train_once() is True
+    row = catalog.jobs.get("local", job.id)
+    assert row.state == JobState.SUCCEEDED and row.result is not None and row.result["finished"]
+    assert sum(batch.accepted for batch in catalog.feedback.batches("local", job.id)) == row.result["num_samples"]
