@@ -7,7 +7,8 @@ most the parts its rows lie in, however far down the list it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -39,7 +40,8 @@ class Filter(BaseModel):
 
 
 class Decisions(View):
-    """Ledger rows in input order. With `rows=true` each has its `row`: the data itself, long texts cut (`row_cut`)."""
+    """Ledger rows in input order. With `rows=true` each has its `row`: the data itself, long texts cut (`row_cut`);
+    with `signals=true` every signal of the run as `signal.NAME`."""
 
     items: tuple[dict[str, Any], ...]
     next_cursor: str | None
@@ -53,7 +55,14 @@ def ledger_of(store: Store, run: Run) -> Ledger:
 
 
 def decisions_page(
-    service: Service, run: Run, chosen: Filter, *, cursor: str | None, limit: int, with_rows: bool
+    service: Service,
+    run: Run,
+    chosen: Filter,
+    *,
+    cursor: str | None,
+    limit: int,
+    with_rows: bool,
+    with_signals: bool = False,
 ) -> Decisions:
     """Raises ConflictError for an unfinished run, RequestError for a foreign cursor or a limit out of range."""
     ledger = ledger_of(service.store, run)
@@ -61,7 +70,8 @@ def decisions_page(
     if not (0 <= part <= len(ledger.files) and skip >= 0):
         raise RequestError(f"cursor {cursor!r} was not given out by this list; start again without a cursor")
     items: list[dict[str, Any]] = []
-    for number, place, row in _rows(ledger, chosen, part, skip):
+    scan = partial(_scan, service, ledger, chosen, with_signals)
+    for number, place, row in _rows(scan, len(ledger.files), part, skip):
         if len(items) == checked_limit(limit):
             return _page(service, run, items, encode_cursor([number, place]), with_rows)
         items.append(row)
@@ -69,12 +79,22 @@ def decisions_page(
     return _page(service, run, items, None, with_rows)
 
 
-def arrow_stream(ledger: Ledger, chosen: Filter) -> Iterator[bytes]:
-    """The rows as an Arrow IPC stream, one work unit's part in memory at a time."""
+def arrow_stream(service: Service, run: Run, chosen: Filter, *, with_signals: bool = False) -> Iterator[bytes]:
+    """The rows as an Arrow IPC stream, a batch in memory at a time. What cannot be read is refused before the first
+    byte. Raises ConflictError for an unfinished run, NotFoundError when its signals are gone."""
+    ledger = ledger_of(service.store, run)
+    if with_signals:
+        schema, batches = _described(service, run.id, chosen)
+    else:
+        schema, batches = ledger.schema, ledger.scan(**chosen.model_dump())
+    return _streamed(schema, batches)
+
+
+def _streamed(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
     sink = _Pieces()
-    with pa.ipc.new_stream(sink, ledger.schema) as writer:
+    with pa.ipc.new_stream(sink, schema) as writer:
         yield sink.taken()
-        for batch in ledger.scan(**chosen.model_dump()):
+        for batch in batches:
             writer.write_batch(batch)
             yield sink.taken()
     yield sink.taken()
@@ -101,13 +121,32 @@ def sample_bytes(sample_id: str) -> bytes:
     return raw
 
 
-def _rows(ledger: Ledger, chosen: Filter, part: int, skip: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """(part, place among its chosen rows, row) from a place on."""
+def _scan(
+    service: Service, ledger: Ledger, chosen: Filter, with_signals: bool, number: int
+) -> Iterator[pa.RecordBatch]:
+    """The chosen rows of one part of the ledger."""
+    if with_signals:
+        return _described(service, ledger.run, chosen, units=[number])[1]
     one = copy.copy(ledger)
-    for number in range(part, len(ledger.files)):
-        one.files = [ledger.files[number]]
+    one.files = [ledger.files[number]]
+    return one.scan(**chosen.model_dump())
+
+
+def _described(
+    service: Service, run: str, chosen: Filter, units: Sequence[int] | None = None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    from pipelines.signal_rows import signal_rows  # here, as it brings readers and recipes
+
+    return signal_rows(service.settings.root, run, units=units, **chosen.model_dump())
+
+
+def _rows(
+    scan: Callable[[int], Iterator[pa.RecordBatch]], num_parts: int, part: int, skip: int
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(part, place among its chosen rows, row) from a place on."""
+    for number in range(part, num_parts):
         first = 0
-        for batch in one.scan(**chosen.model_dump()):
+        for batch in scan(number):
             low = max(skip - first, 0) if number == part else 0
             for start in range(low, batch.num_rows, 1000):
                 for offset, row in enumerate(batch.slice(start, 1000).to_pylist()):

@@ -20,16 +20,18 @@ from curator.verdict import DROP
 from pipelines.job import Job
 from pipelines.phases.reasons import reason_names
 from pipelines.phases.resolve import find_duplicates, read_edges
-from pipelines.side import bytes_matrix, rule_masks
+from pipelines.side import rule_masks
 
 __all__ = ["WhatIf", "changed", "what_if"]
 
 NUM_EXAMPLES = 3
+ExampleId = str | int | float
 _OPERATOR: TypeAdapter[Any] = TypeAdapter(Operator)
 
 
 class WhatIf(BaseModel):
-    """Rows under other thresholds. `examples`: up to three sample ids for each kind of change."""
+    """Rows under other thresholds. `examples`: up to three rows for each kind of change, by the data's own ids; by
+    sample id in hex where the recipe names no id column."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +43,7 @@ class WhatIf(BaseModel):
     not_judged: int
     reasons_before: dict[str, int]
     reasons: dict[str, int]
-    examples: dict[str, list[str]]
+    examples: dict[str, list[ExampleId]]
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -87,8 +89,8 @@ def _starts(job: Job) -> np.ndarray:
 
 def _unit(
     job: Job, recipe: Recipe, unit: int, starts: np.ndarray, duplicates: pa.RecordBatch | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, reason before, reason after, kept before, not judged); reasons are codes, -1 none."""
+) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, reason before, reason after, kept before and after, not judged); reasons are codes, -1 none."""
     names = reason_names(recipe)
     table = job.read_side(unit, "signals")
     verdicts = job.read_side(unit, "verdicts", ["action", "reason"])
@@ -100,7 +102,7 @@ def _unit(
         after[mask & ~settled] = names.index(reason)
     ruled_now = np.isin(after, [names.index(reason) for op in recipe.process for reason in op.reasons])
     kept_after = np.where(ruled_now, False, np.where(by_rule, True, action != DROP))
-    ids = bytes_matrix(table["sample_id"], np.uint8)
+    ids = table["id" if "id" in table.column_names else "sample_id"]
     return ids, before, after, np.stack([action != DROP, kept_after]), by_rule & kept_after
 
 
@@ -120,6 +122,13 @@ def _fired(
     return fired
 
 
+def _example(value: Any) -> ExampleId:
+    """An id as people know it: text and numbers as they are, bytes in hex, anything else as its text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if isinstance(value, str | int | float) else str(value)
+
+
 class _Total:
     """Counts over units."""
 
@@ -128,10 +137,10 @@ class _Total:
         self.kept = [0, 0]
         self.moved = {"newly_kept": 0, "newly_dropped": 0}
         self.reasons: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
-        self.examples: dict[str, list[str]] = {"newly_kept": [], "newly_dropped": []}
+        self.examples: dict[str, list[ExampleId]] = {"newly_kept": [], "newly_dropped": []}
 
     def add(
-        self, ids: np.ndarray, before: np.ndarray, after: np.ndarray, kept: np.ndarray, not_judged: np.ndarray
+        self, ids: pa.ChunkedArray, before: np.ndarray, after: np.ndarray, kept: np.ndarray, not_judged: np.ndarray
     ) -> None:
         self.rows += len(ids)
         self.not_judged += int(not_judged.sum())
@@ -140,7 +149,7 @@ class _Total:
             counter.update(codes[codes >= 0].tolist())
         for name, mask in (("newly_kept", kept[1] & ~kept[0]), ("newly_dropped", kept[0] & ~kept[1])):
             self.moved[name] += int(mask.sum())
-            self.examples[name] += [ids[row].tobytes().hex() for row in np.flatnonzero(mask)[:NUM_EXAMPLES]]
+            self.examples[name] += [_example(ids[int(row)].as_py()) for row in np.flatnonzero(mask)[:NUM_EXAMPLES]]
 
     def result(self, names: tuple[str, ...]) -> WhatIf:
         named = [{names[code]: count for code, count in sorted(counter.items())} for counter in self.reasons]

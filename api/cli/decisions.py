@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli.exits import exit_codes
 from api.cli.options import ApiKey, AsJson, Place, Root, Url, place_of
+from api.cli.report import visible
 from curator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -43,8 +45,13 @@ def decisions(
         raise RequestError(f"--action {action!r} is none of {', '.join(ACTIONS)}")
     writable(out, (".parquet",))
     rows = 0
-    with place_of(root, url, api_key) as place:
-        schema, batches = _ledger(place, run, action, reason, signals)
+    with place_of(root, url, api_key) as place, _ledger(place, run, action, reason, signals) as (schema, batches):
+        if signals and not any(name.startswith("signal.") for name in schema.names):
+            typer.echo(
+                f"NOTE: run {run} recorded no signals, as no operator of its recipe reads any; "
+                f"{out} has the decisions alone",
+                err=True,
+            )
         with table_writer(out, plain_schema(schema)) as writer:
             for batch in batches:
                 writer.write_batch(decoded(batch))
@@ -52,78 +59,36 @@ def decisions(
     typer.echo(f"{rows} decisions in {out}")
 
 
+@contextmanager
 def _ledger(
     place: Place, run: str, action: str | None, reason: str | None, signals: bool
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     """The schema and the batches asked for. Raises NotFoundError, RequestError for a reason nobody gave."""
-    from curator.ledger import Ledger
-
     if place.root is None:
-        if signals:
-            raise RequestError("signals lie beside the run's files: --signals needs --root")
-        return _streamed(place.client.decision_batches(run, action=action, reason=reason))
-    store, run = place.store(), place.run(run)
-    ledger = Ledger(store, run)
-    if reason is not None:
-        given = ledger.counts()["reason"]
-        if reason not in given:
-            raise RequestError(f"no row of {run} has the reason {reason!r}; there are: {', '.join(given) or 'none'}")
-    if not signals:
-        return ledger.schema, ledger.scan(action=action, reason=reason)
-    return _with_signals(ledger, place.root, run, action, reason)
-
-
-def _streamed(batches: Iterator[pa.RecordBatch]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The schema of batches that carry it only themselves. Raises RequestError if there is none."""
-    first = next(batches, None)
-    if first is None:
-        raise RequestError("the run has no such decision; nothing was written")
-    return first.schema, itertools.chain([first], batches)
-
-
-def _with_signals(
-    ledger: object, root: str, run: str, action: str | None, reason: str | None
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Ledger rows beside their signals: both lie in input order, unit by unit."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from curator.errors import IntegrityError
+        with place.client.decision_stream(run, signals=signals, action=action, reason=reason) as reader:
+            batches = iter(reader)
+            first = next(batches, None)
+            if first is None and reason is not None:
+                _given(run, reason, place.client.metrics(run)["reasons"])
+            yield reader.schema, itertools.chain([] if first is None else [first], batches)
+        return
     from curator.ledger import Ledger
-    from pipelines.job import Job
 
-    assert isinstance(ledger, Ledger)
-    job = Job(root, run)
-    units = range(len(job.plan.units))
-    side = job.read_side(0, "signals").schema
-    names = [name for name in side.names if name.startswith("signal.")]
-    schema = pa.schema([*ledger.schema, *(side.field(name) for name in names)], metadata=ledger.schema.metadata)
+    ledger = Ledger(place.store(), place.run(run))
+    if reason is not None:
+        _given(ledger.run, reason, ledger.counts()["reason"])
+    if not signals:
+        yield ledger.schema, ledger.scan(action=action, reason=reason)
+        return
+    from pipelines.signal_rows import signal_rows
 
-    def rows() -> Iterator[pa.RecordBatch]:
-        parts = (part for unit in units for part in job.read_side(unit, "signals", ["sample_id", *names]).to_batches())
-        held = next(parts, None)
-        for batch in ledger.scan():
-            done = 0
-            while done < batch.num_rows:
-                if held is None:
-                    raise IntegrityError(
-                        f"run {run} has fewer signal rows than ledger rows; its side files are damaged"
-                    )
-                take = min(batch.num_rows - done, held.num_rows)
-                both = batch.slice(done, take)
-                if not both.column("sample_id").equals(held.column("sample_id").slice(0, take)):
-                    raise IntegrityError(f"run {run}: signals and ledger do not line up; its side files are damaged")
-                for name in names:
-                    both = both.append_column(side.field(name), held.column(name).slice(0, take))
-                for column, wanted in (("action", action), ("reason", reason)):
-                    if wanted is not None:
-                        both = both.filter(pc.equal(both.column(column).dictionary_decode(), wanted))
-                if both.num_rows:
-                    yield both
-                done += take
-                held = held.slice(take) if take < held.num_rows else next(parts, None)
+    yield signal_rows(place.root, ledger.run, action=action, reason=reason)
 
-    return schema, rows()
+
+def _given(run: str, reason: str, reasons: Mapping[str, int]) -> None:
+    """Raises RequestError for a reason no row has."""
+    if reason not in reasons:
+        raise RequestError(f"no row of {run} has the reason {reason!r}; there are: {', '.join(reasons) or 'none'}")
 
 
 @exit_codes
@@ -176,5 +141,5 @@ def _told(answer: Mapping[str, Any]) -> str:
     ]
     for reason in sorted({*before, *after}):
         lines.append(f"  {before.get(reason, 0):>10} -> {after.get(reason, 0):<10} {reason}")
-    lines += [f"{kind}: {', '.join(ids)}" for kind, ids in answer["examples"].items() if ids]
-    return "\n".join(lines)
+    lines += [f"{kind}: {', '.join(map(str, ids))}" for kind, ids in answer["examples"].items() if ids]
+    return "\n".join(map(visible, lines))

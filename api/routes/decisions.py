@@ -40,7 +40,7 @@ class Settings(Body):
 
 
 class WhatIfView(View):
-    """Rows under other thresholds; nothing was written."""
+    """Rows under other thresholds; nothing was written. `examples`: the data's own ids, else sample ids."""
 
     rows: int
     kept_before: int
@@ -50,7 +50,7 @@ class WhatIfView(View):
     not_judged: int
     reasons_before: dict[str, int]
     reasons: dict[str, int]
-    examples: dict[str, list[str]]
+    examples: dict[str, list[str | int | float]]
 
 
 @routes.get("/runs/{run_id}/decisions", response_model=Decisions, responses={200: {"content": {ARROW: {}}}})
@@ -65,16 +65,19 @@ def list_decisions(
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     rows: bool = False,
+    signals: bool = False,
 ) -> Response:
-    """The ledger: pages of JSON, or all of it as an Arrow stream if that is accepted."""
+    """The ledger: pages of JSON, or all of it as an Arrow stream if that is accepted. `signals`: every signal of the
+    run too, as signal.NAME; a run whose recipe reads none has none."""
     service = service_of(request)
     run = service.catalog.runs.get(caller.tenant, run_id)
     chosen = Filter(action=action, reason=reason, difficulty=difficulty, min_confidence=min_confidence)
     if ARROW in request.headers.get("accept", ""):
-        pieces = arrow_stream(ledger_of(service.store, run), chosen)
+        pieces = arrow_stream(service, run, chosen, with_signals=signals)
         headers = {"Content-Disposition": f'attachment; filename="{run.id}.arrows"'}
         return StreamingResponse(pieces, media_type=ARROW, headers=headers)
-    return reply(request, decisions_page(service, run, chosen, cursor=cursor, limit=limit, with_rows=rows))
+    page = decisions_page(service, run, chosen, cursor=cursor, limit=limit, with_rows=rows, with_signals=signals)
+    return reply(request, page)
 
 
 @routes.post("/runs/{run_id}/decisions:override", status_code=201, response_model=Overridden)

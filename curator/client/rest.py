@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -242,10 +243,20 @@ class Client:
 
     def decision_batches(self, run: str, **filters: Any) -> Iterator[pa.RecordBatch]:
         """The same rows as Arrow record batches."""
+        with self.decision_stream(run, **filters) as reader:
+            yield from reader
+
+    @contextmanager
+    def decision_stream(
+        self, run: str, *, signals: bool = False, **filters: Any
+    ) -> Iterator[pa.ipc.RecordBatchStreamReader]:
+        """The same rows while they come: a reader that knows their schema before the first. signals: every signal of
+        the run too, as signal.NAME."""
         params = {name: value for name, value in filters.items() if value is not None}
+        params |= {"signals": "true"} if signals else {}
         address = f"/v1/runs/{run}/decisions"
         with self._wire.stream(address, params, _ARROW) as pieces, pa.ipc.open_stream(_Reader(pieces)) as reader:
-            yield from reader
+            yield reader
 
     def override(
         self,

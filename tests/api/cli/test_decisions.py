@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
@@ -64,6 +63,16 @@ def test_signals_stand_beside_their_rows(winnow: Winnow, finished: Any, here: Pa
     ]
 
 
+def test_a_run_without_signals_says_so(winnow: Winnow, here: Path) -> None:
+    (here / "a.jsonl").write_text('{"text": "one"}\n{"text": "one"}\n{"text": "two"}\n')
+    (here / "r.yaml").write_text("task: text\nprocess: [exact_duplicates]\npolicy: {kind: rules}\n")
+    assert winnow("curate", "a.jsonl", "--recipe", "r.yaml", "--out", "root").exit_code == 0
+    done = winnow("decisions", "last", "--root", "root", "--signals", "--out", "d.parquet")
+    assert done.exit_code == 0 and "recorded no signals" in done.stderr
+    assert pq.read_table(here / "d.parquet").column_names == [name for name in CONTRACT if name != "id"]
+    assert "signals" not in winnow("decisions", "last", "--root", "root", "--out", "e.parquet").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -98,9 +107,9 @@ def test_what_if_counts_without_changing_anything(winnow: Winnow, finished: Any)
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["rows"], found["kept_before"], found["kept"], found["newly_kept"]) == (103, 100, 101, 1)
-    assert found["examples"]["newly_kept"] == [from_ids(pa.array(["<b>short"]))[0].as_py().hex()]
+    assert found["examples"]["newly_kept"] == ["<b>short"]
     told = winnow("what-if", "last", "--root", finished.root, "--set", "length.min_chars=0").stdout
-    assert "100 -> 101" in told
+    assert "100 -> 101" in told and "newly_kept: <b>short" in told
     assert sorted(str(path) for path in Path(finished.root).rglob("*")) == before
 
 

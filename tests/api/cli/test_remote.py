@@ -109,18 +109,30 @@ def test_reading_commands_say_the_same_at_a_server_and_a_root(
             ["pull", manifest, "--epoch", 0, "--global-batch-size", 4, "--out", f"{name}-e.parquet"],
             ["export", manifest, "--format", "jsonl", "--out", f"{name}-x"],
             ["decisions", run, "--action", "drop", "--out", f"{name}-d.parquet"],
+            ["decisions", run, "--signals", "--out", f"{name}-s.parquet"],
+            ["decisions", run, "--reason", "too_short", "--action", "keep", "--signals", "--out", f"{name}-n.parquet"],
         ):
             done = winnow(*words, *where)
             assert done.exit_code == 0, done.stderr
         done = winnow("what-if", run, "--set", "length.min_chars=0", "--json", *where)
         (here / f"{name}.json").write_text(done.stdout)
-    for name in ("e.parquet", "d.parquet"):
+    for name in ("e.parquet", "d.parquet", "s.parquet", "n.parquet"):
         assert pq.read_table(here / f"root-{name}").equals(pq.read_table(here / f"server-{name}"))
+    described = pq.read_table(here / "server-s.parquet")
+    assert described.num_rows == 103 and described["signal.num_chars"][0].as_py() == 42.0
     assert [path.read_bytes() for path in (here / "root-x").iterdir()] == [
         path.read_bytes() for path in (here / "server-x").iterdir()
     ]
     one, other = (json.loads((here / f"{name}.json").read_text()) for name in ("root", "server"))
     assert {name: other[name] for name in one} == one
+    assert one["examples"]["newly_kept"] == ["<b>short"]
+
+
+def test_a_reason_nobody_gave(winnow: Winnow, served: Served, here: Path) -> None:
+    words = ["decisions", served.summary["run"], "--reason", "nope", "--url", served.url, "--out", "d.parquet"]
+    done = winnow(*words)
+    assert done.exit_code == 2 and "exact_duplicate" in done.stderr
+    assert list(here.glob("*.parquet")) == []
 
 
 def test_the_report_of_a_servers_run(winnow: Winnow, served: Served, here: Path) -> None:
@@ -137,7 +149,7 @@ def test_the_report_of_a_servers_run(winnow: Winnow, served: Served, here: Path)
         (["shards", "man_0"], "man_0"),
         (["submit", "gone.csv", "--recipe", "text"], "no such file"),
         (["submit", "s3://b/a.csv", "s3://b/b.csv", "--recipe", "text"], "one URL"),
-        (["decisions", "run_0", "--out", "d.parquet", "--signals"], "--signals needs --root"),
+        (["decisions", "run_0", "--out", "d.parquet", "--signals"], "run_0"),
     ],
 )
 def test_wrong_requests(winnow: Winnow, served: Served, here: Path, words: list[str], told: str) -> None:

@@ -63,6 +63,30 @@ def test_the_arrow_stream_tells_what_the_pages_tell(house: Any, finished: dict[s
     assert table["reason"].to_pylist() == [row["reason"] for row in rows]
 
 
+@pytest.mark.parametrize("query", ["", "&action=drop", "&reason=too_short", "&difficulty=hard", "&min_confidence=1"])
+def test_signals_stand_beside_their_rows(house: Any, finished: dict[str, Any], query: str) -> None:
+    plain, rows = pages(house, finished["id"], query), pages(house, finished["id"], f"{query}&signals=true&rows=true")
+    assert [row["sample_id"] for row in rows] == [row["sample_id"] for row in plain]
+    assert [row["signal.num_chars"] for row in rows] == [len(row["row"]["text"]) for row in rows]
+    table = arrow(house, finished["id"], f"signals=true{query}")
+    assert table.drop_columns([n for n in table.column_names if n.startswith("signal.")]).equals(
+        arrow(house, finished["id"], query)
+    )
+    assert table["signal.num_chars"].to_pylist() == [row["signal.num_chars"] for row in rows]
+
+
+def test_signals_that_are_gone_are_refused_before_the_answer_begins(
+    house: Any, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.job import Job
+
+    monkeypatch.setattr(Job, "side_name", lambda job, unit, kind: "nowhere.arrow")
+    for headers in ({}, {"Accept": ARROW}):
+        answer = house.one.get(f"/v1/runs/{finished['id']}/decisions?signals=true", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert house.service.settings.root not in answer.text
+
+
 def test_filters_agree_with_the_summary(house: Any, finished: dict[str, Any]) -> None:
     summary = finished["summary"]
     assert len(pages(house, finished["id"], "&action=drop")) == summary["dropped"]
@@ -176,6 +200,7 @@ def test_what_if_changes_nothing_but_the_answer(house: Any, finished: dict[str, 
     same = house.one.post(f"{address}:what-if", json={"set": {"length.min_chars": 60}}).json()
     assert (same["kept"], same["newly_kept"], same["newly_dropped"]) == (finished["summary"]["kept"], 0, 0)
     loose = house.one.post(f"{address}:what-if", json={"set": {"length.min_chars": 0}}).json()
+    assert loose["examples"]["newly_kept"][0] == "doc3"
     assert loose["newly_kept"] > 0 and loose["reasons"].get("too_short", 0) == 0
     assert house.one.get(f"{address}/metrics").json() == before
 
