@@ -6,12 +6,12 @@ synced and renamed; object stores publish an object only when its upload complet
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -103,7 +103,7 @@ class Store:
         with self.writer(name) as sink:
             sink.write(data)
 
-    @contextmanager
+    @contextlib.contextmanager
     def writer(self, name: str) -> Iterator[Any]:
         """A sink that becomes `name` on a clean exit and leaves nothing on an exception.
 
@@ -145,8 +145,8 @@ class Store:
                 os.remove(temporary)
 
     def delete(self, name: str) -> None:
-        """Removes a file if it is there."""
-        if self.exists(name):
+        """Removes a file if it is there; another process may remove it at the same time."""
+        with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
 
 

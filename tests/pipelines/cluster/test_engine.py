@@ -90,13 +90,25 @@ def test_a_worker_killed_in_its_work_is_replaced(tmp_path: Path, texts: Path) ->
 
 
 def _worker_pids() -> list[int]:
-    pids = []
+    """Ray workers below this process; another user's cluster on the machine is left alone."""
+    seen = _processes()
+    return [pid for pid, (command, _) in seen.items() if "ray::_Worker" in command and _ours(pid, seen)]
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """Command line and parent of every process."""
+    seen = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                seen[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace"), parent
             except OSError:
                 continue
-            if b"ray::_Worker" in command:
-                pids.append(int(entry.name))
-    return pids
+    return seen
+
+
+def _ours(pid: int, seen: dict[int, tuple[str, int]]) -> bool:
+    while pid in seen and pid != os.getpid():
+        pid = seen[pid][1]
+    return pid == os.getpid()
