@@ -6,20 +6,24 @@ Knows options and how results are told; the work is `pipelines.runs.curate_here`
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.exits import exit_codes
-from api.cli.options import AsJson
+from api.cli.options import DEFAULT_ROOT, PRESETS, RECIPE, AsJson
 from api.cli.progress import progress_shown
+from api.cli.recipe_file import told_plainly
 from curator.errors import RequestError
 
 if TYPE_CHECKING:
+    from curator.recipe import Recipe
     from curator.run import RunSummary
 
-__all__ = ["EngineName", "curate", "told", "warn"]
+__all__ = ["EngineName", "curate", "follow_up", "recipe_of", "told", "warn"]
 
 
 class EngineName(StrEnum):
@@ -32,7 +36,7 @@ def curate(
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT...", help="Files, globs, folders or object-store URLs.")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="A preset or a .yaml/.json file.")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=RECIPE)] = None,
     trusted: Annotated[str | None, typer.Option(metavar="FILE", help="The trusted sample.")] = None,
     out: Annotated[
         str, typer.Option(metavar="ROOT", envvar="WINNOW_ROOT", help="Where runs, shards and manifests go.")
@@ -47,10 +51,9 @@ def curate(
 ) -> None:
     """Curate a dataset: score, judge, and write shards, ledger and manifest."""
     _one_wish(inputs, recipe, resume, trusted=trusted, seed=seed, feedback=feedback)
-    from curator.recipe import load
     from pipelines.runs import curate_here
 
-    chosen = load(recipe) if recipe is not None else None
+    chosen = None if recipe is None else recipe_of(recipe)
     with progress_shown() as on_progress:
         summary = curate_here(
             inputs or [],
@@ -64,7 +67,7 @@ def curate(
             on_progress=on_progress,
         )
     warn(summary)
-    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary))
+    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary, root=out))
 
 
 def _one_wish(inputs: list[str] | None, recipe: str | None, resume: str | None, **others: object) -> None:
@@ -73,7 +76,7 @@ def _one_wish(inputs: list[str] | None, recipe: str | None, resume: str | None, 
         if not inputs:
             raise RequestError("no inputs; name files, globs or folders to curate, or --resume RUN")
         if recipe is None:
-            raise RequestError("no recipe; give --recipe with a preset (text, classification, …) or a file")
+            raise RequestError(f"no recipe; give --recipe with a preset ({', '.join(PRESETS)}) or a file")
         return
     given = [f"--{name}" for name, value in others.items() if value is not None]
     given = ["inputs"] * bool(inputs) + ["--recipe"] * (recipe is not None) + given
@@ -89,8 +92,23 @@ def warn(summary: RunSummary) -> None:
         typer.secho(f"WARNING: not one of {summary.rows_in} rows was kept", err=True, bold=True, fg="yellow")
 
 
-def told(summary: RunSummary) -> str:
-    """The summary as lines."""
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a preset's name or a file. Raises RecipeError in words for people."""
+    from curator.recipe import load
+
+    with told_plainly(name):
+        return load(name)
+
+
+def follow_up(*words: str, root: str | None = None, url: str | None = None) -> str:
+    """A command that works when it is pasted: with the place it is about, unless that is what it would find anyway."""
+    found_anyway = root == DEFAULT_ROOT and not any(map(os.environ.get, ("WINNOW_ROOT", "WINNOW_URL")))
+    place = ["--url", url] if url else [] if root is None or found_anyway else ["--root", root]
+    return shlex.join(["winnow", *words, *place])
+
+
+def told(summary: RunSummary, *, root: str | None = None, url: str | None = None) -> str:
+    """The summary as lines, and how to go on at the root or the server it is of."""
     share = summary.kept / summary.rows_in if summary.rows_in else 0.0
     lines = [
         f"run       {summary.run}",
@@ -102,6 +120,6 @@ def told(summary: RunSummary) -> str:
         "difficulty  " + ", ".join(f"{count} {name}" for name, count in summary.difficulty.items()),
         f"policy    {summary.policy}",
         f"seconds   {summary.seconds:.1f}",
-        f"why each row: winnow report {summary.run}",
+        f"why each row: {follow_up('report', summary.run, root=root, url=url)}",
     ]
     return "\n".join(lines)

@@ -15,10 +15,26 @@ import typer
 
 from curator.errors import NotFoundError, RequestError
 
-__all__ = ["ApiKey", "AsJson", "Place", "Root", "Url", "client_of", "place_of"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "DEFAULT_URL",
+    "PRESETS",
+    "RECIPE",
+    "ApiKey",
+    "AsJson",
+    "Place",
+    "Root",
+    "Url",
+    "client_of",
+    "place_of",
+]
 
 DEFAULT_ROOT: Final = "./winnow-data"
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
+PRESETS: Final = ("c4", "classification", "dolma", "fineweb", "gopher", "instruction", "text")
+"""Named here so that help loads no recipe; a test holds them against those shipped."""
+
+RECIPE: Final = f"A .yaml or .json file, or one of {', '.join(PRESETS)}."
 
 Root = Annotated[
     str | None,

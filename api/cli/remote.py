@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.curate import EngineName, told, warn
+from api.cli.curate import EngineName, follow_up, recipe_of, told, warn
 from api.cli.exits import exit_codes
-from api.cli.options import ApiKey, AsJson, Root, Url, client_of, place_of
+from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url, client_of, place_of
 from api.cli.progress import progress_shown
 from curator.errors import RequestError
 
 if TYPE_CHECKING:
+    from curator.readers import Source
     from curator.shards.manifest import ShardInfo
 
 __all__ = ["runs", "shards", "submit", "watch"]
@@ -26,7 +27,7 @@ __all__ = ["runs", "shards", "submit", "watch"]
 @exit_codes
 def submit(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, globs or folders here, or one URL.")],
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A preset or a .yaml/.json file.")],
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=RECIPE)],
     trusted: Annotated[str | None, typer.Option(metavar="FILE", help="The trusted sample.")] = None,
     engine: Annotated[
         EngineName, typer.Option(help="The server's own process, or its Ray cluster.")
@@ -39,35 +40,45 @@ def submit(
 ) -> None:
     """Upload data to a server and queue a run."""
     from curator.client.rest import Client
+    from curator.readers import discover
+    from curator.recipe import preset_names
 
-    chosen: Any = recipe
-    if recipe.endswith((".yaml", ".yml", ".json")):
-        from curator.recipe import load
-
-        chosen = load(recipe).model_dump(mode="json")
+    read = recipe_of(recipe)
+    chosen: Any = recipe if recipe in preset_names() else read.model_dump(mode="json")
+    sources = _sources(inputs)
+    if trusted is not None:
+        discover([trusted])
     with client_of(url, api_key) as client:
         assert isinstance(client, Client)
-        dataset = _dataset(client, inputs)
+        client.check_recipe(chosen)
+        dataset = _dataset(client, inputs, sources)
         sample = None if trusted is None else client.upload(trusted)
         run = client.submit(dataset, chosen, trusted=sample, engine=engine.value, seed=seed)
         if wait:
             _watch(client, run["id"], as_json)
+        elif as_json:
+            typer.echo(json.dumps({"run": run["id"], "dataset": dataset["id"]}))
         else:
-            typer.echo(
-                json.dumps({"run": run["id"], "dataset": dataset["id"]}) if as_json else f"run {run['id']} is queued"
-            )
+            typer.echo(f"run {run['id']} is queued; follow it: {follow_up('watch', run['id'], url=client.base_url)}")
 
 
-def _dataset(client: Any, inputs: list[str]) -> dict[str, Any]:
-    """The inputs at the server: uploaded from here, or named where they lie."""
+def _sources(inputs: list[str]) -> list[Source] | None:
+    """The files of this machine to send; None for one URL, which is named where it lies. Raises RequestError."""
     from curator.readers import discover
 
     if any("://" in text for text in inputs):
         if len(inputs) > 1:
             raise RequestError("one URL makes a dataset by reference; give it alone, or files of this machine")
+        return None
+    return list(discover(inputs))
+
+
+def _dataset(client: Any, inputs: list[str], sources: list[Source] | None) -> dict[str, Any]:
+    """The inputs at the server: uploaded from here, or named where they lie."""
+    if sources is None:
         return client.create_dataset(uri=inputs[0])
     uploads = []
-    for source in discover(inputs):
+    for source in sources:
         print(f"sending {source.uri} ({source.size_bytes} bytes)", file=sys.stderr)
         uploads.append(client.upload(source.uri))
     return client.create_dataset(uploads)
@@ -91,7 +102,7 @@ def _watch(client: Any, run: str, as_json: bool) -> None:
         ended = client.wait(run, on_progress)
     summary = client.result(ended).summary
     warn(summary)
-    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary))
+    typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary, url=client.base_url))
 
 
 @exit_codes

@@ -6,23 +6,33 @@ Knows options and how steps are shown; training is `pipelines.training`'s, loade
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from api.cli.exits import exit_codes
 from api.cli.options import ApiKey, AsJson, Root, Url
+from api.cli.recipe_file import told_plainly
 
 if TYPE_CHECKING:
-    from pipelines.training.report import StepRecord
+    from pipelines.training.report import StepRecord, TrainingReport
 
-__all__ = ["train"]
+__all__ = ["lost", "train"]
+
+
+TRAINING_PRESETS: Final = (
+    "digits", "image-classifier", "language-model", "language-model-85m", "small-language-model",
+    "small-text-classifier", "text-classifier",
+)  # fmt: skip
+"""Named here so that help needs no training code; a test holds them against those shipped."""
+
+TRAINING_RECIPE: Final = f"A .yaml or .json file, or one of {', '.join(TRAINING_PRESETS)}."
 
 
 @exit_codes
 def train(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="The manifest to train on.")],
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A training recipe: a preset's name or a file.")],
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=TRAINING_RECIPE)],
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever checkpoint is there.")] = False,
     as_json: AsJson = False,
@@ -32,10 +42,13 @@ def train(
 ) -> None:
     """Train on curated shards. Stopped or killed, the same command goes on from its checkpoint."""
     from pipelines.training.command import train_command
+    from pipelines.training.recipe import load_training_recipe
 
+    with told_plainly(recipe):
+        chosen = load_training_recipe(recipe)
     report = train_command(
         manifest,
-        recipe,
+        chosen,
         root=root,
         url=url,
         api_key=api_key,
@@ -49,6 +62,24 @@ def train(
     words = "done" if report.finished else "stopped; the same command goes on from here"
     typer.echo(f"{words}: {report.steps} of {report.total_steps} steps, {report.epochs} whole epochs")
     typer.echo("mean loss of each epoch: " + " ".join(f"{loss:.4f}" for loss in report.losses))
+    for line in lost(report):
+        typer.echo(line)
+
+
+def lost(report: TrainingReport) -> list[str]:
+    """What rows lost on their way into the model, a line for each kind of loss there was; the report counts a row once
+    for every epoch."""
+    read = f"of {report.num_samples} rows read"
+    told = {
+        f"truncated: {report.num_truncated} {read} were cut to the context, "
+        f"{report.bytes_truncated} bytes of text left out": report.num_truncated,
+        f"resized: {report.num_resized} {read} had images of another size": report.num_resized,
+        f"nothing learned: {report.num_without_target} {read} have all their text beyond the context": (
+            report.num_without_target
+        ),
+        f"skipped: {report.num_skipped_steps} steps overflowed float16 and changed nothing": report.num_skipped_steps,
+    }
+    return [line for line, count in told.items() if count]
 
 
 class _Lines:

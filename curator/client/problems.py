@@ -26,7 +26,7 @@ from curator.errors import (
     WinnowError,
 )
 
-__all__ = ["raise_for"]
+__all__ = ["kind_of", "raise_for"]
 
 BY_CODE: Final[Mapping[str, type[WinnowError]]] = {
     kind.code: kind
@@ -59,6 +59,11 @@ BY_STATUS: Final[Mapping[int, type[WinnowError]]] = {
     507: DiskFullError,
 }
 """For codes only HTTP knows, and for answers of a proxy in between."""
+
+
+def kind_of(code: str, otherwise: type[WinnowError]) -> type[WinnowError]:
+    """The class a code belongs to."""
+    return BY_CODE.get(code, otherwise)
 
 
 def raise_for(response: httpx.Response) -> None:

@@ -5,7 +5,6 @@ Knows the resources and their addresses; imports nothing of the server.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from typing import Any, Final
 import httpx
 import pyarrow as pa
 
+from curator.client.pieces import PieceReader, measured, piece
+from curator.client.problems import kind_of
 from curator.client.sources import HttpSource
 from curator.client.wire import Wire
 from curator.errors import InputError, RequestError, RunFailedError, TransportError
@@ -25,7 +26,6 @@ from curator.run import Progress, RunSummary
 __all__ = ["Client", "RunResult"]
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
-_CHUNK: Final = 2**20
 _ENDED: Final = ("succeeded", "failed", "cancelled")
 _FEEDBACK_ROWS: Final = 50_000
 
@@ -85,7 +85,7 @@ class Client:
         a missing or empty file.
         """
         file = Path(path)
-        size, sha256 = _measured(file)
+        size, sha256 = measured(file)
         if resume is None:
             body = {"name": file.name, "size": size, "sha256": sha256, "part_bytes": part_bytes}
             upload = self._wire.create("/v1/uploads", body)
@@ -145,6 +145,11 @@ class Client:
         body["feedback"] = list(feedback)
         return self._wire.create("/v1/runs", body, key=idempotency_key)
 
+    def check_recipe(self, recipe: Recipe, *, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The recipe as the server would run it, defaults filled in, with its digest; nothing is stored. Raises
+        RecipeError saying what to correct."""
+        return self._wire.post("/v1/recipes:validate", {"recipe": _plain(recipe), "columns": dict(columns or {})})
+
     def wait(
         self,
         run: str | Mapping[str, Any],
@@ -182,7 +187,8 @@ class Client:
         columns: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> RunResult:
-        """Uploads files, runs the recipe on them and waits. Raises RunFailedError with the run's own words."""
+        """Checks the recipe, uploads files, runs the recipe on them and waits. Raises as `result` does."""
+        self.check_recipe(recipe, columns=columns)
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         dataset = self.create_dataset([self.upload(one) for one in paths], columns=columns)
         sample = None if trusted is None else self.upload(trusted)
@@ -190,11 +196,16 @@ class Client:
         return self.result(self.wait(run, on_progress))
 
     def result(self, run: str | Mapping[str, Any]) -> RunResult:
-        """What a run that succeeded made. Raises RunFailedError for one that did not."""
+        """What a run that succeeded made. For one that did not it raises what stopped it there: a RequestError of the
+        fitting kind for a wrong request, RunFailedError for what can be gone on with."""
         found = self.run(run) if isinstance(run, str) else run
         if found["state"] != "succeeded":
-            told = (found.get("error") or {}).get("message", "it has not finished, or was cancelled")
-            raise RunFailedError(f"run {found['id']} is {found['state']}: {told}")
+            fault = found.get("error") or {}
+            told = fault.get("message", "it has not finished, or was cancelled")
+            kind = (
+                RunFailedError if fault.get("resumable", True) else kind_of(str(fault.get("code", "")), RunFailedError)
+            )
+            raise kind(f"run {found['id']} is {found['state']}: {told}")
         summary = RunSummary.model_validate(found["summary"])
         return RunResult(run=str(found["id"]), manifest=summary.manifest, summary=summary)
 
@@ -255,7 +266,7 @@ class Client:
         params = {name: value for name, value in filters.items() if value is not None}
         params |= {"signals": "true"} if signals else {}
         address = f"/v1/runs/{run}/decisions"
-        with self._wire.stream(address, params, _ARROW) as pieces, pa.ipc.open_stream(_Reader(pieces)) as reader:
+        with self._wire.stream(address, params, _ARROW) as pieces, pa.ipc.open_stream(PieceReader(pieces)) as reader:
             yield reader
 
     def override(
@@ -329,52 +340,7 @@ class Client:
     def _send_part(self, file: Path, part: Mapping[str, Any], part_bytes: int) -> None:
         start, size = (int(part["number"]) - 1) * part_bytes, int(part["size"])
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        self._wire.call("PUT", str(part["url"]), body=lambda: _piece(file, start, size), headers=headers)
-
-
-class _Reader:
-    """The bytes of a streamed answer as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]):
-        self._pieces, self._held, self.closed = pieces, b"", False
-
-    def read(self, size: int = -1) -> bytes:
-        parts, have = [self._held], len(self._held)
-        while size < 0 or have < size:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            parts.append(piece)
-            have += len(piece)
-        whole = b"".join(parts)
-        cut = len(whole) if size < 0 else size
-        self._held = whole[cut:]
-        return whole[:cut]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def _measured(file: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with file.open("rb") as source:
-            while chunk := source.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
-    if not size:
-        raise InputError("the file is empty (0 bytes)", file=str(file))
-    return size, digest.hexdigest()
-
-
-def _piece(file: Path, start: int, size: int) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        source.seek(start)
-        while size and (chunk := source.read(min(_CHUNK, size))):
-            size -= len(chunk)
-            yield chunk
+        self._wire.call("PUT", str(part["url"]), body=lambda: piece(file, start, size), headers=headers)
 
 
 def _id(thing: str | Mapping[str, Any]) -> str:

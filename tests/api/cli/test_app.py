@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from api.cli.options import PRESETS
+
 COMMANDS = (
     "serve", "curate", "decisions", "what-if", "pull", "export", "report", "submit", "watch", "runs", "shards",
 )  # fmt: skip
@@ -27,6 +29,15 @@ def test_every_command_has_help_for_every_option(winnow: Callable[..., Result], 
     told = winnow(name, "--help")
     assert told.exit_code == 0
     assert "Usage: " in told.stdout
+
+
+@pytest.mark.parametrize("name", ["curate", "submit"])
+def test_help_lists_the_shipped_recipes(winnow: Callable[..., Result], name: str) -> None:
+    from curator.recipe import preset_names
+
+    assert preset_names() == PRESETS
+    told = winnow(name, "--help").stdout
+    assert [preset for preset in PRESETS if preset not in told] == []
 
 
 def test_unknown_commands_and_options_are_wrong_requests(winnow: Callable[..., Result]) -> None:

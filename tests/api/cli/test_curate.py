@@ -101,6 +101,29 @@ def test_people_get_lines_and_the_next_command(winnow: Winnow, fake: FakeRun) ->
     assert "winnow report run_1" in told
 
 
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        ([], {}, "winnow report run_1"),
+        (["--out", "./winnow-data"], {}, "winnow report run_1"),
+        (["--out", "my root"], {}, "winnow report run_1 --root 'my root'"),
+        ([], {"WINNOW_ROOT": "else"}, "winnow report run_1 --root else"),
+        ([], {"WINNOW_URL": "http://h"}, "winnow report run_1 --root ./winnow-data"),
+    ],
+)
+def test_the_next_command_works_when_pasted(
+    winnow: Winnow,
+    fake: FakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    environment: dict[str, str],
+    told: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert winnow("curate", "a.csv", "--recipe", "text", *words).stdout.splitlines()[-1] == f"why each row: {told}"
+
+
 def test_zero_rows_kept_is_loud_but_no_failure(winnow: Winnow, fake: FakeRun) -> None:
     fake.answer = SUMMARY.model_copy(update={"kept": 0, "dropped": 10})
     done = winnow("curate", "a.csv", "--recipe", "text", "--json")
@@ -118,7 +141,7 @@ def test_warnings_of_the_run_are_shown_once(winnow: Winnow, fake: FakeRun) -> No
     ("words", "told"),
     [
         (["--recipe", "text"], "no inputs"),
-        (["a.csv"], "no recipe"),
+        (["a.csv"], "fineweb, gopher"),
         (["a.csv", "--recipe", "no-such-preset"], "no-such-preset"),
         (["a.csv", "--recipe", "gone.yaml"], "gone.yaml"),
         (["a.csv", "--resume", "last"], "leave out inputs"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,6 +76,8 @@ def test_watch_a_run_that_has_ended(winnow: Winnow, served: Served) -> None:
     done = winnow("watch", served.summary["run"], "--url", served.url)
     assert done.exit_code == 0, done.stderr
     assert "103 in, 100 kept" in done.stdout
+    pasted = shlex.split(done.stdout.splitlines()[-1].removeprefix("why each row: winnow "))
+    assert winnow(*pasted).exit_code == 0
 
 
 def test_runs_for_people_and_for_programs(winnow: Winnow, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +172,42 @@ def test_a_server_that_is_not_there_is_a_failure_that_may_pass(winnow: Winnow, m
 def test_a_failed_run_exits_like_a_failed_curate(winnow: Winnow, served: Served, here: Path, finished: Any) -> None:
     (here / "a.jsonl").write_text('{"id": "a", "text": "x", "split": "test"}\n')
     done = winnow("submit", "a.jsonl", "--recipe", finished.recipe, "--url", served.url, "--wait")
-    assert done.exit_code == 3
-    assert "where" in done.stderr
+    assert done.exit_code == 2
+    assert "where" in done.stderr and "resume" not in done.stderr
     assert done.stdout == ""
+    queued = winnow("submit", "a.jsonl", "--recipe", finished.recipe, "--url", served.url)
+    pasted = shlex.split(queued.stdout.split("follow it: winnow ")[1])
+    assert winnow(*pasted).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--recipe", "here.yaml"], "unknown operator"),
+        (["--recipe", "wikipedia"], "fineweb"),
+        (["--recipe", "text", "--trusted", "gone.csv"], "gone.csv"),
+    ],
+)
+def test_nothing_is_sent_for_a_wrong_recipe(
+    winnow: Winnow, served: Served, here: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    (here / "here.yaml").write_text("task: text\nprocess: [shorten]\n")
+    (here / "a.jsonl").write_text('{"text": "x"}\n')
+    done = winnow("submit", "a.jsonl", *words, "--url", served.url)
+    assert done.exit_code == 2 and told in done.stderr
+    assert "sending" not in done.stderr
+
+
+def test_the_server_checks_the_recipe_before_anything_is_sent(
+    winnow: Winnow, here: Path, finished: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of another version may know fewer recipes than this client."""
+    from curator.client.rest import Client
+    from curator.errors import RecipeError
+
+    def refuse(client: Client, recipe: object) -> None:
+        raise RecipeError("not here")
+
+    monkeypatch.setattr(Client, "check_recipe", refuse)
+    done = winnow("submit", finished.data, "--recipe", "text", "--url", "http://127.0.0.1:9")
+    assert (done.exit_code, done.stderr) == (2, "winnow: not here\n")

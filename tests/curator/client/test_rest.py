@@ -233,6 +233,36 @@ def test_a_failed_run_raises_its_own_words() -> None:
         made.result("run_1")
 
 
+@pytest.mark.parametrize(
+    ("code", "resumable", "kind"),
+    [
+        ("bad_input", False, InputError),
+        ("bad_recipe", False, RecipeError),
+        ("bad_request", False, RequestError),
+        ("integrity", False, IntegrityError),
+        ("a code of tomorrow", False, RunFailedError),
+        ("disk_full", True, RunFailedError),
+        ("transport", True, RunFailedError),
+    ],
+)
+def test_a_run_that_failed_on_a_wrong_request_is_one(code: str, resumable: bool, kind: type[Exception]) -> None:
+    fault = {"code": code, "message": "the words", "resumable": resumable}
+    made, _ = client(lambda request: httpx.Response(200, json={"id": "run_1", "state": "failed", "error": fault}))
+    with pytest.raises(kind, match="run run_1 is failed: the words") as caught:
+        made.result("run_1")
+    assert type(caught.value) is kind
+
+
+def test_a_wrong_recipe_is_refused_before_a_byte_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}')
+    made, script = client(lambda request: problem(422, "bad_recipe"))
+    with pytest.raises(RecipeError):
+        made.curate(tmp_path / "a.jsonl", recipe="nope", columns={"text": "body"})
+    [asked] = script.asked
+    assert asked.url.path == "/v1/recipes:validate"
+    assert json.loads(asked.content) == {"recipe": "nope", "columns": {"text": "body"}}
+
+
 def decisions(request: httpx.Request) -> httpx.Response:
     table = pa.table({"sample_id": pa.array([bytes([n]) * 16 for n in range(10)], pa.binary(16)), "n": range(10)})
     sink = pa.BufferOutputStream()
