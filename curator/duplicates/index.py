@@ -1,19 +1,22 @@
 """The duplicate index: fed unit by unit in any order, it finds every verified pair of a set larger than memory.
 
 Hashes and signatures lie in a scratch folder, one file for each band, so that finding pairs reads one band at a time.
+Signatures are read in bounded blocks, never mapped: mapped pages count as this process's memory and grow with the set.
 Knows hashes and row numbers; neither texts nor which row should stay.
 """
 
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+from bisect import insort
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from curator.duplicates.edges import ALMOST_ONE, Edges
 from curator.duplicates.signatures import band_hashes
+from curator.errors import IntegrityError
 from curator.signals.text.bytescan import kernel
 
 __all__ = ["SMALL_BUCKET", "DuplicateIndex"]
@@ -21,6 +24,10 @@ __all__ = ["SMALL_BUCKET", "DuplicateIndex"]
 SMALL_BUCKET: Final = 16
 """In a bucket of at most so many rows every pair is a candidate; in a larger one each row is paired with the bucket's
 first row and with the row before it, so that a million near-copies cost two million pairs, not half a trillion."""
+
+
+BLOCK_BYTES: Final = 8 << 20
+"""Signatures held at once while candidates are verified."""
 
 
 class _Unit(NamedTuple):
@@ -42,7 +49,7 @@ class DuplicateIndex:
         if any(self._folder.iterdir()):
             raise ValueError(f"the scratch folder {self._folder} is not empty; its files would mix with the index's")
         self._bands = bands
-        self._units: list[_Unit] = []
+        self._units: list[_Unit] = []  # by first row
         self._num_perm: int | None = None
 
     def add(self, first_row: int, content_hash: np.ndarray, signatures: np.ndarray | None = None) -> None:
@@ -62,8 +69,8 @@ class DuplicateIndex:
             hashes = band_hashes(signatures, self._bands)
             for band in range(self._bands):
                 self._append(f"band-{band}", np.ascontiguousarray(hashes[:, band]))
-        position = self._units[-1].position + self._units[-1].rows if self._units else 0
-        self._units.append(_Unit(first_row, rows, position))
+        position = sum(unit.rows for unit in self._units)
+        insort(self._units, _Unit(first_row, rows, position))
 
     def edges(self, floor: float) -> Edges:
         """Equal content tied to its first row (similarity 1), and every other candidate pair of similarity >= floor.
@@ -71,19 +78,18 @@ class DuplicateIndex:
         Candidates share a band; their similarity is the share of equal positions in their signatures, at most
         `ALMOST_ONE`.
         """
-        rows, positions = self._row_order()
         if not self._units:
-            return Edges(rows, rows, np.zeros(0, np.float32))
-        content = self._read("content", np.uint64, 2)[positions]
+            return Edges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        content = self._column("content", 2)
         pairs = _exact_pairs(content)
         similarity = np.ones(len(pairs), np.float32)
         if self._num_perm:
-            near, measured = self._near_pairs(positions, np.float32(floor))
+            near, measured = self._near_pairs(np.float32(floor))
             unlike = (content[near[:, 0]] != content[near[:, 1]]).any(axis=1)
             pairs = np.concatenate([pairs, near[unlike]])
             similarity = np.concatenate([similarity, measured[unlike]])
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        return Edges(rows[pairs[order, 0]], rows[pairs[order, 1]], similarity[order])
+        return Edges(self._rows(pairs[order, 0]), self._rows(pairs[order, 1]), similarity[order])
 
     def _check(self, first_row: int, rows: int, width: int, signatures: np.ndarray | None) -> None:
         if signatures is not None and len(signatures) != rows:
@@ -100,37 +106,80 @@ class DuplicateIndex:
         with (self._folder / name).open("ab") as file:
             values.tofile(file)
 
-    def _read(self, name: str, dtype: type, width: int) -> np.ndarray:
-        """A memory map of a whole file, in the order units came."""
-        flat = np.memmap(self._folder / name, dtype, mode="r")
-        return flat.reshape(-1, width) if width > 1 else flat
+    def _column(self, name: str, width: int) -> np.ndarray:
+        """uint64[n, width] (uint64[n] for a width of 1) of a file, by rank: a row's place in row order."""
+        out = np.empty((self._starts[-1], width), np.uint64)
+        with (self._folder / name).open("rb", buffering=0) as file:
+            for unit, first in zip(self._units, self._starts, strict=False):
+                _fill(file, unit.position * out.itemsize * width, out[first : first + unit.rows])
+        return out if width > 1 else out[:, 0]
 
-    def _row_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """(global row numbers in ascending order, where each lies in the files)."""
-        units = sorted(self._units)
-        if not units:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        rows = np.concatenate([np.arange(unit.first_row, unit.first_row + unit.rows, dtype=np.int64) for unit in units])
-        places = np.concatenate([np.arange(unit.position, unit.position + unit.rows, dtype=np.int64) for unit in units])
-        return rows, places
+    @property
+    def _starts(self) -> np.ndarray:
+        """int64[units + 1]: rank of each unit's first row, and how many rows there are."""
+        return np.cumsum([0, *(unit.rows for unit in self._units)])
 
-    def _near_pairs(self, positions: np.ndarray, floor: np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """Verified candidates as (int64[k, 2] of ranks in row order, float32[k])."""
-        signatures = self._read("signatures", np.uint32, int(self._num_perm or 0))
-        count = max(len(positions), 1)
+    def _rows(self, ranks: np.ndarray) -> np.ndarray:
+        """Global row numbers of ranks."""
+        return ranks + self._shift(ranks, [unit.first_row for unit in self._units])
+
+    def _shift(self, ranks: np.ndarray, firsts: list[int]) -> np.ndarray:
+        """What leads from a rank to its row where each unit's rows are numbered from `firsts`."""
+        starts = self._starts[:-1]
+        return (np.array(firsts, np.int64) - starts)[np.searchsorted(starts, ranks, side="right") - 1]
+
+    def _near_pairs(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """Verified candidates as (int64[k, 2] of ranks, float32[k])."""
+        count = int(self._starts[-1])
         known = np.zeros(0, np.int64)
         similarity = np.zeros(0, np.float32)
         for band in range(self._bands):
-            pairs = _bucket_pairs(self._read(f"band-{band}", np.uint64, 1)[positions])
+            pairs = _bucket_pairs(self._column(f"band-{band}", 1))
             packed = _unknown(pairs[:, 0] * count + pairs[:, 1], known)
-            fresh = np.stack(np.divmod(packed, count), axis=1)
-            measured = np.minimum(_agreement(signatures, positions, fresh), ALMOST_ONE)
+            del pairs  # as many as all bands may find; not held while signatures are read
+            packed.sort()  # so that pairs of one block lie close together in the file
+            measured = self._similarities(packed, count)
             close = measured >= floor
             known = np.concatenate([known, packed[close]])
             similarity = np.concatenate([similarity, measured[close]])
             order = np.argsort(known)
             known, similarity = known[order], similarity[order]
         return np.stack(np.divmod(known, count), axis=1), similarity
+
+    def _similarities(self, packed: np.ndarray, count: int) -> np.ndarray:
+        """float32[k] of the pairs a · count + b, block by block: no more than `BLOCK_BYTES` of signatures at once."""
+        width = int(self._num_perm or 0)
+        out = np.empty(len(packed), np.float32)
+        step = max(BLOCK_BYTES // (2 * 4 * width), 1)
+        with (self._folder / "signatures").open("rb", buffering=0) as file:
+            for first in range(0, len(packed), step):
+                pairs = np.stack(np.divmod(packed[first : first + step], count), axis=1)
+                ranks, members = np.unique(pairs, return_inverse=True)
+                signatures = self._signatures(file, ranks, width)
+                out[first : first + step] = _agreement(signatures, members.reshape(-1, 2))
+        return np.minimum(out, ALMOST_ONE)
+
+    def _signatures(self, file: Any, ranks: np.ndarray, width: int) -> np.ndarray:
+        """uint32[len(ranks), width] of ascending ranks; neighbours are read together."""
+        out = np.empty((len(ranks), width), np.uint32)
+        places = ranks + self._shift(ranks, [unit.position for unit in self._units])
+        ends = np.append(np.flatnonzero(np.diff(places) != 1) + 1, len(places)).tolist()
+        first = 0
+        for end in ends:
+            _fill(file, int(places[first]) * 4 * width, out[first:end])
+            first = end
+        return out
+
+
+def _fill(file: Any, offset: int, out: np.ndarray) -> None:
+    """Reads `out` whole from an unbuffered file. Raises IntegrityError where the file ends early."""
+    view = out.data.cast("B")
+    file.seek(offset)
+    while view.nbytes:
+        size = file.readinto(view)
+        if not size:
+            raise IntegrityError(f"{file.name} ends {view.nbytes} bytes early: cut off while in use; resume the run")
+        view = view[size:]
 
 
 def _exact_pairs(hashes: np.ndarray) -> np.ndarray:
@@ -145,7 +194,7 @@ def _exact_pairs(hashes: np.ndarray) -> np.ndarray:
 
 def _bucket_pairs(hashes: np.ndarray) -> np.ndarray:
     """int64[k, 2]: candidate pairs of one band, smaller rank first; a hash of 0 is no words."""
-    order = np.argsort(hashes, kind="stable").astype(np.int64)
+    order = np.argsort(hashes, kind="stable").astype(np.int64, copy=False)
     order = order[np.searchsorted(hashes[order], 1) :]
     ordered = hashes[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)])
@@ -181,11 +230,11 @@ def _fill_pairs(order, starts, sizes, pairs):
 
 
 @kernel
-def _agreement(signatures, positions, pairs):
+def _agreement(signatures, pairs):
     """float32[k]: share of equal positions of each pair's signatures."""
     out = np.empty(len(pairs), np.float32)
     for k in range(len(pairs)):
-        x, y = signatures[positions[pairs[k, 0]]], signatures[positions[pairs[k, 1]]]
+        x, y = signatures[pairs[k, 0]], signatures[pairs[k, 1]]
         equal = 0
         for p in range(x.size):
             equal += x[p] == y[p]

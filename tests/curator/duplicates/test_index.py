@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from curator.duplicates import DuplicateIndex, Edges, content_hash, minhash
 from curator.duplicates.edges import ALMOST_ONE
-from curator.duplicates.index import SMALL_BUCKET
+from curator.duplicates.index import BLOCK_BYTES, SMALL_BUCKET
+from curator.errors import IntegrityError
 
 
 def spoiled_texts(count: int, seed: int) -> list[str]:
@@ -97,6 +98,39 @@ def test_the_order_of_feeding_is_free(tmp_path_factory: pytest.TempPathFactory, 
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
     assert (np.diff(whole.a * 10_000 + whole.b) > 0).all()
+
+
+@pytest.mark.parametrize("block_bytes", [1, 5 * 2 * 4 * 112])
+def test_blocks_of_signatures_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    hashes, signatures = columns([*spoiled_texts(200, 8), None, "same", "same"])
+    units = [
+        (120, hashes[120:], signatures[120:]),
+        (0, hashes[:50], signatures[:50]),
+        (50, hashes[50:120], signatures[50:120]),
+    ]
+    whole = found(tmp_path / "whole", units)
+    assert 0 < 2 * 4 * 112 * len(whole.a) < BLOCK_BYTES
+    monkeypatch.setattr("curator.duplicates.index.BLOCK_BYTES", block_bytes)
+    for mine, theirs in zip(whole, found(tmp_path / "blocks", units), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_asking_twice_and_adding_between(tmp_path: Path) -> None:
+    hashes, signatures = columns(spoiled_texts(90, 4))
+    index = DuplicateIndex(tmp_path)
+    index.add(40, hashes[40:], signatures[40:])
+    first, again = index.edges(0.5), index.edges(0.5)
+    assert as_dict(first) == as_dict(again)
+    index.add(0, hashes[:40], signatures[:40])
+    assert as_dict(index.edges(0.5)) == as_dict(found(tmp_path / "one", [(0, hashes, signatures)]))
+
+
+def test_a_scratch_file_cut_off_is_named(tmp_path: Path) -> None:
+    index = DuplicateIndex(tmp_path)
+    index.add(0, *columns(["one two three four five", "one, two, three, four, five!"]))
+    (tmp_path / "signatures").write_bytes((tmp_path / "signatures").read_bytes()[:-4])
+    with pytest.raises(IntegrityError, match="signatures ends 4 bytes early"):
+        index.edges(0.0)
 
 
 def test_a_huge_bucket_costs_two_pairs_a_row(tmp_path: Path) -> None:
