@@ -80,6 +80,20 @@ class Rows:
         embeddings = None if self.embeddings is None else self.embeddings[index]
         return Rows(self.ids[index], embeddings, self.valid[index], self.labels[index], self.signals[index])
 
+    @staticmethod
+    def concat(parts: list[Rows]) -> Rows:
+        """The parts one after another, at least one; all with embeddings or none."""
+        vectors = [part.embeddings for part in parts if part.embeddings is not None]
+        if vectors and len(vectors) < len(parts):
+            raise ValueError(f"{len(vectors)} of {len(parts)} parts have embeddings; all or none must")
+        return Rows(
+            ids=np.concatenate([part.ids for part in parts]),
+            embeddings=np.concatenate(vectors) if vectors else None,
+            valid=np.concatenate([part.valid for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            signals=np.concatenate([part.signals for part in parts]),
+        )
+
     def relabelled(self, labels: np.ndarray) -> Rows:
         """The same rows under other given labels, int64[n]."""
         return replace(self, labels=labels)

@@ -26,7 +26,7 @@ POLICY_REASONS: Final = {
     "trusted_label": "the trusted sample gives another label",
     "trusted_drop": "the trusted sample marks the row as bad",
     "trusted_keep": "the trusted sample marks the row as good, whatever the rules say",
-    "missing_label": "the label is null and the recipe's task needs one",
+    "missing_label": "the label is null or empty and the recipe's task needs one",
     "missing_content": "the text or image is null or empty",
     "undecodable_image": "the image bytes cannot be decoded",
     "override": "a person decided",

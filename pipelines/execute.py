@@ -24,6 +24,7 @@ from pipelines.memory import peak_rss_bytes
 from pipelines.phases import ROAD, SET_UNIT, Step
 from pipelines.phases.validate import Validated, validate
 from pipelines.plan import Plan, make_plan
+from pipelines.warnings import warnings_of
 
 __all__ = ["Checked", "check", "execute"]
 
@@ -224,16 +225,8 @@ def _summary(job: Job, outputs: dict[str, Any], clock: _Clock, seconds: float) -
         seconds=round(seconds, 3),
         seconds_by_phase=progress.seconds_by_phase,
         peak_rss_bytes=clock.peak,
-        warnings=_warnings(outputs),
+        warnings=warnings_of(job.recipe, outputs),
     )
-
-
-def _warnings(outputs: dict[str, Any]) -> tuple[str, ...]:
-    rows, kept = outputs["validate"]["rows"], sum(item["kept"] for item in outputs["decide"].values())
-    found = list(outputs["learn"]["scorecard"].get("warnings", []))
-    if kept == 0:
-        found.insert(0, f"not one of {rows} rows was kept; the ledger says why for each, the manifest is empty")
-    return tuple(found)
 
 
 def _report(summary: RunSummary, outputs: dict[str, Any]) -> dict[str, Any]:

@@ -101,8 +101,19 @@ def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
             needed = "the bytes of image files" if image else "text"
             raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {needed} there")
     if recipe.task == "classification":
-        kind = schema.field(str(recipe.columns.label)).type
-        if not any(test(kind) for test in (pt.is_integer, pt.is_boolean, pt.is_string, pt.is_large_string)):
-            raise RecipeError(
-                f"label column {recipe.columns.label!r} holds {kind}; labels are integers, booleans or strings"
-            )
+        _check_label_type(str(recipe.columns.label), schema)
+
+
+def _check_label_type(name: str, schema: pa.Schema) -> None:
+    kind = schema.field(name).type
+    if any(test(kind) for test in (pt.is_integer, pt.is_boolean, pt.is_string, pt.is_large_string)):
+        return
+    if pt.is_floating(kind):
+        advice = "cast it to integers (pandas: astype('Int64'); a gap stays a gap, not a NaN) or to strings"
+    elif pt.is_nested(kind):
+        advice = "give every row one label, in a column of its own"
+    elif pt.is_null(kind):
+        advice = "no row has a label; name the column of the classes in columns.label"
+    else:
+        advice = "cast it to strings"
+    raise RecipeError(f"label column {name!r} holds {kind}; labels are integers, booleans or strings: {advice}")

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from curator.readers import matches, read
 from curator.recipe import Recipe
 from curator.sample_id import from_ids, from_position
 from pipelines.plan import Plan
 
-__all__ = ["content", "sample_ids", "used_rows"]
+__all__ = ["blank_as_null", "content", "label_values", "sample_ids", "used_rows"]
 
 
 def used_rows(
@@ -54,3 +55,16 @@ def content(batch: pa.RecordBatch, recipe: Recipe) -> pa.Array:
         for name, part in zip(recipe.content_columns, parts, strict=True)
     ]
     return pc.binary_join_element_wise(*filled, "\n\n")
+
+
+def label_values(batch: pa.RecordBatch, recipe: Recipe) -> pa.Array:
+    """The given labels; one that is empty or white space is null, as an empty cell of a CSV file is."""
+    return blank_as_null(batch.column(str(recipe.columns.label)))
+
+
+def blank_as_null(values: pa.Array) -> pa.Array:
+    """Texts with null in place of those that are empty or only white space; other types as they are."""
+    if not (pt.is_string(values.type) or pt.is_large_string(values.type)):
+        return values
+    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
+    return pc.if_else(blank, pa.scalar(None, values.type), values)

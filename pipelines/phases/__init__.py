@@ -32,7 +32,7 @@ ROAD: Final = (
     Step("score", "score", "pipelines.phases.score:score", True),
     Step("resolve", "resolve", "pipelines.phases.resolve:resolve", False, ("score",)),
     Step("learn", "learn", "pipelines.phases.learn:learn", False, ("validate", "score", "resolve")),
-    Step("decide", "decide", "pipelines.phases.decide:decide", True, ("validate", "resolve")),
+    Step("decide", "decide", "pipelines.phases.decide:decide", True, ("validate", "resolve", "learn")),
     Step("rank", "learn", "pipelines.phases.rank:rank", False, ("validate", "score", "resolve", "decide")),
     Step("write", "write", "pipelines.phases.write:write", True, ("validate", "resolve")),
     Step("finish", "write", "pipelines.phases.finish:finish", False, ("validate", "learn", "write")),

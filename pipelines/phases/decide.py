@@ -72,8 +72,10 @@ def judged(
     fired = _fired(recipe, table, found)
     draft = _Draft.from_rules(names, fired, badness(recipe, table), table["present"].to_numpy())
     rows, _ = load_rows(job, unit, outputs)
-    if recipe.policy.kind == "learned":
+    if outputs["learn"]["judge"]:
         draft.judge(load_judge(job.root, job.run), rows, names, image=recipe.modality == "image")
+    elif recipe.task == "classification":
+        draft.drop_unlabelled(rows.labels < 0, names)
     draft.trust(truth_of(job, rows.ids), rows.labels, names, labelled=recipe.task == "classification")
     return draft.batch(fired, names, found)
 
@@ -133,6 +135,12 @@ class _Draft:
         self.label_score[alive] = decisions.label_score
         self.confidence[alive] = decisions.confidence
         self.propensity[alive] = decisions.propensity
+
+    def drop_unlabelled(self, unlabelled: np.ndarray, names: tuple[str, ...]) -> None:
+        """What a judge does too: a row that the rules keep cannot teach without its label."""
+        mine = unlabelled & (self.action == KEEP)
+        self._say(mine, DROP, names.index("missing_label"))
+        self.label_score[mine] = 0.0
 
     def trust(self, truth: np.ndarray, given: np.ndarray, names: tuple[str, ...], *, labelled: bool) -> None:
         """A trusted row gets its truth. A label says nothing about duplicates or broken content: those stay dropped."""

@@ -6,19 +6,18 @@ Each is fitted once, on a bounded sample chosen by sample id, in one process; wo
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agents.types import Rows
+from curator.recipe import Recipe
 from curator.verdict import DROP
 from pipelines.job import Job
 from pipelines.judging import load_rows, truth_of
 from pipelines.rows import content, used_rows
-
-if TYPE_CHECKING:
-    from agents.types import Rows
 
 __all__ = ["ENCODER_ROWS", "POLICY_ROWS", "fit_encoder", "learn", "sample_mask"]
 
@@ -55,15 +54,22 @@ def _spread_sample(job: Job) -> pa.Array:
 
 
 def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Fits and saves the policy under judge/. Returns {policy, scorecard}; a rules policy has nothing to fit."""
+    """Fits and saves the policy under judge/. Returns {policy, judge: whether one was fitted, scorecard}.
+
+    A rules policy has nothing to fit. Where too little is left to learn from, nothing is fitted either: the rules and
+    the trusted truths decide, as under a rules policy, and the scorecard warns.
+    """
     if job.recipe.policy.kind == "rules":
-        return {"policy": f"pol_rules_{job.recipe.digest[:16]}", "scorecard": {"kind": "rules"}}
+        return _rules(job, {"kind": "rules"})
     from agents.learner import learn as learn_policy  # torch: only where something is learned
 
-    rows, truth = _learning_rows(job, outputs)
+    found = _learnable(job, outputs)
+    too_little = _too_little(found, outputs["validate"]["rows"], job.recipe)
+    if too_little is not None:
+        return _rules(job, {"kind": "rules", "why": too_little, "warnings": [too_little]})
     judge = learn_policy(
-        rows,
-        truth,
+        found.rows,
+        found.truth,
         classes=len(outputs["validate"]["classes"]) or 2,
         task="classification" if job.recipe.task == "classification" else "text",
         config=job.recipe.policy,
@@ -71,41 +77,76 @@ def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     )
     with job.publish("judge") as folder:
         judge.save(folder)
-    job.store.write_bytes(
-        job.name("judge", "report.json"), json.dumps(judge.scorecard, indent=1, sort_keys=True).encode()
-    )
-    return {"policy": judge.version, "scorecard": judge.scorecard}
+    scorecard = {**judge.scorecard, "warnings": [*judge.scorecard["warnings"], *_left_out(found)]}
+    job.store.write_bytes(job.name("judge", "report.json"), json.dumps(scorecard, indent=1, sort_keys=True).encode())
+    return {"policy": judge.version, "judge": True, "scorecard": scorecard}
 
 
-def _learning_rows(job: Job, outputs: dict[str, Any]) -> tuple[Rows, np.ndarray]:
-    """All trusted rows and the lowest sample ids up to POLICY_ROWS, among rows no rule or duplicate drops."""
-    parts, truths = [], []
-    survivors = _count_survivors(job, outputs)
-    share = min(1.0, POLICY_ROWS / max(survivors, 1))
+def _rules(job: Job, scorecard: dict[str, Any]) -> dict[str, Any]:
+    return {"policy": f"pol_rules_{job.recipe.digest[:16]}", "judge": False, "scorecard": scorecard}
+
+
+class _Learnable(NamedTuple):
+    """rows: at most POLICY_ROWS, with truth int64[n], -1 = untrusted; of `usable` rows with content and label that no
+    rule or duplicate drops, `trusted` of them trusted."""
+
+    rows: Rows
+    truth: np.ndarray
+    usable: int
+    trusted: int
+
+
+def _too_little(found: _Learnable, num_rows: int, recipe: Recipe) -> str | None:
+    """Why nothing can be learned, and what to do; None where something can."""
+    from agents.learner import MIN_ROWS
+
+    labelled = recipe.task == "classification"
+    content = "have content and a label" if labelled else "have content"
+    left = f"{found.usable:,} of {num_rows:,} rows {'left after the rules' if recipe.process else content}"
+    if found.usable < MIN_ROWS:
+        problem = f"{left}; learning needs at least {MIN_ROWS}"
+    elif labelled and len(np.unique(found.rows.labels[found.rows.labels >= 0])) < 2:
+        problem = f"{left}, all of one label; learning needs two labels"
+    else:
+        return None
+    advice = "relax the process rules" if recipe.process else "give more rows"
+    return f"{problem}, so no policy was learned and the rules alone decided: {advice}, or use policy kind rules"
+
+
+def _left_out(found: _Learnable) -> list[str]:
+    taught = int((found.truth >= 0).sum())
+    if taught == found.trusted:
+        return []
+    return [
+        f"{taught:,} of {found.trusted:,} trusted rows taught the policy, which learns from {POLICY_ROWS:,} rows at "
+        f"most; the others follow their truth all the same"
+    ]
+
+
+def _learnable(job: Job, outputs: dict[str, Any]) -> _Learnable:
+    """Trusted rows first, then the lowest sample ids, up to POLICY_ROWS, among rows no rule or duplicate drops."""
+    parts: list[tuple[Rows, np.ndarray]] = []
+    usable = trusted = 0
     for unit in range(len(job.plan.units)):
         rows, alive = load_rows(job, unit, outputs)
         truth = truth_of(job, rows.ids)
-        chosen = alive & (sample_mask(rows.ids, share) | (truth >= 0))
-        parts.append(rows.take(np.flatnonzero(chosen)))
-        truths.append(truth[chosen])
-    return _joined(parts), np.concatenate(truths)
+        fit = alive & rows.valid & (rows.labels >= 0)
+        usable, trusted = usable + int(fit.sum()), trusted + int((alive & (truth >= 0)).sum())
+        chosen = alive & (fit | (truth >= 0))
+        parts.append((rows.take(np.flatnonzero(chosen)), truth[chosen]))
+        if sum(len(part) for _, part in parts) > 2 * POLICY_ROWS:
+            parts = [_lowest(parts)]
+    return _Learnable(*_lowest(parts), usable, trusted)
 
 
-def _joined(parts: list[Rows]) -> Rows:
-    from agents.types import Rows
-
-    vectors = [part.embeddings for part in parts if part.embeddings is not None]
-    return Rows(
-        ids=np.concatenate([part.ids for part in parts]),
-        embeddings=np.concatenate(vectors) if vectors else None,
-        valid=np.concatenate([part.valid for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        signals=np.concatenate([part.signals for part in parts]),
-    )
-
-
-def _count_survivors(job: Job, outputs: dict[str, Any]) -> int:
-    return sum(output["rows"] for output in outputs["score"].values()) - outputs["resolve"]["duplicates"]
+def _lowest(parts: list[tuple[Rows, np.ndarray]]) -> tuple[Rows, np.ndarray]:
+    """The POLICY_ROWS that come first, in the order they lie: the same ones however many lay beside them."""
+    rows, truth = Rows.concat([part for part, _ in parts]), np.concatenate([part for _, part in parts])
+    if len(rows) <= POLICY_ROWS:
+        return rows, truth
+    first, second = rows.ids.copy().view(">u8").T
+    at = np.sort(np.lexsort((second, first, truth < 0))[:POLICY_ROWS])
+    return rows.take(at), truth[at]
 
 
 def sample_mask(ids: np.ndarray, share: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from curator.duplicates import content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from pipelines.job import Job
-from pipelines.rows import content, sample_ids, used_rows
+from pipelines.rows import content, label_values, sample_ids, used_rows
 
 if TYPE_CHECKING:
     from agents.encoders import Encoder
@@ -80,7 +80,7 @@ def _signals(
     if recipe.columns.id:
         columns["id"] = batch.column(recipe.columns.id)
     if recipe.task == "classification":
-        columns["label"] = batch.column(str(recipe.columns.label))
+        columns["label"] = label_values(batch, recipe)
     columns |= {"present": pc.greater(length, 0), "content_bytes": length, "content_hash": _hash(values)}
     if recipe.signal_names:
         scored = score_text(values, recipe.signal_names)
