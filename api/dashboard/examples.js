@@ -1,75 +1,74 @@
-// Rows of the ledger with their data: dropped ones first, by reason when one is chosen.
+// Rows of the ledger with their data, a page at a time, by action and by reason.
 
 import { count, el, figure } from "./parts.js";
+import { PAGE, Pages, wholeOf } from "./pages.js";
 import { get } from "./rest.js";
 
-const ACTIONS = [["drop", "dropped"], ["relabel", "relabelled"], ["keep", "kept"]];
-const SHOWN = 10;
-const MANY = 6;
+const ACTIONS = [["", "all rows"], ["drop", "dropped rows"], ["relabel", "relabelled rows"], ["keep", "kept rows"]];
 
 export class Examples {
   constructor(run, onChoice, onError) {
-    Object.assign(this, { run, onChoice, onError, action: "drop", reason: null, cursor: null });
-    if (!run.summary.dropped && run.summary.relabeled) this.action = "relabel";
-    else if (!run.summary.dropped) this.action = "keep";
+    Object.assign(this, { run, onChoice, onError, reason: null, pages: new Pages(), asked: 0 });
+    const { dropped, relabeled } = run.summary;
+    this.action = dropped ? "drop" : relabeled ? "relabel" : "keep";
     this.list = el("ul", { class: "examples", "aria-live": "polite" });
     this.told = el("span", { class: "muted" });
-    this.select = el("select", { "aria-label": "Which rows", on: { change: () => this.choose(null, this.select.value) } },
-      ACTIONS.map(([value, text]) => el("option", { value, text: `${text} rows` })));
-    this.more = el("button", { type: "button", text: "More", on: { click: () => this.load(true) } });
-    this.clear = el("button", { type: "button", text: "All reasons", on: { click: () => this.choose(null) } });
-    this.node = el("section", { class: "card full" }, el("h3", { text: "Look at the rows" }),
-      el("div", { class: "filters" }, this.select, this.clear, this.told), this.list, el("div", { class: "row" }, this.more));
-    this.load(false);
+    this.actions = choice("Which rows", ACTIONS, () => this.look({ action: this.actions.value || null }));
+    const reasons = Object.entries(run.summary.reasons).map(([name, rows]) => [name, `${name} (${count(rows)})`]);
+    this.reasons = choice("Which reason", [["", "any reason"], ...reasons], () => this.look({ reason: this.reasons.value || null }));
+    this.back = el("button", { type: "button", text: "Previous page", on: { click: () => this.turn(() => this.pages.back()) } });
+    this.forth = el("button", { type: "button", text: "Next page", on: { click: () => this.turn(() => this.pages.forth()) } });
+    this.node = el("section", { class: "card full", "aria-label": "Look at the rows" }, el("h3", { text: "Look at the rows" }),
+      el("div", { class: "filters" }, this.actions, this.reasons, this.told), this.list, el("div", { class: "row" }, this.back, this.forth));
+    this.load();
   }
 
-  choose(reason, action = null) {
-    this.reason = reason === this.reason ? null : reason;
-    this.action = action ?? (this.reason ? null : "drop");
+  // A reason chosen elsewhere on the page: all rows that have it; the same one again: any reason.
+  choose(reason) {
+    this.look(reason === this.reason ? { reason: null } : { reason, action: null });
+  }
+
+  look(change) {
+    Object.assign(this, change, { pages: new Pages() });
     this.onChoice();
-    this.load(false);
+    this.load();
   }
 
-  address(extra) {
-    const query = new URLSearchParams({ rows: "true", ...(this.action ? { action: this.action } : {}), ...extra });
-    return `/v1/runs/${this.run.id}/decisions?${query}`;
+  async turn(move) {
+    move();
+    await this.load();
+    this.node.scrollIntoView({ block: "start" });
   }
 
-  async load(more) {
-    if (!more) this.cursor = null;
-    this.select.value = this.action ?? "drop";
-    this.clear.hidden = !this.reason;
+  address() {
+    const chosen = { action: this.action, reason: this.reason, cursor: this.pages.cursor() };
+    const given = Object.entries(chosen).filter(([, value]) => value !== null);
+    return `/v1/runs/${this.run.id}/decisions?${new URLSearchParams([["rows", "true"], ["limit", PAGE], ...given])}`;
+  }
+
+  async load() {
+    const turn = ++this.asked; // an answer that comes after the next question is not shown
+    this.actions.value = this.action ?? "";
+    this.reasons.value = this.reason ?? "";
+    let page;
     try {
-      const pages = await this.pages();
-      if (!more) this.list.replaceChildren();
-      this.list.append(...pages.flatMap((page) => page.items).map(example));
-      this.cursor = pages.length === 1 ? pages[0].next_cursor : null;
+      page = (await get(this.address())).body;
     } catch (error) {
       this.onError(error);
       return;
     }
-    this.more.hidden = this.cursor === null;
-    this.told.textContent = this.saying();
-  }
-
-  // One page of the chosen reason; without one, the first rows of each of the commonest reasons.
-  async pages() {
-    const reasons = this.reason || this.action === "keep" ? [] : Object.keys(this.run.summary.reasons).slice(0, MANY);
-    if (!reasons.length) {
-      const extra = { limit: SHOWN, ...(this.reason ? { reason: this.reason } : {}), ...(this.cursor ? { cursor: this.cursor } : {}) };
-      return [(await get(this.address(extra))).body];
-    }
-    return Promise.all(reasons.map(async (reason) => (await get(this.address({ limit: 2, reason }))).body));
-  }
-
-  saying() {
-    const { summary } = this.run;
-    const shown = count(this.list.children.length);
-    if (this.reason) return `${shown} of ${count(summary.reasons[this.reason] ?? 0)} with ${this.reason}`;
-    const whole = { drop: summary.dropped, relabel: summary.relabeled, keep: summary.kept - summary.relabeled }[this.action];
-    return this.action === "keep" ? `${shown} of ${count(whole)}` : `${shown} of ${count(whole)}; choose a reason above for more of it`;
+    if (turn !== this.asked) return;
+    this.pages.took(page);
+    this.list.replaceChildren(...page.items.map(example));
+    this.back.disabled = this.pages.first;
+    this.forth.disabled = this.pages.next === null;
+    this.back.parentNode.hidden = this.back.disabled && this.forth.disabled;
+    this.told.textContent = this.pages.saying(wholeOf(this.run.summary, this.action, this.reason), count);
   }
 }
+
+const choice = (label, options, change) =>
+  el("select", { "aria-label": label, on: { change } }, options.map(([value, text]) => el("option", { value, text })));
 
 function example(item) {
   const others = (item.reasons ?? []).filter((reason) => reason !== item.reason);

@@ -1,6 +1,7 @@
 // One run: how far it is, what it kept and why, the policy's figures, and rows to look at.
 
 import { Examples } from "./examples.js";
+import { faultOf, ordersOf } from "./orders.js";
 import { ago, bars, card, copyButton, count, el, legend, seconds, stack, state } from "./parts.js";
 import { get, Poll, post } from "./rest.js";
 import { counted, outcome, rowsOf, titleOf } from "./runs.js";
@@ -10,10 +11,6 @@ const PHASES = ["validate", "score", "resolve", "learn", "decide", "write"];
 const COMMON = 14;
 const ENDED = new Set(["failed", "cancelled", "paused"]);
 const WAITING = { queued: "Waiting for a runner", failed: "Stopped before the first row", cancelled: "Cancelled before the first row" };
-const ACTIONS = {
-  queued: ["cancel"], validating: ["cancel", "pause"], running: ["cancel", "pause"], finalizing: ["cancel"],
-  pausing: ["cancel"], paused: ["resume", "cancel"], failed: ["resume", "retry"],
-};
 
 export class RunPage {
   constructor(place, id, onError, onChange) {
@@ -63,7 +60,7 @@ export class RunPage {
   }
 
   heading(run) {
-    const orders = (ACTIONS[run.state] ?? []).map((what) =>
+    const orders = ordersOf(run).map((what) =>
       el("button", { type: "button", "data-order": what, text: what[0].toUpperCase() + what.slice(1), on: { click: () => this.order(what) } }));
     return el("div", { class: "head" }, el("h2", { text: titleOf(run) }), state(run.state), el("div", { class: "actions" }, orders));
   }
@@ -122,8 +119,9 @@ function progress(run, metrics) {
 function notices(run) {
   const out = [];
   if (run.error) {
-    const next = run.error.resumable ? "What was committed is kept: resume goes on from there." : "Correct the request and submit it again.";
-    out.push(el("section", { class: "card full" }, el("div", { class: "notice bad" }, el("p", { text: run.error.message }), el("p", { class: "muted", text: `${run.error.code} · ${next}` }))));
+    const { what, next } = faultOf(run);
+    out.push(el("section", { class: "card full" }, el("div", { class: "notice bad" },
+      el("p", {}, el("b", { text: `${what}: ` }), run.error.message), el("p", { class: "muted", text: `${next} (${run.error.code})` }))));
   }
   const warnings = run.summary?.warnings ?? [];
   if (warnings.length) {
