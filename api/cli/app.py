@@ -5,17 +5,22 @@ Knows their names and order; what a command needs is imported when it runs.
 
 from __future__ import annotations
 
+from typing import Final
+
 import typer
 
 from api.cli.curate import curate
 from api.cli.decisions import decisions, what_if
+from api.cli.options import PRESETS, listed
 from api.cli.pull import export, pull
 from api.cli.remote import runs, shards, submit, watch
 from api.cli.report import report
 from api.cli.serve import serve
-from api.cli.train import train
+from api.cli.train import TRAINING_PRESETS, train
 
 __all__ = ["app"]
+
+_RECIPES: Final = listed("Recipes that come with Winnow:", PRESETS)
 
 app = typer.Typer(
     name="winnow",
@@ -27,14 +32,14 @@ app = typer.Typer(
 )
 
 app.command()(serve)
-app.command()(curate)
+app.command(epilog=_RECIPES)(curate)
 app.command()(decisions)
 app.command("what-if")(what_if)
 app.command()(pull)
 app.command()(export)
 app.command()(report)
-app.command()(train)
-app.command()(submit)
+app.command(epilog=listed("Training recipes that come with Winnow:", TRAINING_PRESETS))(train)
+app.command(epilog=_RECIPES)(submit)
 app.command()(watch)
 app.command()(runs)
 app.command()(shards)

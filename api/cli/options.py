@@ -6,7 +6,7 @@ Knows names and defaults only; opens nothing but what `place` is asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Annotated, Any, Final
@@ -26,6 +26,7 @@ __all__ = [
     "Root",
     "Url",
     "client_of",
+    "listed",
     "place_of",
 ]
 
@@ -34,7 +35,13 @@ DEFAULT_URL: Final = "http://127.0.0.1:8700"
 PRESETS: Final = ("c4", "classification", "dolma", "fineweb", "gopher", "instruction", "text")
 """Named here so that help loads no recipe; a test holds them against those shipped."""
 
-RECIPE: Final = f"A .yaml or .json file, or one of {', '.join(PRESETS)}."
+RECIPE: Final = "A .yaml or .json file, or a name from the list below."
+
+
+def listed(title: str, names: Sequence[str]) -> str:
+    """The end of a command's help: names one to a line, which no terminal's width breaks."""
+    return "\n".join(["\b", title, *(f"  {name}" for name in names)])
+
 
 Root = Annotated[
     str | None,

@@ -54,7 +54,7 @@ def _require(store: Store, path: str, option: str) -> None:
     try:
         store.require_writable()
     except RequestError as error:
-        raise RequestError(f"{option} {path}: {error}, or name another place") from error
+        raise RequestError(f"{option} {path}: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from api.cli.exits import exit_codes
-from api.cli.options import ApiKey, AsJson, Root, Url
+from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url
 from api.cli.recipe_file import told_plainly
 
 if TYPE_CHECKING:
     from pipelines.training.report import StepRecord, TrainingReport
 
-__all__ = ["lost", "train"]
+__all__ = ["TRAINING_PRESETS", "lost", "train"]
 
 
 TRAINING_PRESETS: Final = (
@@ -26,13 +26,11 @@ TRAINING_PRESETS: Final = (
 )  # fmt: skip
 """Named here so that help needs no training code; a test holds them against those shipped."""
 
-TRAINING_RECIPE: Final = f"A .yaml or .json file, or one of {', '.join(TRAINING_PRESETS)}."
-
 
 @exit_codes
 def train(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="The manifest to train on.")],
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=TRAINING_RECIPE)],
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=RECIPE)],
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever checkpoint is there.")] = False,
     as_json: AsJson = False,

@@ -12,13 +12,12 @@ from api.cli.train import TRAINING_PRESETS, lost
 from pipelines.training.recipe import preset_names
 from pipelines.training.report import TrainingReport
 
-REPORT = TrainingReport(
-    training_job="trn_1", manifest="man_1", plan="plan_1", kind="text-classifier", finished=True, epochs=2, steps=8,
-    total_steps=8, resumed_from=None, num_classes=2, num_parameters=10, losses=(0.5, 0.25), last_loss=0.2,
-    num_samples=200, num_tokens=900, num_truncated=0, bytes_truncated=0, num_resized=0, num_without_target=0,
-    num_skipped_steps=0, device="cpu", precision="fp32", seconds=1.0, samples_per_s=200.0, peak_memory_bytes=1,
-    checkpoint=None, model=None,
+TOLD: dict[str, Any] = dict(
+    finished=True, epochs=2, steps=8, total_steps=8, losses=(0.5, 0.25), num_samples=200, num_truncated=0,
+    bytes_truncated=0, num_resized=0, num_without_target=0, num_skipped_steps=0,
 )  # fmt: skip
+REPORT = TrainingReport.model_construct(**TOLD)
+"""Of a finished job's report, what the summary tells of."""
 
 
 @pytest.fixture
@@ -53,4 +52,4 @@ def test_every_loss_has_its_line(name: str) -> None:
 def test_help_lists_the_shipped_recipes(winnow: Callable[..., Result]) -> None:
     assert preset_names() == TRAINING_PRESETS
     told = winnow("train", "--help").stdout
-    assert [name for name in TRAINING_PRESETS if name not in told] == []
+    assert [name for name in TRAINING_PRESETS if f"    {name}" not in told.splitlines()] == []
