@@ -183,6 +183,24 @@ def test_a_real_run(finished: Any) -> None:
     assert Path(summary["ledger"]).is_dir()
 
 
+PROMISED = {
+    "run": str, "manifest": str, "ledger": str, "rows_in": int, "kept": int, "dropped": int, "relabeled": int,
+    "reasons": dict, "difficulty": dict, "policy": str, "seconds": float, "seconds_by_phase": dict,
+    "peak_rss_bytes": int, "warnings": list,
+}  # fmt: skip
+"""The object `--json` prints: scripts are written against these names and types."""
+
+
+def test_the_json_object_is_the_promised_one(finished: Any) -> None:
+    summary = finished.summary
+    assert {name: type(value) for name, value in summary.items()} == PROMISED
+    assert summary["run"].startswith("run_") and summary["manifest"].startswith("man_")
+    assert list(summary["difficulty"]) == ["easy", "medium", "hard"]
+    assert {type(count) for name in ("reasons", "difficulty") for count in summary[name].values()} == {int}
+    assert {type(seconds) for seconds in summary["seconds_by_phase"].values()} == {float}
+    assert list(summary["seconds_by_phase"]) == ["validate", "score", "resolve", "learn", "decide", "write"]
+
+
 BAD_INPUTS = {
     "empty.jsonl": (b"", "the file is empty"),
     "cut.parquet": (b"PAR1 and then nothing", "PAR1 marks"),
