@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from api.cli.curate import EngineName, follow_up, recipe_of, told, warn
 from api.cli.exits import exit_codes
 from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url, client_of, place_of
 from api.cli.progress import progress_shown
-from curator.errors import RequestError
+from curator.errors import RequestError, RunFailedError
 
 if TYPE_CHECKING:
     from curator.readers import Source
@@ -39,15 +40,15 @@ def submit(
     api_key: ApiKey = None,
 ) -> None:
     """Upload data to a server and queue a run."""
+    from curator.client.pieces import measured
     from curator.client.rest import Client
-    from curator.readers import discover
     from curator.recipe import preset_names
 
     read = recipe_of(recipe)
     chosen: Any = recipe if recipe in preset_names() else read.model_dump(mode="json")
     sources = _sources(inputs)
     if trusted is not None:
-        discover([trusted])
+        measured(Path(trusted))
     with client_of(url, api_key) as client:
         assert isinstance(client, Client)
         client.check_recipe(chosen)
@@ -97,10 +98,17 @@ def watch(
 
 
 def _watch(client: Any, run: str, as_json: bool) -> None:
-    """Exits like `winnow curate`: an error for a run that failed or was cancelled."""
+    """Exits like `winnow curate`: an error for a run that failed or was cancelled, with a note of how to go on with one
+    that can be."""
     with progress_shown() as on_progress:
         ended = client.wait(run, on_progress)
-    summary = client.result(ended).summary
+    try:
+        summary = client.result(ended).summary
+    except RunFailedError as error:
+        if (ended["error"] or {}).get("resumable"):
+            resume = f"curl -X POST {client.base_url}/v1/runs/{ended['id']}:resume"
+            error.add_note(f"what was committed stays; resume the run on the dashboard or with `{resume}`")
+        raise
     warn(summary)
     typer.echo(json.dumps(summary.model_dump(mode="json")) if as_json else told(summary, url=client.base_url))
 

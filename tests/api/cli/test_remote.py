@@ -181,6 +181,27 @@ def test_a_failed_run_exits_like_a_failed_curate(winnow: Winnow, served: Served,
 
 
 @pytest.mark.parametrize(
+    ("state", "fault", "code", "resumes"),
+    [
+        ("failed", {"code": "disk_full", "message": "no space left", "resumable": True}, 3, True),
+        ("failed", {"code": "bad_input", "message": "the file is empty", "resumable": False}, 2, False),
+        ("cancelled", None, 3, False),
+    ],
+)
+def test_how_to_go_on_is_told_where_it_helps(
+    winnow: Winnow, monkeypatch: pytest.MonkeyPatch, state: str, fault: Any, code: int, resumes: bool
+) -> None:
+    from curator.client.rest import Client
+
+    body = {"id": "run_1", "state": state, "error": fault, "progress": {}}
+    transport = httpx.MockTransport(lambda asked: httpx.Response(200, json=body, headers={"ETag": '"1"'}))
+    monkeypatch.setattr("api.cli.remote.client_of", lambda url, key: Client(url, key, transport=transport))
+    done = winnow("watch", "run_1", "--url", "http://h")
+    assert done.exit_code == code and state in done.stderr
+    assert ("curl -X POST http://h/v1/runs/run_1:resume" in done.stderr) == resumes == ("resume" in done.stderr)
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--recipe", "here.yaml"], "unknown operator"),
