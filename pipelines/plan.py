@@ -85,11 +85,27 @@ def _fitted(recipe: Recipe, schema: pa.Schema) -> Recipe:
             close = difflib.get_close_matches(name, schema.names, 1)
             hint = f", did you mean {close[0]!r}" if close else ""
             raise RecipeError(f"{place}: the data has no column {name!r}{hint}. It has: {', '.join(schema.names)}.")
+    _check_roles(recipe)
     for name in _RESERVED:
         if name in schema.names:
             raise RecipeError(f"the data has a column {name!r}, a name Winnow writes itself; rename it and run again")
     _check_types(recipe, schema)
     return recipe
+
+
+_APART = {
+    "text": (),
+    "classification": (("text", "label"), ("image", "label"), ("id", "label")),
+    "instruction": (("instruction", "input"), ("instruction", "output"), ("input", "output")),
+}
+"""Roles that cannot be one column: a label that is also the id or the content, an answer that is the question."""
+
+
+def _check_roles(recipe: Recipe) -> None:
+    for one, other in _APART[recipe.task]:
+        name = getattr(recipe.columns, one)
+        if name is not None and name == getattr(recipe.columns, other):
+            raise RecipeError(f"columns.{one} and columns.{other} both name {name!r}; each needs a column of its own")
 
 
 def _check_types(recipe: Recipe, schema: pa.Schema) -> None:

@@ -23,9 +23,11 @@ __all__ = ["blank_as_null", "content", "label_values", "sample_ids", "used_rows"
 def used_rows(
     plan: Plan, unit: int, *, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-    """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all."""
+    """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all, and one named
+    twice comes once."""
     where = plan.recipe.where
-    needed = None if columns is None else list(dict.fromkeys([*columns, *where]))
+    wanted = None if columns is None else list(dict.fromkeys(columns))
+    needed = None if wanted is None else list(dict.fromkeys([*wanted, *where]))
     for first, batch in read(plan.units[unit], columns=needed, schema=plan.schema):
         numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
         if where:
@@ -33,7 +35,7 @@ def used_rows(
             numbers = numbers[np.asarray(mask)]
             batch = batch.filter(pa.array(mask))
         if batch.num_rows:
-            yield numbers, batch if columns is None else batch.select(list(columns))
+            yield numbers, batch if wanted is None else batch.select(wanted)
 
 
 def sample_ids(plan: Plan, unit: int, numbers: np.ndarray, batch: pa.RecordBatch) -> pa.Array:

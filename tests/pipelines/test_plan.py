@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from curator.errors import InputError
+from curator.errors import InputError, RecipeError
 from curator.run import RunRequest
 from pipelines.plan import Plan, make_plan
+from pipelines.rows import used_rows
 from tests.pipelines.test_execute import labelled_recipe, text_recipe
 
 
@@ -41,3 +42,19 @@ def test_without_an_id_column_ids_come_from_content(texts: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.parquet"):
         make_plan(RunRequest(inputs=(str(tmp_path / "nowhere.parquet"),), recipe=text_recipe()))
+
+
+@pytest.mark.parametrize("changes", [{"label": "id"}, {"label": "text"}, {"label": "id", "id": "id"}])
+def test_a_label_is_neither_the_id_nor_the_text(labelled: dict[str, Path], changes: dict[str, str]) -> None:
+    recipe = labelled_recipe()
+    recipe["columns"].update(changes)
+    with pytest.raises(RecipeError, match=f"columns.label both name {changes['label']!r}"):
+        make_plan(RunRequest(inputs=(str(labelled["a"]),), recipe=recipe))
+
+
+def test_one_column_may_be_id_and_text(labelled: dict[str, Path]) -> None:
+    recipe = text_recipe()
+    recipe["columns"].update({"id": "text"})
+    plan = make_plan(RunRequest(inputs=(str(labelled["a"]),), recipe=recipe))
+    _, batch = next(used_rows(plan, 0, columns=["text", "text", "id"]))
+    assert batch.schema.names == ["text", "id"]
