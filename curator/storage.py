@@ -17,9 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError
+from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError, TransportError
 
 __all__ = ["Store"]
+
+_FORBIDDEN = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+"""What S3 calls it when the credentials are unknown, wrong or not enough."""
 
 
 class Store:
@@ -56,9 +59,9 @@ class Store:
         return self.path(name) if self.is_local else f"{self.uri.split('://', 1)[0]}://{self.path(name)}"
 
     def require_writable(self) -> None:
-        """Raises RequestError when nothing could be written here; creates nothing. Object stores tell on first use."""
+        """Raises RequestError when nothing could be written here; creates nothing."""
         if not self.is_local:
-            return
+            return self._require_upload()
         folder = self.base or "/"
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
@@ -67,16 +70,44 @@ class Store:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise RequestError(f"no permission to write in {folder}; name another folder or change its permissions")
 
+    def _require_upload(self) -> None:
+        """Begins an upload and gives it up: only the store itself knows who may write where."""
+        with self._answering():
+            sink = self.filesystem.open_output_stream(self.path(f".{uuid.uuid4().hex}.tmp"))
+        with contextlib.suppress(OSError):  # who may write may not be allowed to give up; nothing is published anyway
+            self._abandon(sink, "")
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """An object store's refusal as RequestError, its silence as TransportError; a disk's errors are its own."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if self.is_local:
+                raise
+            place, bucket = self.place("."), self.base.split("/", 1)[0]
+            if "NO_SUCH_BUCKET" in str(error):
+                told = f"there is no bucket {bucket!r} for {place}; create the bucket or correct the address"
+                raise RequestError(f"{told} ({error})") from error
+            if any(code in str(error) for code in _FORBIDDEN):
+                told = f"no permission to use {place}; check the credentials and what they allow"
+                raise RequestError(f"{told} ({error})") from error
+            raise TransportError(f"{place} does not answer: {error}; check the address and try again") from error
+
     def child(self, name: str) -> Store:
         """A store rooted at a folder of this one."""
         return Store(self.filesystem, self.path(name), f"{self.uri.rstrip('/')}/{name}")
 
     def exists(self, name: str) -> bool:
-        return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
+        with self._answering():
+            return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
 
     def size(self, name: str) -> int:
         """Size in bytes. Raises NotFoundError."""
-        info = self.filesystem.get_file_info(self.path(name))
+        with self._answering():
+            info = self.filesystem.get_file_info(self.path(name))
         if info.type != pafs.FileType.File:
             raise NotFoundError(f"no file {name!r} in {self.uri}")
         return int(info.size)
@@ -84,13 +115,17 @@ class Store:
     def list(self, name: str = "") -> list[str]:
         """Relative names of the files below a folder, sorted; empty if the folder does not exist."""
         base = self.path(name) if name else self.base
-        infos = self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        with self._answering():
+            infos = self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         return sorted(info.path[len(self.base) + 1 :] for info in infos if info.type == pafs.FileType.File)
 
     def open_input(self, name: str) -> Any:
         """A seekable `pyarrow.NativeFile`; memory-mapped when local. Raises NotFoundError."""
         try:
-            return pa.memory_map(self.path(name)) if self.is_local else self.filesystem.open_input_file(self.path(name))
+            if self.is_local:
+                return pa.memory_map(self.path(name))
+            with self._answering():
+                return self.filesystem.open_input_file(self.path(name))
         except FileNotFoundError as error:
             raise NotFoundError(f"no file {name!r} in {self.uri}") from error
 

@@ -68,6 +68,7 @@ def curate_here(
     if feedback:
         request = request.model_copy(update={"feedback": _snapshot(settings, feedback)})
     checked = check(request)
+    Store.open(out).require_writable()
     with Catalog.open(settings.database_url) as catalog, _going_on(out) as claims:
         work = shelving(catalog, partial(execute, checked=checked, on_progress=on_progress))
         return run_here(catalog, settings, work, request=request, on_claimed=claims.append)

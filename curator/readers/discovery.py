@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import pyarrow.fs as pafs
 
 from curator.errors import InputError, TransportError
+from curator.readers.opening import address_of
 from curator.readers.unit import Compression, Format, Source
 from curator.storage import Store
 
@@ -48,7 +49,8 @@ def discover(inputs: Sequence[str]) -> list[Source]:
 
     A folder is walked to its leaves; files with unknown extensions and names that begin with a dot are passed over.
     A URL ending in a known extension is a file, otherwise a prefix; `*`, `?` and `[` make a glob, `**` crosses
-    folders. Raises InputError naming the path: missing, empty, unknown extension, forbidden, named twice, or a
+    folders; connection settings may follow (`s3://bucket/data/*.csv?endpoint_override=host:9000&scheme=http`). Raises
+    InputError naming the path: missing, empty, unknown extension, forbidden, named twice, or a
     folder or glob with nothing readable in it.
     """
     if not inputs:
@@ -126,7 +128,7 @@ def _file(path: str) -> Source:
 
 
 def _named(uri: str, size: int) -> Source:
-    kind = known(uri)
+    kind = known(address_of(uri)[0] if "://" in uri else uri)
     if kind is None:
         raise InputError(f"unknown extension; known ones are {', '.join(EXTENSIONS)}. Rename or convert it", file=uri)
     if size == 0:
@@ -135,8 +137,9 @@ def _named(uri: str, size: int) -> Source:
 
 
 def _remote(text: str) -> list[Source]:
-    scheme, _, rest = text.partition("://")
-    if "://" in rest or "::" in text:
+    address, connection = address_of(text)
+    scheme, _, rest = address.partition("://")
+    if "://" in rest or "::" in address:
         raise InputError("chained addresses are refused; give one plain URL", file=text)
     if scheme in ("http", "https", "file"):
         raise InputError(f"{scheme}:// is not read; give a path or an object-store URL such as s3://", file=text)
@@ -144,22 +147,22 @@ def _remote(text: str) -> list[Source]:
     prefix = posixpath.dirname(fixed) if _is_glob(rest) else rest.rstrip("/")
     try:
         if not _is_glob(rest) and known(rest):
-            store = Store.open(f"{scheme}://{posixpath.dirname(rest)}")
+            store = Store.open(f"{scheme}://{posixpath.dirname(rest)}{connection}")
             info = store.filesystem.get_file_info(store.path(posixpath.basename(rest)))
             if info.type != pafs.FileType.File:
                 raise InputError("no such object; check the address", file=text)
             return [_named(text, int(info.size))]
-        store = Store.open(f"{scheme}://{prefix}")
+        store = Store.open(f"{scheme}://{prefix}{connection}")
         listed = [(f"{scheme}://{prefix}/{name}", name) for name in store.list()]
         sized = [(uri, store.size(name)) for uri, name in listed if known(uri) and not _hidden(name)]
     except OSError as error:
         raise TransportError(f"cannot list {text}: {error}; check the address and the credentials") from error
     if _is_glob(rest):
-        pattern = _glob_pattern(f"{scheme}://{rest}")
+        pattern = _glob_pattern(address)
         sized = [(uri, size) for uri, size in sized if pattern.fullmatch(uri)]
     if not sized:
         raise InputError(f"nothing readable there; known extensions: {', '.join(EXTENSIONS)}", file=text)
-    return [_named(uri, size) for uri, size in sized]
+    return [_named(uri + connection, size) for uri, size in sized]
 
 
 def _hidden(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -19,10 +20,11 @@ from curator.readers.limits import Limits
 from curator.readers.unit import Source
 from curator.storage import Store
 
-__all__ = ["CappedStream", "content_digest", "damaged", "open_file", "open_text", "same_size"]
+__all__ = ["CappedStream", "address_of", "content_digest", "damaged", "open_file", "open_text", "same_size"]
 
 CHUNK_BYTES: Final = 1 << 22
 TAIL_BYTES: Final = 256
+_CONNECTION: Final = re.compile(r"\?\w+=[^/?]*$")
 
 
 @contextmanager
@@ -33,8 +35,9 @@ def open_file(uri: str) -> Iterator[Any]:
     """
     try:
         if "://" in uri:
-            store = Store.open(posixpath.dirname(uri))
-            handle = store.filesystem.open_input_file(store.path(posixpath.basename(uri)))
+            address, connection = address_of(uri)
+            store = Store.open(posixpath.dirname(address) + connection)
+            handle = store.filesystem.open_input_file(store.path(posixpath.basename(address)))
         else:
             handle = pa.OSFile(uri, "rb")
     except FileNotFoundError as error:
@@ -47,6 +50,12 @@ def open_file(uri: str) -> Iterator[Any]:
         raise InputError(f"cannot be opened: {error}", file=uri) from error
     with handle:
         yield handle
+
+
+def address_of(uri: str) -> tuple[str, str]:
+    """An object-store URL without and with only its connection settings: ("s3://b/k.csv", "?region=x&scheme=http")."""
+    settings = _CONNECTION.search(uri)
+    return (uri[: settings.start()], settings.group()) if settings else (uri, "")
 
 
 def content_digest(source: Source) -> str:

@@ -13,7 +13,7 @@ import zstandard
 
 from curator.errors import InputError
 from curator.readers import Limits, discover, plan_inputs, read, scan
-from curator.readers.opening import CHUNK_BYTES, content_digest
+from curator.readers.opening import CHUNK_BYTES, address_of, content_digest
 
 Write = Callable[[str, bytes], str]
 LINES = b"".join(b'{"a": %d}\n' % number for number in range(500))
@@ -103,3 +103,17 @@ def test_refusing_damaged_files_again_and_again_keeps_no_memory(write: Write) ->
 
     before = refuse(20)
     assert refuse(100) - before < 100 << 20
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("s3://b/k.csv", ("s3://b/k.csv", "")),
+        ("s3://b/k.csv?region=x&scheme=http", ("s3://b/k.csv", "?region=x&scheme=http")),
+        ("s3://b/d?/*.csv?endpoint_override=h:9000", ("s3://b/d?/*.csv", "?endpoint_override=h:9000")),
+        ("s3://b/part-?.csv", ("s3://b/part-?.csv", "")),
+        ("s3://b/label?x=1/part.csv", ("s3://b/label?x=1/part.csv", "")),
+    ],
+)
+def test_connection_settings_are_told_from_globs(uri: str, parts: tuple[str, str]) -> None:
+    assert address_of(uri) == parts

@@ -1,0 +1,192 @@
+"""A root in an object store, over HTTP: the same manifest as a local root, read back, resumed, refused in clear words.
+
+The store is moto's S3 on loopback, a process of its own. The catalog is SQLite on a local disk, as the settings ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.app import app
+from curator.storage import Store
+from tests.journeys.test_kill import corpus
+
+pytest.importorskip("moto.server", reason="the object store is moto's: pip install 'moto[server]'")
+pytestmark = pytest.mark.timeout(120)
+
+BUCKET = "winnow"
+UNITS = 4
+
+
+class S3(NamedTuple):
+    endpoint: str
+
+    def root(self, place: str) -> str:
+        return f"s3://{place}?endpoint_override={self.endpoint.removeprefix('http://')}&scheme=http&region=us-east-1"
+
+    def demand_permission(self, demand: bool) -> None:
+        """Whether requests need a known key from now on; nobody here has one."""
+        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content="0" if demand else "inf").raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+    store = S3(f"http://127.0.0.1:{port}")
+    try:
+        _until_ready(store.endpoint, process, log)
+        httpx.put(f"{store.endpoint}/{BUCKET}").raise_for_status()
+        yield store
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _until_ready(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        assert process.poll() is None, log.read_text()
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{endpoint}/moto-api/data.json", timeout=2).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials where AWS's own tools look for them; a catalog on this disk; no look-up of a machine's role."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "WINNOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("WINNOW_DATABASE_URL", f"sqlite:///{tmp_path / 'catalog.db'}")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words of `winnow curate` that say what to do with 3,000 rows of text, in four units."""
+    folder = tmp_path_factory.mktemp("inputs")
+    recipe = folder / "recipe.yaml"
+    process = "process: [gopher_repetition, exact_duplicates, near_duplicates]"
+    recipe.write_text(f"task: text\ncolumns: {{text: text}}\n{process}\nunit_rows: {3000 // UNITS}\n")
+    return [str(corpus(folder / "data.jsonl")), "--recipe", str(recipe)]
+
+
+@pytest.fixture(scope="module")
+def local(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the same rows come to on a local root."""
+    result = CliRunner().invoke(app, ["curate", *inputs, "--out", str(tmp_path_factory.mktemp("local")), "--json"])
+    assert result.exit_code == 0, result.stderr
+    return dict(json.loads(result.stdout))
+
+
+def winnow(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(words))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def objects(s3: S3, place: str) -> list[str]:
+    return Store.open(s3.root(f"{BUCKET}/{place}")).list()
+
+
+def test_the_same_manifest_and_every_reader_finds_it(
+    s3: S3, inputs: list[str], local: dict[str, Any], tmp_path: Path
+) -> None:
+    root = s3.root(f"{BUCKET}/team/one")
+    code, out, told = winnow("curate", *inputs, "--out", root, "--json")
+    assert code == 0, told
+    here = json.loads(out)
+    same = ("manifest", "rows_in", "kept", "dropped", "reasons", "difficulty", "policy")
+    assert {name: here[name] for name in same} == {name: local[name] for name in same}
+    assert here["ledger"] == f"s3://{BUCKET}/team/one/runs/{here['run']}/ledger"
+
+    ledger, epoch, exported = tmp_path / "ledger.parquet", tmp_path / "epoch.parquet", tmp_path / "exported"
+    for words in (
+        ["decisions", here["run"], "--out", str(ledger)],
+        ["pull", here["manifest"], "--epoch", "0", "--out", str(epoch)],
+        ["export", here["manifest"], "--format", "jsonl", "--out", str(exported)],
+    ):
+        code, _, told = winnow(*words, "--root", root)
+        assert code == 0, (words, told)
+    decisions = pq.read_table(ledger).to_pylist()
+    kept = {row["id"] for row in decisions if row["action"] != "drop"}
+    assert [row["id"] for row in decisions] == list(range(3000)) and len(kept) == local["kept"]
+    pulled = pq.read_table(epoch)["id"].to_pylist()
+    assert set(pulled) <= kept and len(pulled) > 0
+    lines = [line for path in sorted(exported.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    assert {json.loads(line)["id"] for line in lines} == kept and len(lines) == len(kept)
+
+
+def test_a_run_killed_midway_goes_on(s3: S3, inputs: list[str], local: dict[str, Any]) -> None:
+    root = s3.root(f"{BUCKET}/killed")
+    command = [sys.executable, "-m", "api.cli", "curate", *inputs, "--out", root, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and sum(name.endswith("signals.arrow") for name in objects(s3, "killed")) < 2:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        output, errors = process.communicate()
+    done = objects(s3, "killed")
+    assert process.returncode == -9, (output, errors)
+    assert not any(name.startswith("manifests/") for name in done)
+
+    code, out, told = winnow("curate", "--resume", "last", "--out", root, "--json")
+    assert code == 0, told
+    resumed = json.loads(out)
+    assert any(name.startswith(f"runs/{resumed['run']}/units/") for name in done), "the same run goes on"
+    assert (resumed["manifest"], resumed["kept"]) == (local["manifest"], local["kept"])
+    assert f"manifests/{resumed['manifest']}.json" in objects(s3, "killed")
+
+
+def test_a_bucket_that_is_not_there(s3: S3, inputs: list[str]) -> None:
+    code, out, told = winnow("curate", *inputs, "--out", s3.root("wineow/team"), "--json")
+    assert (code, out) == (2, ""), told
+    assert "wineow" in told and "create the bucket" in told and "secret" not in told
+    assert "Traceback" not in told
+
+
+def test_a_store_that_lets_nobody_in(s3: S3, inputs: list[str]) -> None:
+    s3.demand_permission(True)
+    try:
+        code, out, told = winnow("curate", *inputs, "--out", s3.root(f"{BUCKET}/forbidden"), "--json")
+        read = winnow("decisions", "last", "--root", s3.root(f"{BUCKET}/team/one"), "--out", "ledger.parquet")
+    finally:
+        s3.demand_permission(False)
+    assert (code, out) == (2, ""), told
+    assert "permission" in told and f"{BUCKET}/forbidden" in told and "Traceback" not in told
+    assert read[0] == 2 and "permission" in read[2], read[2]
+    assert objects(s3, "forbidden") == []
+
+
+def test_rows_in_a_bucket(s3: S3, inputs: list[str], local: dict[str, Any], tmp_path: Path) -> None:
+    """Inputs by URL; the connection is the address's own."""
+    filesystem, _ = pafs.FileSystem.from_uri(s3.root(BUCKET))
+    with filesystem.open_output_stream(f"{BUCKET}/inputs/data.jsonl") as sink:
+        sink.write(Path(inputs[0]).read_bytes())
+    address = s3.root(f"{BUCKET}/inputs/data.jsonl")
+    code, out, told = winnow("curate", address, *inputs[1:], "--out", str(tmp_path / "root"), "--json")
+    assert code == 0, told
+    assert json.loads(out)["manifest"] == local["manifest"]
