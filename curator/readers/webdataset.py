@@ -1,8 +1,9 @@
 """WebDataset tar: consecutive members that share a key are one row, their extensions its columns; one unit a file.
 
 Knows nothing of other files of the set and unpacks nothing to disk. Columns are `__key__` (path and name up to the
-first dot of the name) and one for each extension met: `txt` and `json` are text, `cls` an integer, anything else bytes.
-A member that a row lacks is null. Source: "The WebDataset Format", github.com/webdataset/webdataset.
+first dot of the name) and one for each extension met: `txt` is text, `cls` an integer, anything else bytes; of `json`
+members the keys are columns (`json_members`), as img2dataset and DataComp write captions, sizes and hashes there. What
+a row lacks is null. Source: "The WebDataset Format", github.com/webdataset/webdataset.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from curator.errors import InputError
 from curator.readers.columns import columns_within
+from curator.readers.json_members import JsonColumns, as_column, json_object
 from curator.readers.limits import Limits
 from curator.readers.opening import damaged, open_file
 from curator.readers.unit import Source, WorkUnit
@@ -25,14 +27,16 @@ from curator.readers.unit import Source, WorkUnit
 __all__ = ["read_webdataset", "scan_webdataset"]
 
 KEY: Final = "__key__"
-TYPES: Final = {"txt": pa.string(), "json": pa.string(), "cls": pa.int64()}
+JSON: Final = "json"
+TYPES: Final = {"txt": pa.string(), "cls": pa.int64()}
 
 
 def scan_webdataset(
     source: Source, digest: str, unit_rows: int, limits: Limits
 ) -> tuple[pa.Schema, int, tuple[WorkUnit, ...]]:
-    """Schema, rows and the one unit; only headers are read. Raises InputError naming the row."""
+    """Schema, rows and the one unit; only headers and `.json` members are read. Raises InputError naming the row."""
     columns: dict[str, None] = {}
+    keys = JsonColumns(source)
     rows, size, last = 0, 0, None
     here: set[str] = set()
     with _members(source, limits) as members:
@@ -46,12 +50,16 @@ def scan_webdataset(
                     row=rows - 1,
                 )
             here.add(extension)
-            columns[extension] = None
-            columns_within(len(columns) + 1, source.uri, limits)
+            if extension == JSON:
+                keys.add(json_object(members.read(member), member.name, source, rows - 1), rows - 1)
+            else:
+                columns[extension] = None
+            columns_within(len(columns) + len(keys) + 1, source.uri, limits)
             size += member.size
     if not rows:
         raise InputError("has no files in it; leave it out", file=source.uri)
     fields = [(KEY, pa.string()), *((name, TYPES.get(name, pa.binary())) for name in sorted(columns))]
+    fields += keys.fields([KEY, *columns])
     unit = WorkUnit(index=0, source=source, start=0, stop=1, first_row=0, rows=rows, bytes=size, content_digest=digest)
     return pa.schema(fields), rows, (unit,)
 
@@ -59,30 +67,36 @@ def scan_webdataset(
 def read_webdataset(unit: WorkUnit, schema: pa.Schema, batch_rows: int, limits: Limits) -> Iterator[pa.RecordBatch]:
     """The file's rows with the schema's columns; only members asked for are read. Raises InputError naming the row."""
     rows: list[dict[str, Any]] = []
+    keys = {field.name for field in schema if field.name != KEY and not pa.types.is_binary(field.type)}
     held_bytes, row = 0, -1
     last = None
     with _members(unit.source, limits) as members:
         for key, extension, member in members:
             if key != last:
                 if len(rows) >= batch_rows or held_bytes >= limits.batch_bytes:
-                    yield _batch(rows, schema)
+                    yield _batch(rows, schema, unit.source, row + 1)
                     rows, held_bytes = [], 0
                 rows.append({KEY: key})
                 row, last = row + 1, key
-            if extension in schema.names:
+            if extension == JSON:
+                if keys:
+                    found = json_object(members.read(member), member.name, unit.source, row)
+                    rows[-1] |= {name: found[name] for name in keys & found.keys()}
+                    held_bytes += member.size
+            elif extension in schema.names:
                 rows[-1][extension] = _value(members.read(member), extension, unit.source, row)
                 held_bytes += member.size
     if rows:
-        yield _batch(rows, schema)
+        yield _batch(rows, schema, unit.source, row + 1)
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(rows: list[dict[str, Any]], schema: pa.Schema, source: Source, next_row: int) -> pa.RecordBatch:
     if not len(schema):
         return pa.RecordBatch.from_pylist(rows, schema=pa.schema([(KEY, pa.string())])).select([])
-    return pa.RecordBatch.from_arrays(
-        [pa.array([row.get(field.name) for row in rows], TYPES.get(field.name, field.type)) for field in schema],
-        names=schema.names,
-    )
+    columns = [
+        as_column([row.get(field.name) for row in rows], field, source, next_row - len(rows)) for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
 
 
 def _value(data: bytes, extension: str, source: Source, row: int) -> Any:
