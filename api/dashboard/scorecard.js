@@ -41,7 +41,8 @@ export function scorecard(metrics, isOpen, onToggle) {
   const card_ = metrics.scorecard ?? {};
   const every = [...figures(card_)];
   if (!every.length) return null;
-  const words = [card_.promise?.words, card_.why].filter(known);
+  const warned = card_.warnings ?? []; // shown above all else on the run's page, and nothing to praise
+  const words = [card_.promise?.words, card_.why].filter((text) => known(text) && !warned.includes(text));
   return card("Policy scorecard",
     el("p", {}, el("code", { text: metrics.policy ?? "" })),
     words.length ? el("div", { class: "notice good" }, words.map((text) => el("p", { text }))) : null,
