@@ -1,28 +1,48 @@
-"""Attention behind one door: PyTorch's fused scaled-dot-product kernels, and the plain twin that says what they mean.
+"""Attention behind one door: PyTorch's fused kernels for whole rows and for spans, and the plain twin that says what
+they mean.
 
-Knows tensors only: no model, no tokens, no device policy.
+Knows tensors only: no model, no tokens, no device policy (which kernel is to serve is in the spans: `kernels.py`).
 
-Legend: B batch, H heads, T positions, D head width.
+Legend: B batch, H heads, T positions, D head width, N = B·T.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import flex_attention as flex
+from torch.nn.attention.varlen import varlen_attn
 
-__all__ = ["attend", "attend_reference", "rotary_table", "rotate"]
+from pipelines.training.spans import Spans
+
+__all__ = ["attend", "attend_reference"]
 
 
-def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys_BT: Tensor | None = None) -> Tensor:
-    """softmax(q·kᵀ/√D)·v, fused; the backend is PyTorch's choice (cuDNN, flash, efficient; a blocked loop on CPU).
+def attend(
+    q_BHTD: Tensor,
+    k_BHTD: Tensor,
+    v_BHTD: Tensor,
+    *,
+    causal: bool,
+    keys_BT: Tensor | None = None,
+    spans: Spans | None = None,
+) -> Tensor:
+    """softmax(q·kᵀ/√D)·v, fused. Three layouts:
 
-    `keys_BT` bool marks the keys that may be looked at; None means all of them, which keeps the unmasked kernels.
-    Every row must have at least one such key. Causal attention over right-padded rows needs no mask: a real position
-    never looks at what comes after it. Returns [B, H, T, D] in the dtype of v.
+    - whole rows: every position, or with `causal` every one up to itself; the unmasked kernels;
+    - padded rows, `keys_BT` bool: the keys that may be looked at, at least one for every row. Causal attention over
+      right-padded rows needs none: a real position never looks at what comes after it;
+    - `spans`: packed documents or a sliding window, by the kernel they were made for. Causal by nature.
+
+    Returns [B, H, T, D] in the dtype of v.
     """
+    if spans is not None:
+        return _over_spans(q_BHTD, k_BHTD, v_BHTD, spans)
     if keys_BT is None:
         return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=causal)
     mask = keys_BT[:, None, None, :]
@@ -32,7 +52,13 @@ def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys
 
 
 def attend_reference(
-    q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, keys_BT: Tensor | None = None
+    q_BHTD: Tensor,
+    k_BHTD: Tensor,
+    v_BHTD: Tensor,
+    *,
+    causal: bool,
+    keys_BT: Tensor | None = None,
+    spans: Spans | None = None,
 ) -> Tensor:
     """The twin of `attend`: every intermediate spelled out, in the dtype given (use float64). O(T²) memory.
 
@@ -43,39 +69,35 @@ def attend_reference(
         scores_BHTT = scores_BHTT.masked_fill(~_lower_triangle(q_BHTD.shape[-2], q_BHTD.device), -math.inf)
     if keys_BT is not None:
         scores_BHTT = scores_BHTT.masked_fill(~keys_BT[:, None, None, :], -math.inf)
+    if spans is not None:
+        scores_BHTT = scores_BHTT.masked_fill(~_seen(spans.first_BT), -math.inf)
     return torch.softmax(scores_BHTT, dim=-1) @ v_BHTD
 
 
-def rotary_table(
-    length: int,
-    width: int,
-    *,
-    base: float = 10_000.0,
-    first: int = 0,
-    device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:
-    """(cos, sin) [T, D/2] of the angles by which `rotate` turns a head of `width` D: position first + t turns pair d by
-    (first + t)·base^(-2d/D) radians (Su et al. 2021, arXiv 2104.09864, eq. 15). Made once for all layers.
-
-    Raises ValueError for an odd width.
-    """
-    if width % 2:
-        raise ValueError(f"rotary embedding turns pairs: head width {width} is odd; choose an even one")
-    powers = torch.arange(width // 2, device=device, dtype=dtype) * (-2.0 / width)
-    positions = torch.arange(first, first + length, device=device, dtype=dtype)
-    angles_TD = positions[:, None] * torch.pow(base, powers)
-    return angles_TD.cos(), angles_TD.sin()
+def _over_spans(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, spans: Spans) -> Tensor:
+    if spans.kernel == "mask":
+        return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, attn_mask=_seen(spans.first_BT))
+    if spans.kernel == "flex":
+        return _flex()(q_BHTD, k_BHTD, v_BHTD, block_mask=spans.blocks)
+    assert spans.offsets is not None, "spans for varlen carry the documents' offsets"
+    back = -1 if spans.window is None else spans.window - 1
+    flat: Any = [x_BHTD.transpose(1, 2).flatten(0, 1) for x_BHTD in (q_BHTD, k_BHTD, v_BHTD)]
+    lengths: Any = (spans.offsets, spans.offsets, spans.longest, spans.longest)
+    mixed_NHD: Any = varlen_attn(*flat, *lengths, window_size=(back, 0))
+    return mixed_NHD.unflatten(0, (q_BHTD.shape[0], q_BHTD.shape[2])).transpose(1, 2)
 
 
-def rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
-    """Rotary position embedding (same paper, eq. 34) of the pairs (d, d + D/2), computed in the table's precision.
+@cache
+def _flex() -> Any:
+    """FlexAttention, compiled: uncompiled it holds all T×T scores."""
+    return torch.compile(flex.flex_attention, dynamic=False)
 
-    The product of a turned query and a turned key depends on the distance between them alone. Keeps the dtype.
-    """
-    left, right = x_BHTD.chunk(2, dim=-1)
-    turned = torch.cat((left * cos_TD - right * sin_TD, right * cos_TD + left * sin_TD), dim=-1)
-    return turned.to(x_BHTD.dtype)
+
+def _seen(first_BT: Tensor) -> Tensor:
+    """bool[B, 1, T, T] from the spans' beginnings."""
+    place = torch.arange(first_BT.shape[1], device=first_BT.device)
+    seen_BTT = (place <= place[:, None]) & (place >= first_BT[:, :, None])
+    return seen_BTT[:, None]
 
 
 def _lower_triangle(length: int, device: torch.device) -> Tensor:

@@ -20,16 +20,43 @@ from torch import Tensor
 from curator.errors import IntegrityError, NotFoundError
 from curator.storage import Store
 from pipelines.training.classes import ClassTable, Label
+from pipelines.training.course import Course
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model, empty
+from pipelines.training.packed_feed import FeedState
+from pipelines.training.packing import state_from_arrays
 from pipelines.training.report import Tally
 from pipelines.training.step import Learner
+from pipelines.training.supply import Place
 
-__all__ = ["CHECKPOINT", "MODEL", "Checkpoint", "TrainedModel", "load_model", "read", "restore", "save", "save_model"]
+__all__ = [
+    "CHECKPOINT",
+    "MODEL",
+    "Checkpoint",
+    "FeedHeader",
+    "TrainedModel",
+    "load_model",
+    "place_of",
+    "read",
+    "restore",
+    "save",
+    "save_model",
+]
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 _FORMAT = 1
+"""of the weights that a finished job leaves"""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class FeedHeader(BaseModel):
+    """The numbers of a packed feed's state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_rows: int
+    context: int
+    counts: dict[str, int]
 
 
 class Checkpoint(BaseModel):
@@ -37,7 +64,7 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     training_job: str
     manifest: str
     plan: str
@@ -46,9 +73,15 @@ class Checkpoint(BaseModel):
     precision: str
     epoch: int
     step: int
-    total_steps: int
+    course: Course
     cursor: dict[str, Any] | None
     """the stream's place inside `epoch`; None: at its first batch"""
+    num_read: int
+    """batches of rows read since the job began"""
+    feed: FeedHeader | None = None
+    """what a packed job has read and not yet learned; its tokens are among the tensors"""
+    row_losses: list[tuple[int, float, int]] = []
+    """rows whose pieces are not all learned: (row, sum of losses, targets seen)"""
     scaler: dict[str, Any]
     tally: Tally
 
@@ -67,12 +100,17 @@ class TrainedModel(BaseModel):
         return None if self.classes is None else ClassTable(self.classes)
 
 
-def save(store: Store, learner: Learner, checkpoint: Checkpoint) -> None:
-    """Replaces the folder's checkpoint; a crash leaves the one before."""
+def save(store: Store, learner: Learner, checkpoint: Checkpoint, place: Place) -> None:
+    """Replaces the folder's checkpoint; a crash leaves the one before. `place`: where its rows stand."""
     tensors = {f"model/{name}": tensor for name, tensor in learner.model.state_dict().items()}
     for name, parameter in learner.model.named_parameters():
         for moment, tensor in learner.optimizer.state[parameter].items():
             tensors[f"optimiser/{name}/{moment}"] = tensor
+    if (feed := place.feed) is not None:
+        arrays = feed.packer.to_arrays()
+        tensors |= {f"feed/{name}": torch.from_numpy(array) for name, array in arrays.items()}
+        header = FeedHeader(num_rows=feed.num_rows, context=feed.context, counts=feed.counts)
+        checkpoint = checkpoint.model_copy(update={"feed": header})
     store.write_bytes(CHECKPOINT, _packed(tensors, checkpoint.model_dump_json()))
 
 
@@ -88,6 +126,15 @@ def read(store: Store) -> tuple[Checkpoint, dict[str, Tensor]] | None:
             f"{CHECKPOINT} in {store.uri} was not written by this version: {error}; "
             "resume with the version that wrote it, or start again with resume off"
         ) from error
+
+
+def place_of(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> Place:
+    """Where its rows stood."""
+    feed = None
+    if (header := checkpoint.feed) is not None:
+        arrays = {name.removeprefix("feed/"): t.numpy() for name, t in tensors.items() if name.startswith("feed/")}
+        feed = FeedState(state_from_arrays(arrays), header.num_rows, header.context, header.counts)
+    return Place(checkpoint.cursor, checkpoint.num_read, feed)
 
 
 def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:

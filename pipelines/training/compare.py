@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.client.sources import open_source
 from curator.errors import RequestError
+from pipelines.training.course import is_packed
 from pipelines.training.evaluate import Evaluation, evaluate
 from pipelines.training.feedback import Feedback
 from pipelines.training.kinds import TrainingRecipe
@@ -86,8 +87,14 @@ def compare(
     `steps` defaults to what the recipe's epochs take on `raw`; every arm gets exactly that many batches, so an arm
     with fewer rows sees them more often. The recipe's label column is read in every table: rename the column that is
     to be learned. `feedback` hears the losses of the curated arm under the first seed, as `training_job`; `on_run`
-    hears the score of every trained model. Raises RequestError for fewer than three seeds or repeated ones.
+    hears the score of every trained model. Raises RequestError for fewer than three seeds or repeated ones, and for a
+    packed recipe, whose steps are not rows.
     """
+    if is_packed(recipe):
+        raise RequestError(
+            "layout: packed counts steps by tokens, and the arms are compared after equal numbers of rows; compare "
+            "with `layout: padded`"
+        )
     if len(seeds) < 3 or len(set(seeds)) != len(seeds):
         raise RequestError(f"seeds {list(seeds)}: a standard error needs at least three different ones")
     steps = steps or recipe.epochs * -(-_stream(raw, recipe, 1).num_rows // recipe.global_batch_size)

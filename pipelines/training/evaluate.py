@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from curator.errors import RequestError
 from pipelines.training.classes import ClassTable
 from pipelines.training.feed import feed_for
+from pipelines.training.kernels import kernel_for_spans
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model
-from pipelines.training.precision import Placement, cpu_threads, place
+from pipelines.training.precision import Placement, cpu_threads, place_recipe
 from pipelines.training.rows import with_sample_ids
 from pipelines.training.step import losses
 
@@ -50,14 +51,14 @@ def evaluate(
     """
     if not table.num_rows:
         raise RequestError("the table to evaluate on has no rows: a score of nothing means nothing. Check the split.")
-    placement = placement or place(recipe.device, recipe.precision)
-    feed, was_training = feed_for(recipe, classes), model.training
+    placement = placement or place_recipe(recipe)
+    feed, was_training = feed_for(recipe, classes, kernel_for_spans(placement.device)), model.training
     model.to(placement.device).eval()
     total, right, known, rows = 0.0, 0, 0, table.num_rows
     with cpu_threads(recipe.cpu_threads):
         for batch in with_sample_ids(table).combine_chunks().to_batches(max_chunksize=batch_size):
-            with torch.no_grad(), placement.autocast:
-                found = losses(model, feed(batch, None).to(placement.device))
+            with torch.no_grad():
+                found = losses(model, feed(batch, None).to(placement.device), placement)
             real = ~torch.isnan(found.per_sample_B)
             total += float(found.per_sample_B[real].double().sum())
             known += int(real.sum())

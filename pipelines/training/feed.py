@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +22,11 @@ from pipelines.training.images import augmented, decode_images, normalised
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
 from pipelines.training.loss import IGNORE
 from pipelines.training.model import generator
+from pipelines.training.spans import Kernel, Spans, window_spans
 from pipelines.training.tokens import Tokens, encode
 from pipelines.training.transformer import keys_from_lengths
 
-__all__ = ["Feed", "TensorBatch", "feed_for"]
+__all__ = ["Feed", "TensorBatch", "feed_for", "texts_and_prompts"]
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,32 @@ class TensorBatch:
     """B rows ready for a model."""
 
     sample_ids: pa.Array
+    """of packed texts: one for each piece, in the order of their positions"""
     inputs: Tensor
     """ids int64[B, T], or pixels float32[B, C, S, S]"""
     targets: Tensor
     """class numbers int64[B], or next ids int64[B, T] with IGNORE at padding"""
     keys_BT: Tensor | None = None
     """real positions bool[B, T]; None where all are"""
+    document_BT: Tensor | None = None
+    """of packed texts: the piece of each position, int64"""
+    spans: Spans | None = None
+    """what positions look at, where that is not simply what is before them"""
+    context: int | None = None
+    """a language model's present context"""
+    rows: np.ndarray | None = None
+    """of packed texts: (row of the epoch, its targets, this piece's targets), int64[pieces, 3]"""
     num_tokens: int = 0
+    num_positions: int = 0
+    """padding included"""
     num_truncated: int = 0
     bytes_truncated: int = 0
     num_resized: int = 0
+    num_without_target: int = 0
+    """packed texts that were left out"""
 
     def __len__(self) -> int:
+        """Rows; of packed texts, pieces."""
         return len(self.sample_ids)
 
     def pinned(self) -> TensorBatch:
@@ -55,22 +71,45 @@ class TensorBatch:
         return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> TensorBatch:
-        keys = None if self.keys_BT is None else move(self.keys_BT)
-        return replace(self, inputs=move(self.inputs), targets=move(self.targets), keys_BT=keys)
+        return replace(
+            self,
+            inputs=move(self.inputs),
+            targets=move(self.targets),
+            keys_BT=None if self.keys_BT is None else move(self.keys_BT),
+            document_BT=None if self.document_BT is None else move(self.document_BT),
+            spans=None if self.spans is None else self.spans.each(move),
+        )
 
 
-Feed = Callable[[pa.RecordBatch, int | None], TensorBatch]
-"""(rows, step) to tensors; step None is evaluation: nothing random."""
+class Feed(Protocol):
+    """Rows to tensors, a row of the batch for each."""
+
+    def __call__(self, batch: pa.RecordBatch, step: int | None, context: int | None = None) -> TensorBatch:
+        """`step` None is evaluation: nothing random. `context`: a language model's present one, else the recipe's."""
+        ...
 
 
-def feed_for(recipe: TrainingRecipe, classes: ClassTable | None) -> Feed:
-    """The feed of a recipe; classifiers need the class table. A batch raises InputError for a row that is unusable."""
+def feed_for(recipe: TrainingRecipe, classes: ClassTable | None, kernel: Kernel = "mask") -> Feed:
+    """The feed of a recipe, padded layout; classifiers need the class table. `kernel`: for a window's spans.
+
+    A batch raises InputError for a row that is unusable. Packed training has a feed of its own: `packed_feed.py`.
+    """
     if isinstance(recipe, LanguageModel):
-        return lambda batch, step: _language(batch, recipe)
+        return lambda batch, step, context=None: _language(batch, recipe, context or recipe.context, kernel)
     assert classes is not None, "a classifier's feed is made with its class table"
     if isinstance(recipe, TextClassifier):
-        return lambda batch, step: _text(batch, recipe, classes)
-    return lambda batch, step: _image(batch, step, recipe, classes)
+        return lambda batch, step, context=None: _text(batch, recipe, classes)
+    return lambda batch, step, context=None: _image(batch, step, recipe, classes)
+
+
+def texts_and_prompts(batch: pa.RecordBatch, recipe: LanguageModel) -> tuple[pa.Array, np.ndarray]:
+    """(prompt and text of each row as one, how many bytes of it are prompt int64[B]). Raises InputError."""
+    texts = _texts(batch, recipe.columns.text)
+    prompts = _prompts(batch, recipe.columns.prompt)
+    if prompts is None:
+        return texts, np.zeros(len(texts), dtype=np.int64)
+    joined = pc.binary_join_element_wise(prompts, texts, "")
+    return joined, np.asarray(pc.binary_length(prompts)).astype(np.int64)
 
 
 def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) -> TensorBatch:
@@ -79,28 +118,27 @@ def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) ->
     return replace(_tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets), keys_BT=_keys(tokens))
 
 
-def _language(batch: pa.RecordBatch, recipe: LanguageModel) -> TensorBatch:
+def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel: Kernel) -> TensorBatch:
     """Inputs are ids 0…T-2, targets ids 1…T-1. Not targets: padding, the prompt, and the end mark of a text cut short.
 
     Raises InputError when that leaves the whole batch without a target.
     """
-    texts = _texts(batch, recipe.columns.text)
-    prompts = _prompts(batch, recipe.columns.prompt)
-    joined = texts if prompts is None else pc.binary_join_element_wise(prompts, texts, "")
-    tokens = encode(joined, context=recipe.context)
+    texts, begins = texts_and_prompts(batch, recipe)
+    tokens = encode(texts, context=context)
     ends = tokens.lengths - 1 - (tokens.cut > 0)
-    begins = np.zeros(len(ends), dtype=np.int64) if prompts is None else np.asarray(pc.binary_length(prompts))
     places = np.arange(tokens.ids.shape[1] - 1)
     real = (places >= begins[:, None]) & (places < ends[:, None])
     if not real.any():
         raise InputError(
-            f"no row of a batch of {len(real)} has a byte of text inside the context of {recipe.context} tokens: "
+            f"no row of a batch of {len(real)} has a byte of text inside the context of {context} tokens: "
             "there is nothing to learn; raise `context`",
             column=recipe.columns.text,
         )
     targets = np.where(real, tokens.ids[:, 1:], IGNORE)
     inputs = np.ascontiguousarray(tokens.ids[:, :-1])
-    return _tokenised(batch, tokens, torch.from_numpy(inputs), torch.from_numpy(targets))
+    made = _tokenised(batch, tokens, torch.from_numpy(inputs), torch.from_numpy(targets))
+    looks = None if recipe.window is None else window_spans(len(inputs), inputs.shape[1], recipe.window, kernel=kernel)
+    return replace(made, context=context, spans=looks)
 
 
 def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, classes: ClassTable) -> TensorBatch:
@@ -125,6 +163,7 @@ def _tokenised(batch: pa.RecordBatch, tokens: Tokens, inputs: Tensor, targets: T
         inputs=inputs,
         targets=targets,
         num_tokens=int(tokens.lengths.sum()),
+        num_positions=inputs.numel(),
         num_truncated=tokens.num_truncated,
         bytes_truncated=int(tokens.cut.sum()),
     )

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from curator.digest import canonical_json, sha256_hex
 from curator.epochs.curriculum import Curriculum, Staged
+from pipelines.training.sequences import Growth, Layout, Padded, Rotary, wrong_with
 
 __all__ = [
     "Device",
     "Precision",
+    "Regions",
     "ImageClassifier",
     "ImageColumns",
     "LanguageColumns",
@@ -32,8 +34,23 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
+Region = Literal["same", "fp32", "bf16", "fp16"]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Regions(_Frozen):
+    """The arithmetic of a transformer's parts where it differs from `precision`. Weights, their gradients' sums and
+    AdamW are float32 in all of them, and so are norms, soft-max and the loss itself."""
+
+    residual: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="the stream between blocks; auto: bf16 beside bf16 products, else fp32"
+    )
+    attention: Region = Field(default="same", description="query, key, value and output products, and attention")
+    feed_forward: Region = "same"
+    loss: Region = Field(default="same", description="the products of a language model's output layer")
 
 
 class TextColumns(_Frozen):
@@ -112,6 +129,7 @@ class _Transformer(_Training):
     context: int = Field(
         default=256, ge=8, le=131_072, description="tokens of a row, two marks included; longer is cut"
     )
+    regions: Regions = Regions()
 
     @model_validator(mode="after")
     def _heads_fit(self) -> _Transformer:
@@ -146,6 +164,19 @@ class LanguageModel(_Transformer):
     kind: Literal["language-model"] = "language-model"
     columns: LanguageColumns = LanguageColumns()
     optimiser: Optimiser = Optimiser(weight_decay=0.1)
+    layout: Layout = Padded()
+    window: int | None = Field(
+        default=None, ge=1, description="positions a position looks back over, itself included; default: all"
+    )
+    growth: tuple[Growth, ...] = Field(default=(), description="shorter contexts to begin with")
+    rotary: Rotary = Rotary()
+
+    @model_validator(mode="after")
+    def _sequences_fit(self) -> LanguageModel:
+        wrong = wrong_with(self.context, self.growth, self.layout, self.window)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
 
 
 class ImageClassifier(_Training):

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["IGNORE", "Slopes", "chunk_slopes", "chunked_cross_entropy", "plain_cross_entropy", "row_means"]
+__all__ = [
+    "IGNORE",
+    "Slopes",
+    "chunk_slopes",
+    "chunked_cross_entropy",
+    "document_means",
+    "plain_cross_entropy",
+    "row_means",
+]
 
 IGNORE = -100
 """A target that is no target: padding."""
@@ -25,34 +33,49 @@ Slopes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def chunked_cross_entropy(
-    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, *, chunk: int = 4096, slopes: Slopes | None = None
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    *,
+    chunk: int = 4096,
+    slopes: Slopes | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(mean loss over real targets, with gradient; loss per position float32[N], detached, 0 where ignored).
 
     Logits live for `chunk` positions at a time: O(chunk·V) memory, not O(N·V). The gradient of the mean is computed
     on the way forward (as in Liger-Kernel, arXiv 2410.10989, section 3.2), unscaled, so that half precision does not
-    underflow; the incoming gradient and 1/N are applied in the backward. Matrix products run in the autocast dtype
-    where one is on, soft-max and sums in float32 (float64 stays float64). Raises ValueError if there is no real target.
+    underflow; the incoming gradient and 1/N are applied in the backward. Matrix products run in `dtype`, by default the
+    autocast dtype where one is on; soft-max, losses and the sum of the weight's gradient in float32 (float64 stays
+    float64). Raises ValueError if there is no real target.
     """
-    real = targets_N != IGNORE
-    count = real.sum()
-    if not real.is_cuda and not bool(count):
+    count = (targets_N != IGNORE).sum()
+    if not targets_N.is_cuda and not bool(count):
         raise ValueError("every target is padding: there is nothing to learn from in this batch")
-    dtype = _product_dtype(hidden_ND)
     total, per_position = _ChunkedSum.apply(
-        hidden_ND, weight_VD, targets_N, chunk, dtype, slopes or chunk_slopes, torch.is_grad_enabled()
+        hidden_ND,
+        weight_VD,
+        targets_N,
+        chunk,
+        dtype or _product_dtype(hidden_ND, weight_VD),
+        slopes or chunk_slopes,
+        torch.is_grad_enabled(),
     )
     return total / count, per_position
 
 
 def chunk_slopes(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss [N] in float32 or float64, its gradient by the logits [N, V] in their dtype) of real targets."""
+    """(loss [N] in float32 or float64, its gradient by the logits [N, V] in their dtype); both 0 where ignored.
+
+    One reduction and one map over the logits, which torch.compile makes two kernels: no scatter, no copy in float32.
+    """
     precise = torch.float64 if logits_NV.dtype == torch.float64 else torch.float32
-    log_p_NV = torch.log_softmax(logits_NV, dim=-1, dtype=precise)
-    place_N1 = targets_N[:, None]
-    losses_N = -log_p_NV.gather(1, place_N1)[:, 0]
-    slope_NV = log_p_NV.exp_().scatter_add_(1, place_N1, -torch.ones_like(losses_N)[:, None])
-    return losses_N, slope_NV.to(logits_NV.dtype)
+    wide_NV, place_N1, real_N1 = logits_NV.to(precise), targets_N[:, None], targets_N[:, None] != IGNORE
+    sums_N1 = torch.logsumexp(wide_NV, dim=-1, keepdim=True)
+    hit_NV = torch.arange(logits_NV.shape[1], device=logits_NV.device) == place_N1
+    losses_N1 = (sums_N1 - logits_NV.gather(1, place_N1.clamp(min=0)).to(precise)) * real_N1
+    slope_NV = torch.where(real_N1, (wide_NV - sums_N1).exp() - hit_NV.to(precise), 0.0)
+    return losses_N1[:, 0], slope_NV.to(logits_NV.dtype)
 
 
 def plain_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,9 +89,23 @@ def row_means(per_position_BT: Tensor, targets_BT: Tensor) -> Tensor:
     return per_position_BT.sum(dim=1) / (targets_BT != IGNORE).sum(dim=1)
 
 
-def _product_dtype(hidden: Tensor) -> torch.dtype:
+def document_means(per_position_BT: Tensor, targets_BT: Tensor, document_BT: Tensor, num_documents: int) -> Tensor:
+    """The mean loss of each packed document over its real targets, [num_documents]; NaN for one without any.
+
+    `document_BT` int64: the document of each position; padding may name any, its loss is 0 and its target not real.
+    """
+    places_N = document_BT.flatten()
+    sums = torch.zeros(num_documents, dtype=per_position_BT.dtype, device=per_position_BT.device)
+    counts = torch.zeros_like(sums)
+    real_N = (targets_BT != IGNORE).flatten().to(sums.dtype)
+    return sums.index_add_(0, places_N, per_position_BT.flatten()) / counts.index_add_(0, places_N, real_N)
+
+
+def _product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return torch.promote_types(hidden.dtype, weight.dtype)
 
 
 class _ChunkedSum(torch.autograd.Function):
@@ -86,20 +123,18 @@ class _ChunkedSum(torch.autograd.Function):
         learning: bool,
     ) -> tuple[Tensor, Tensor]:
         precise = torch.float64 if dtype == torch.float64 else torch.float32
-        weight, real_N1 = weight_VD.to(dtype), (targets_N != IGNORE)[:, None]
-        losses = torch.zeros(targets_N.shape, dtype=precise, device=hidden_ND.device)
+        weight = weight_VD.to(dtype)
+        losses = torch.empty(targets_N.shape, dtype=precise, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND, dtype=dtype)
         grad_weight = torch.zeros_like(weight_VD, dtype=precise)
         with torch.autocast(hidden_ND.device.type, enabled=False):
             for first in range(0, len(targets_N), chunk):
                 part = slice(first, first + chunk)
-                real = real_N1[part]
-                hidden = hidden_ND[part].to(dtype) * real
-                found, slope_NV = slopes(hidden @ weight.T, targets_N[part].clamp(min=0))
-                losses[part] = found * real[:, 0]
+                hidden = hidden_ND[part].to(dtype)
+                losses[part], slope_NV = slopes(hidden @ weight.T, targets_N[part])
                 if learning:
-                    grad_hidden[part] = (slope_NV @ weight) * real
-                    grad_weight += slope_NV.T @ hidden
+                    torch.mm(slope_NV, weight, out=grad_hidden[part])
+                    _add_product(grad_weight, slope_NV.T, hidden)
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.dtypes = (hidden_ND.dtype, weight_VD.dtype)
         ctx.mark_non_differentiable(losses)
@@ -114,3 +149,11 @@ class _ChunkedSum(torch.autograd.Function):
             (grad_weight * grad_total).to(weight_dtype),
             *(None,) * 5,
         )
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, summed in the total's precision: on CUDA the product's own float32 sums are kept."""
+    if total.is_cuda and total.dtype != left.dtype:
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
+    else:
+        total += left @ right

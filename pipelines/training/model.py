@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from curator.digest import canonical_json, sha256_hex
 from pipelines.training.image_model import ResidualNet
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
+from pipelines.training.sequences import stages
 from pipelines.training.tokens import VOCABULARY
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
@@ -102,4 +103,6 @@ def _shape(recipe: TrainingRecipe, num_classes: int) -> Model:
         depth=recipe.depth,
         heads=recipe.heads,
         feed_forward=recipe.feed_forward,
+        rotary=recipe.rotary,
+        first_context=stages(recipe.context, recipe.growth)[0][1],
     )

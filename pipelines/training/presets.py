@@ -70,9 +70,9 @@ def _filled(value: Mapping[str, Any], source: str) -> dict[str, Any]:
         raise RecipeError(
             f"{source}: preset {name!r} is a {base['kind']}, kind says {given['kind']!r}; drop one of them"
         )
-    for key in ("columns", "optimiser"):
+    for key in ("columns", "optimiser", "regions", "rotary"):
         if isinstance(given.get(key), Mapping):
-            given[key] = {**base[key], **given[key]}
+            given[key] = {**base.get(key, {}), **given[key]}
     return {**base, **given}
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.training.feed import TensorBatch
+from pipelines.training.kernels import for_process
 from pipelines.training.kinds import Optimiser
-from pipelines.training.loss import Slopes, chunk_slopes, chunked_cross_entropy, row_means
+from pipelines.training.loss import Slopes, chunk_slopes, chunked_cross_entropy, document_means, row_means
 from pipelines.training.model import Model
-from pipelines.training.precision import Placement
+from pipelines.training.precision import Arithmetic, Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
 __all__ = ["Learner", "Losses", "StepResult", "losses"]
@@ -29,7 +30,7 @@ class Losses:
 
     mean: Tensor
     per_sample_B: Tensor
-    """float32[B]; of a text in a language model: the mean over its tokens, in nats"""
+    """float32[B]; of a text in a language model: the mean over its tokens, in nats; of packed texts: for each piece"""
     correct_B: Tensor | None
     """bool[B]; None where rows have no class"""
 
@@ -42,19 +43,35 @@ class StepResult:
     correct_B: Tensor | None
     mean: Tensor
     gradient_norm: Tensor
-    skipped: bool
-    """float16 gradients overflowed: the scale was halved and no weight moved"""
+    skipped: Tensor
+    """bool: float16 gradients overflowed: the scale was halved and no weight moved"""
 
 
-def losses(model: Model, batch: TensorBatch, slopes: Slopes = chunk_slopes) -> Losses:
-    """The losses of a batch in float32; call under the placement's autocast. `slopes`: of a language model's loss."""
-    if isinstance(model, CausalTransformer):
-        hidden_BTD = model(batch.inputs)
-        mean, per_position = chunked_cross_entropy(
-            hidden_BTD.flatten(0, 1), model.head.weight, batch.targets.flatten(), slopes=slopes
-        )
-        return Losses(mean, row_means(per_position.view(batch.targets.shape), batch.targets), None)
-    scores_BC = model(batch.inputs, batch.keys_BT) if isinstance(model, EncoderClassifier) else model(batch.inputs)
+def losses(model: Model, batch: TensorBatch, placement: Placement, slopes: Slopes = chunk_slopes) -> Losses:
+    """The losses of a batch in float32, under the placement's arithmetic. `slopes`: of a language model's loss."""
+    with placement.autocast:
+        if isinstance(model, CausalTransformer):
+            return _of_tokens(model, batch, placement.arithmetic, slopes)
+        if isinstance(model, EncoderClassifier):
+            return _of_rows(model(batch.inputs, batch.keys_BT, placement.arithmetic), batch)
+        return _of_rows(model(batch.inputs), batch)
+
+
+def _of_tokens(model: CausalTransformer, batch: TensorBatch, arithmetic: Arithmetic, slopes: Slopes) -> Losses:
+    hidden_BTD = model(batch.inputs, batch.spans, context=batch.context, arithmetic=arithmetic)
+    mean, per_position = chunked_cross_entropy(
+        hidden_BTD.flatten(0, 1),
+        model.head.weight,
+        batch.targets.flatten(),
+        slopes=slopes,
+        dtype=arithmetic.loss,
+    )
+    if batch.document_BT is not None:
+        return Losses(mean, document_means(per_position, batch.targets, batch.document_BT, len(batch)), None)
+    return Losses(mean, row_means(per_position.view(batch.targets.shape), batch.targets), None)
+
+
+def _of_rows(scores_BC: Tensor, batch: TensorBatch) -> Losses:
     per_sample_B = F.cross_entropy(scores_BC.float(), batch.targets, reduction="none")
     return Losses(per_sample_B.mean(), per_sample_B.detach(), scores_BC.detach().argmax(dim=1) == batch.targets)
 
@@ -64,8 +81,7 @@ class Learner:
 
     `compile_with`: a torch.compile backend. Each block is compiled in place (one graph serves all blocks of a shape,
     so that takes seconds where a whole model takes minutes) and the slopes of the loss are fused; names of parameters
-    stay. torch.compile does not see which attention kernel is chosen (pytorch PR 185511): choose it before, once for
-    the process, or not at all.
+    stay. Attention's kernels are chosen before, once for the process (`kernels.py`).
     """
 
     def __init__(
@@ -76,11 +92,14 @@ class Learner:
         *,
         compile_with: str | Callable[..., Any] | None = None,
     ):
+        for_process()
         self._slopes: Slopes = chunk_slopes
         if compile_with is not None:
             self._slopes = torch.compile(chunk_slopes, backend=compile_with)
             for block in model.blocks:
                 block.compile(backend=compile_with)
+            if isinstance(model, CausalTransformer):
+                model.norm.compile(backend=compile_with)
         self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
         self.optimizer = torch.optim.AdamW(
             _groups(model, optimiser.weight_decay),
@@ -95,16 +114,14 @@ class Learner:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        with self.placement.autocast:
-            found = losses(self.model, batch, self._slopes)
+        found = losses(self.model, batch, self.placement, self._slopes)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(found.mean).backward()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, foreach=True)
-        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        skipped = self.placement.scales_loss and self.scaler.get_scale() < scale
+        skipped = ~torch.isfinite(norm) & self.placement.scales_loss
         return StepResult(found.per_sample_B, found.correct_B, found.mean.detach(), norm, skipped)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["BEGIN", "END", "PAD", "Tokens", "VOCABULARY", "decode", "encode"]
+__all__ = ["BEGIN", "END", "PAD", "Tokens", "VOCABULARY", "decode", "encode", "encode_flat"]
 
 PAD, BEGIN, END = 256, 257, 258
 VOCABULARY = 320
@@ -55,6 +55,25 @@ def encode(texts: pa.Array, *, context: int) -> Tokens:
     ids[:, 1:-1][inside] = data[(starts[:, None] + np.arange(width - 2))[inside]]
     ids[np.arange(len(texts)), lengths - 1] = END
     return Tokens(ids, lengths, sizes - kept)
+
+
+def encode_flat(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int32 of all rows end to end, each BEGIN, the UTF-8 bytes, END; where each row ends, int64[B]).
+
+    The whole of every text, without padding. Raises ValueError for a null.
+    """
+    if texts.null_count:
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null; a null has no tokens")
+    starts, sizes, data = _buffers(texts)
+    ends = np.cumsum(sizes + 2)
+    if not len(ends):
+        return np.zeros(0, dtype=np.int32), ends
+    ids = np.empty(int(ends[-1]), dtype=np.int32)
+    marks = np.zeros(len(ids), dtype=bool)
+    marks[ends - 1] = marks[ends - sizes - 2] = True
+    ids[~marks] = data[int(starts[0]) : int(starts[-1] + sizes[-1])]
+    ids[ends - sizes - 2], ids[ends - 1] = BEGIN, END
+    return ids, ends
 
 
 def decode(ids: np.ndarray) -> str:

@@ -10,9 +10,9 @@ with the same bytes as one that was never killed.
 from __future__ import annotations
 
 import os
-import resource
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -25,26 +25,31 @@ from curator.errors import ConflictError, RequestError, RunFailedError
 from curator.storage import Store
 from pipelines.training import checkpoint as disk
 from pipelines.training.classes import ClassTable
-from pipelines.training.feed import TensorBatch, feed_for
+from pipelines.training.clock import Clock, Reading, Underway
+from pipelines.training.course import Course, is_packed
+from pipelines.training.feed import TensorBatch
 from pipelines.training.feedback import Feedback, FeedbackBuffer
-from pipelines.training.kinds import LanguageModel, TrainingRecipe
+from pipelines.training.instruments import Instruments
+from pipelines.training.kernels import for_process, probe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
+from pipelines.training.memory import prepare_allocator
+from pipelines.training.meters import WARM_UP
 from pipelines.training.model import build, num_parameters
-from pipelines.training.precision import cpu_threads, place
+from pipelines.training.precision import cpu_threads, place_recipe
 from pipelines.training.pull import open_rows
-from pipelines.training.read_ahead import read_ahead
 from pipelines.training.report import StepRecord, Tally, TrainingReport
+from pipelines.training.row_losses import RowLosses
 from pipelines.training.rows import RowStream
-from pipelines.training.schedule import learning_rate
-from pipelines.training.step import Learner, StepResult
+from pipelines.training.step import Learner
+from pipelines.training.supply import Place, Supplied, Supply
 
 __all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
 
 OnStep = Callable[[StepRecord], None]
 ShouldStop = Callable[[], bool]
 
-_READ_AHEAD = 2
-_STEPS_IN_FLIGHT = 16
-"""On a GPU, losses are fetched this many steps at a time, so that no step waits for the one before it."""
+_STEPS_IN_FLIGHT = 3
+"""On a GPU, a step's losses are looked at when this many later ones have been launched, so that it never waits."""
 
 
 def train(
@@ -59,13 +64,15 @@ def train(
     should_stop: ShouldStop | None = None,
     training_job: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
 ) -> TrainingReport:
     """Pulls a manifest's curated shards by the recipe's epoch plan and trains; see `Trainer` and `pull.open_rows`.
 
     `source`: a root directory or object-store URL, a Store, or a Client. `checkpoint_dir` holds the checkpoint while
     the job lives and `model.safetensors` when it is done; a checkpoint there is gone on from, unless `resume` is off.
     `feedback` gets tables of FEEDBACK_SCHEMA, every (epoch, sample) at least once, again with the same values after a
-    resume. `on_step` and `should_stop` are called after every step (on a GPU `on_step` comes up to 16 steps late).
+    resume. `on_step` and `should_stop` are called after every step (on a GPU `on_step` comes up to 3 steps late).
+    `log_dir`: a local folder for TensorBoard.
     """
     trainer = Trainer(
         open_rows(source, manifest, recipe, cache_dir=cache_dir),
@@ -76,6 +83,7 @@ def train(
         feedback=feedback,
         on_step=on_step,
         should_stop=should_stop,
+        log_dir=log_dir,
     )
     return trainer.run()
 
@@ -83,8 +91,9 @@ def train(
 @dataclass(frozen=True)
 class _Pending:
     batch: TensorBatch
-    result: StepResult
+    underway: Underway
     step: int
+    total_steps: int
     rate: float
 
 
@@ -104,6 +113,7 @@ class Trainer:
         should_stop: ShouldStop | None = None,
         epochs: int | None = None,
         total_steps: int | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
     ):
         """`epochs` and `total_steps` default to the recipe's epochs, whole; fewer steps end inside an epoch.
 
@@ -114,31 +124,47 @@ class Trainer:
         self.rows, self.recipe = rows, recipe
         self.job = training_job or content_id("trn", {"manifest": rows.manifest, "recipe": recipe.digest})
         self.store = None if checkpoint_dir is None else Store.open(checkpoint_dir)
-        self.placement = place(recipe.device, recipe.precision)
+        self.placement = place_recipe(recipe)
         self.epochs = recipe.epochs if epochs is None else epochs
         available = sum(rows.num_batches(epoch) for epoch in range(self.epochs))
-        self.total_steps = available if total_steps is None else min(total_steps, available)
-        if not self.total_steps:
+        self.course = Course(num_batches=available, limit=total_steps, packed=is_packed(recipe))
+        if not available or total_steps == 0:
             raise RequestError(
                 f"{rows.manifest} gives no batch of {recipe.global_batch_size} rows in {self.epochs} epochs: there is "
                 "nothing to train on. Look at what the run kept (winnow report), or make global_batch_size smaller."
             )
         found = disk.read(self.store) if self.store is not None and resume else None
         self.classes = self._class_table(found[0] if found else None)
+        self.attention = self._attention()
         self.learner = Learner(
             build(recipe, len(self.classes or ()), self.placement.device),
             recipe.optimiser,
             self.placement,
             compile_with="inductor" if recipe.compile else None,
         )
-        self.epoch, self.step, self.tally = 0, 0, Tally()
-        self._cursor: dict[str, Any] | None = None
+        self.epoch, self.step, self.tally, self.place = 0, 0, Tally(), Place()
+        self._row_losses = RowLosses()
         self.resumed_from = self._resume(*found) if found else None
-        self._feed = feed_for(recipe, self.classes)
+        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement.device)
         self._feedback = FeedbackBuffer(feedback, plan=rows.plan, training_job=self.job)
         self._on_step, self._should_stop = on_step, should_stop
-        self._pending: list[_Pending] = []
-        self._began = time.monotonic()
+        self._instruments = Instruments(self.learner.model, self.placement, log_dir)
+        self._clock = Clock(self.placement.device)
+        self._pending: deque[_Pending] = deque()
+        self._steps_here, self._began = 0, time.monotonic()
+
+    @property
+    def total_steps(self) -> int:
+        """Of the whole job; of a packed one, an estimate until it is done."""
+        return self.step if self.finished else self.course.total_steps(self.step, self.place.num_read)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch == self.epochs or self._at_limit
+
+    @property
+    def _at_limit(self) -> bool:
+        return self.step == self.course.limit
 
     def run(self) -> TrainingReport:
         """Trains to the end, or until `should_stop()` says so after a step; then the checkpoint is where it stands.
@@ -147,22 +173,22 @@ class Trainer:
         """
         self._began = time.monotonic()
         with cpu_threads(self.recipe.cpu_threads):
-            while self.step < self.total_steps and self._run_epoch():
+            while not self.finished and self._run_epoch():
                 self._end_epoch()
+        self._instruments.close()
         return self.report()
 
     def report(self) -> TrainingReport:
         """Where the job stands."""
         tally, recipe = self.tally, self.recipe
         folder = None if self.store is None else self.store.uri.rstrip("/")
-        finished = self.step == self.total_steps
         counts = tally.model_dump(exclude={"epoch_loss", "epoch_samples"})
         return TrainingReport(
             training_job=self.job,
             manifest=self.rows.manifest,
             plan=self.rows.plan,
             kind=recipe.kind,
-            finished=finished,
+            finished=self.finished,
             epochs=self.epoch,
             steps=self.step,
             total_steps=self.total_steps,
@@ -171,10 +197,14 @@ class Trainer:
             num_parameters=num_parameters(self.learner.model),
             device=str(self.placement.device),
             precision=self.placement.precision,
+            attention=self.attention,
             samples_per_s=tally.num_samples / tally.seconds if tally.seconds else 0.0,
-            peak_memory_bytes=_peak_memory_bytes(self.placement.device),
+            pace=self._instruments.overall,
+            matmul_flops_per_s=self._instruments.matmul_flops_per_s,
+            allocator=self._instruments.allocator,
+            peak_memory_bytes=self._instruments.peak_memory_bytes,
             checkpoint=folder and f"{folder}/{disk.CHECKPOINT}",
-            model=f"{folder}/{disk.MODEL}" if folder and finished else None,
+            model=f"{folder}/{disk.MODEL}" if folder and self.finished else None,
             **counts,
         )
 
@@ -186,6 +216,24 @@ class Trainer:
         column = self.recipe.columns.label
         return ClassTable.of(self.rows.labels(column), column=column)
 
+    def _attention(self) -> str | None:
+        """Chooses attention's kernels, before anything is compiled, and sees which run."""
+        prepare_allocator()
+        for_process()
+        recipe = self.recipe
+        if isinstance(recipe, ImageClassifier):
+            return None
+        return probe(
+            self.placement.device,
+            self.placement.arithmetic.attention or self.placement.dtype,
+            heads=recipe.heads,
+            width=recipe.width // recipe.heads,
+            length=recipe.context,
+            packed=is_packed(recipe),
+            causal=isinstance(recipe, LanguageModel),
+            window=recipe.window if isinstance(recipe, LanguageModel) else None,
+        )
+
     def _resume(self, found: disk.Checkpoint, tensors: dict[str, torch.Tensor]) -> int:
         here = {
             "training_job": self.job,
@@ -193,7 +241,7 @@ class Trainer:
             "plan": self.rows.plan,
             "recipe": self.recipe,
             "precision": self.placement.precision,
-            "total_steps": self.total_steps,
+            "course": self.course,
         }
         other = [name for name, value in here.items() if getattr(found, name) != value]
         if other:
@@ -204,92 +252,83 @@ class Trainer:
                 "Use another checkpoint folder, or start over with resume off."
             )
         disk.restore(self.learner, found, tensors)
-        self.epoch, self.step, self.tally, self._cursor = found.epoch, found.step, found.tally, found.cursor
+        self.epoch, self.step, self.tally = found.epoch, found.step, found.tally
+        self.place, self._row_losses = disk.place_of(found, tensors), RowLosses(found.row_losses)
         return found.step
 
     def _run_epoch(self) -> bool:
         """The rest of the epoch; False when it was stopped inside."""
-        with closing(self._batches()) as batches:
-            for batch, cursor in batches:
-                self._one(batch, cursor)
-                if self.step == self.total_steps:
+        with closing(self._supply.epoch(self.epoch, self.step, self.place)) as batches:
+            for supplied in batches:
+                self._one(supplied)
+                if self._at_limit:
                     return True
                 if self._should_stop is not None and self._should_stop():
                     self._save()
                     return False
         return True
 
-    def _batches(self) -> Generator[tuple[TensorBatch, dict[str, Any]], None, None]:
-        """The rest of the epoch as tensors, each with the stream's place after it."""
-        self.rows.set_epoch(self.epoch)
-        if self._cursor is not None:
-            self.rows.load_state_dict(self._cursor)
-        on_gpu = self.placement.device.type == "cuda"
-        return read_ahead(self._tensors(self.step), _READ_AHEAD if on_gpu else 0)
-
-    def _tensors(self, step: int) -> Iterator[tuple[TensorBatch, dict[str, Any]]]:
-        for batch in self.rows.iter_batches():
-            tensors = self._feed(batch, step)
-            yield tensors.pinned() if self.placement.device.type == "cuda" else tensors, self.rows.state_dict()
-            step += 1
-
-    def _one(self, batch: TensorBatch, cursor: dict[str, Any]) -> None:
-        rate = learning_rate(self.step, self.total_steps, self.recipe.optimiser)
-        result = self.learner.step(batch.to(self.placement.device), rate)
-        self.step, self._cursor = self.step + 1, cursor
-        self._pending.append(_Pending(batch, result, self.step, rate))
-        if self.placement.device.type == "cpu" or len(self._pending) >= _STEPS_IN_FLIGHT:
+    def _one(self, supplied: Supplied) -> None:
+        began = self._clock.mark()
+        rate = self.course.rate(self.step, supplied.place.num_read, self.recipe)
+        result = self.learner.step(supplied.on_device(), rate)
+        self.step, self.place, self._steps_here = self.step + 1, supplied.place, self._steps_here + 1
+        total = self.course.total_steps(self.step, self.place.num_read)
+        underway = self._clock.launched(began, result)
+        self._pending.append(_Pending(supplied.batch, underway, self.step, total, rate))
+        self._settle(_STEPS_IN_FLIGHT if self.placement.device.type == "cuda" else 0)
+        if self._steps_here == WARM_UP:
             self._settle()
-        if self.step % self.recipe.checkpoint_every == 0 and self.step < self.total_steps:
+            self._instruments.warm()
+        if self.step % self.recipe.checkpoint_every == 0 and not self._at_limit:
             self._save()
 
     def _end_epoch(self) -> None:
         self._settle()
-        tally = self.tally
+        tally, read = self.tally, self.place.num_read
         promised = sum(self.rows.num_batches(epoch) for epoch in range(self.epoch + 1))
-        if self.step != min(promised, self.total_steps):
+        if read != promised and not self._at_limit:
             raise RunFailedError(
-                f"plan {self.rows.plan} promised {promised} batches up to epoch {self.epoch} and {self.step} came: "
+                f"plan {self.rows.plan} promised {promised} batches up to epoch {self.epoch} and {read} came: "
                 "rows would be missed or repeated. Check the manifest (winnow report) and resume."
             )
-        mean = tally.epoch_loss / tally.epoch_samples
+        mean = tally.epoch_loss / max(tally.epoch_samples, 1)
         self.tally = tally.model_copy(update={"losses": (*tally.losses, mean), "epoch_loss": 0.0, "epoch_samples": 0})
-        self.epoch, self._cursor = self.epoch + 1, None
-        if self.step == self.total_steps and self.store is not None:
+        self.epoch, self.place = self.epoch + 1, Place(num_read=read)
+        if self.finished and self.store is not None:
             disk.save_model(self.store, self.learner.model, self.recipe, self.classes)
         self._save()
 
-    def _settle(self) -> None:
-        """Fetches what the pending steps saw: counts, feedback, `on_step`, and a loss that must be a number."""
-        for pending in self._pending:
-            losses = pending.result.per_sample_B.float().cpu().numpy()
-            correct = None if pending.result.correct_B is None else pending.result.correct_B.cpu().numpy()
-            mean = float(pending.result.mean)
-            if not np.isfinite(mean):
+    def _settle(self, in_flight: int = 0) -> None:
+        """Looks at what all but the last few steps saw: counts, feedback, `on_step`, a loss that must be a number."""
+        while len(self._pending) > in_flight:
+            pending = self._pending.popleft()
+            seen = self._clock.read(pending.underway)
+            if not np.isfinite(seen.mean):
                 raise RunFailedError(
-                    f"the loss of step {pending.step} is {mean} ({self.placement.precision}): the model is lost. "
+                    f"the loss of step {pending.step} is {seen.mean} ({self.placement.precision}): the model is lost. "
                     "The last checkpoint stands; start over with a smaller learning_rate, or with bf16 or fp32."
                 )
-            self._count(pending, losses, mean)
-            self._feedback.add(pending.batch.sample_ids, self.epoch, pending.step, losses, correct)
-            if self._on_step is not None:
-                self._on_step(self._record(pending, mean))
-        self._pending.clear()
+            sample_ids, losses = self._row_losses.settle(pending.batch, seen.losses)
+            self._count(pending.batch, seen, losses)
+            self._feedback.add(sample_ids, self.epoch, pending.step, losses, seen.correct)
+            self._tell(pending, seen, len(losses))
 
-    def _count(self, pending: _Pending, losses: np.ndarray, mean: float) -> None:
-        batch, tally = pending.batch, self.tally
+    def _count(self, batch: TensorBatch, seen: Reading, losses: np.ndarray) -> None:
+        """`losses`: of the rows that are complete."""
+        tally, now = self.tally, time.monotonic()
         known = losses[~np.isnan(losses)].astype(np.float64)
-        now = time.monotonic()
+        self._instruments.add(batch, seen, len(losses))
         self.tally = tally.model_copy(
             update={
-                "num_samples": tally.num_samples + len(batch),
+                "num_samples": tally.num_samples + len(losses) + batch.num_without_target,
                 "num_tokens": tally.num_tokens + batch.num_tokens,
                 "num_truncated": tally.num_truncated + batch.num_truncated,
                 "bytes_truncated": tally.bytes_truncated + batch.bytes_truncated,
                 "num_resized": tally.num_resized + batch.num_resized,
-                "num_without_target": tally.num_without_target + len(losses) - len(known),
-                "num_skipped_steps": tally.num_skipped_steps + pending.result.skipped,
-                "last_loss": mean,
+                "num_without_target": tally.num_without_target + batch.num_without_target + len(losses) - len(known),
+                "num_skipped_steps": tally.num_skipped_steps + seen.skipped,
+                "last_loss": seen.mean,
                 "epoch_loss": tally.epoch_loss + float(known.sum()),
                 "epoch_samples": tally.epoch_samples + len(known),
                 "seconds": tally.seconds + now - self._began,
@@ -297,41 +336,46 @@ class Trainer:
         )
         self._began = now
 
-    def _record(self, pending: _Pending, mean: float) -> StepRecord:
-        return StepRecord(
+    def _tell(self, pending: _Pending, seen: Reading, num_samples: int) -> None:
+        record = StepRecord(
             epoch=self.epoch,
             step=pending.step,
-            total_steps=self.total_steps,
-            loss=mean,
+            total_steps=pending.total_steps,
+            loss=seen.mean,
             learning_rate=pending.rate,
-            gradient_norm=float(pending.result.gradient_norm),
-            num_samples=len(pending.batch),
+            gradient_norm=seen.gradient_norm,
+            num_samples=num_samples,
+            pace=self._instruments.recent,
+            memory_bytes=self._instruments.peak_memory_bytes,
         )
+        self._instruments.log(record)
+        if self._on_step is not None:
+            self._on_step(record)
 
     def _save(self) -> None:
         """Feedback first, then the checkpoint: a crash between the two repeats feedback, it never skips any."""
         self._settle()
         self._feedback.flush()
+        self._instruments.flush()
         if self.store is None:
             return
-        disk.save(
-            self.store,
-            self.learner,
-            disk.Checkpoint(
-                training_job=self.job,
-                manifest=self.rows.manifest,
-                plan=self.rows.plan,
-                recipe=self.recipe,
-                classes=None if self.classes is None else self.classes.labels,
-                precision=self.placement.precision,
-                epoch=self.epoch,
-                step=self.step,
-                total_steps=self.total_steps,
-                cursor=self._cursor,
-                scaler=self.learner.scaler.state_dict(),
-                tally=self.tally,
-            ),
+        found = disk.Checkpoint(
+            training_job=self.job,
+            manifest=self.rows.manifest,
+            plan=self.rows.plan,
+            recipe=self.recipe,
+            classes=None if self.classes is None else self.classes.labels,
+            precision=self.placement.precision,
+            epoch=self.epoch,
+            step=self.step,
+            course=self.course,
+            cursor=self.place.cursor,
+            num_read=self.place.num_read,
+            row_losses=self._row_losses.state(),
+            scaler=self.learner.scaler.state_dict(),
+            tally=self.tally,
         )
+        disk.save(self.store, self.learner, found, self.place)
 
 
 def refuse_many_processes() -> None:
@@ -345,10 +389,6 @@ def refuse_many_processes() -> None:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, Course):
+        return f"{value.num_batches} batches" + (f", {value.limit} steps" if value.limit is not None else "")
     return f"recipe {value.digest[:12]}" if hasattr(value, "digest") else repr(value)
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

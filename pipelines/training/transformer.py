@@ -7,19 +7,28 @@ Legend: B batch, T positions, D width, H heads, V vocabulary, C classes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.attention import attend, rotary_table, rotate
+from pipelines.training.attention import attend
+from pipelines.training.precision import PLAIN, Arithmetic, region
+from pipelines.training.rotary import Table, rotate, table_for
+from pipelines.training.sequences import Rotary
+from pipelines.training.spans import Spans
 
-__all__ = ["CausalTransformer", "EncoderClassifier", "FeedForward", "keys_from_lengths", "ngram_buckets"]
+__all__ = ["CausalTransformer", "EncoderClassifier", "FeedForward", "Looks", "keys_from_lengths", "ngram_buckets"]
 
 FeedForward = Literal["swiglu", "gelu"]
-Table = tuple[Tensor, Tensor]
-"""cos and sin of the rotary angles, [T, head width / 2] each"""
+
+
+class _Norm(nn.RMSNorm):
+    """RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467) in float32 whatever comes in; what comes out has its dtype."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return F.rms_norm(x_BTD.float(), self.normalized_shape, self.weight, self.eps).to(x_BTD.dtype)
 
 
 class _Mixer(nn.Module):
@@ -40,26 +49,48 @@ class _Mixer(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
+class Looks(NamedTuple):
+    """Which positions a position looks at: all or those up to itself, but padding; or one span."""
+
+    causal: bool
+    keys_BT: Tensor | None = None
+    spans: Spans | None = None
+
+
 class _Block(nn.Module):
-    """x + attention(norm x), then x + feed-forward(norm x); positions are turned into queries and keys (RoPE)."""
+    """x + attention(norm x), then x + feed-forward(norm x); positions are turned into queries and keys (RoPE).
+
+    The stream x keeps its dtype; each branch computes in its region's.
+    """
 
     def __init__(self, width: int, heads: int, kind: FeedForward):
         super().__init__()
         self.heads = heads
-        self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.norm_1, self.norm_2 = _Norm(width), _Norm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.mixer = _Mixer(width, kind)
 
-    def forward(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None, table: Table) -> Tensor:
-        x_BTD = x_BTD + self._attention(self.norm_1(x_BTD), causal, keys_BT, table)
-        return x_BTD + self.mixer(self.norm_2(x_BTD))
+    def forward(self, x_BTD: Tensor, looks: Looks, table: Table, arithmetic: Arithmetic) -> Tensor:
+        device = x_BTD.device.type
+        with region(device, arithmetic.attention):
+            mixed = self._attention(_entering(self.norm_1(x_BTD), arithmetic.attention), looks, table)
+        x_BTD = x_BTD + mixed.to(x_BTD.dtype)
+        with region(device, arithmetic.feed_forward):
+            mixed = self.mixer(_entering(self.norm_2(x_BTD), arithmetic.feed_forward))
+        return x_BTD + mixed.to(x_BTD.dtype)
 
-    def _attention(self, x_BTD: Tensor, causal: bool, keys_BT: Tensor | None, table: Table) -> Tensor:
+    def _attention(self, x_BTD: Tensor, looks: Looks, table: Table) -> Tensor:
         batch, length, width = x_BTD.shape
-        q, k, v = self.qkv(x_BTD).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed_BHTD = attend(rotate(q, *table), rotate(k, *table), v, causal=causal, keys_BT=keys_BT)
+        q, k, v = self.qkv(x_BTD).view(batch, length, 3, self.heads, -1).unbind(2)
+        turned = (rotate(q, *table).transpose(1, 2), rotate(k, *table).transpose(1, 2), v.transpose(1, 2))
+        mixed_BHTD = attend(*turned, causal=looks.causal, keys_BT=looks.keys_BT, spans=looks.spans)
         return self.out(mixed_BHTD.transpose(1, 2).reshape(batch, length, width))
+
+
+def _entering(x_BTD: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Autocast lowers its inputs by itself and raises none."""
+    return x_BTD.float() if dtype == torch.float32 else x_BTD
 
 
 class EncoderClassifier(nn.Module):
@@ -86,15 +117,16 @@ class EncoderClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         self.ngram_embedding = nn.Embedding(num_buckets, width) if ngrams else None
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
-        self.norm = nn.RMSNorm(width)
+        self.norm = _Norm(width)
         self.head = nn.Linear(width, num_classes)
 
-    def forward(self, ids_BT: Tensor, keys_BT: Tensor | None) -> Tensor:
-        x_BTD = self._embed(ids_BT)
-        table = _table(x_BTD, self.heads)
+    def forward(self, ids_BT: Tensor, keys_BT: Tensor | None, arithmetic: Arithmetic = PLAIN) -> Tensor:
+        x_BTD = _stream(self._embed(ids_BT), arithmetic)
+        length, width = x_BTD.shape[1], x_BTD.shape[2] // self.heads
+        table = _cut(table_for(_room(length), width, Rotary(), 1.0, length, x_BTD.device), length)
         for block in self.blocks:
-            x_BTD = block(x_BTD, False, keys_BT, table)
-        x_BTD = self.norm(x_BTD)
+            x_BTD = block(x_BTD, Looks(False, keys_BT), table, arithmetic)
+        x_BTD = self.norm(x_BTD).float()
         if keys_BT is None:
             return self.head(x_BTD.mean(dim=1))
         weights_BT1 = keys_BT[:, :, None].to(x_BTD.dtype)
@@ -110,27 +142,63 @@ class EncoderClassifier(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """Ids [B, T] to hidden states [B, T, D]; `head.weight` [V, D] turns those into scores of the next id."""
+    """Ids [B, T] to hidden states [B, T, D]; `head.weight` [V, D] turns those into scores of the next id.
 
-    def __init__(self, *, vocabulary: int, width: int, depth: int, heads: int, feed_forward: FeedForward):
+    `first_context`: the length that `rotary` was trained at first; longer ones are stretched by its scaling.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        width: int,
+        depth: int,
+        heads: int,
+        feed_forward: FeedForward,
+        rotary: Rotary = Rotary(),  # noqa: B008  (frozen)
+        first_context: int = 1024,
+    ):
         super().__init__()
-        self.heads = heads
+        self.heads, self.rotary, self.first_context = heads, rotary, first_context
         self.embedding = nn.Embedding(vocabulary, width)
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
-        self.norm = nn.RMSNorm(width)
+        self.norm = _Norm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Rows are right-padded; what a padded position holds is never looked at by a real one."""
-        x_BTD = self.embedding(ids_BT)
-        table = _table(x_BTD, self.heads)
+    def forward(
+        self,
+        ids_BT: Tensor,
+        spans: Spans | None = None,
+        *,
+        context: int | None = None,
+        arithmetic: Arithmetic = PLAIN,
+    ) -> Tensor:
+        """Without spans rows are right-padded; what a padded position holds is never looked at by a real one.
+
+        `context`: the present one (default: the first), which decides how far the rotary frequencies are stretched.
+        """
+        x_BTD = _stream(self.embedding(ids_BT), arithmetic)
+        table = self._table(ids_BT.shape[1], context or self.first_context, x_BTD.device)
         for block in self.blocks:
-            x_BTD = block(x_BTD, True, None, table)
+            x_BTD = block(x_BTD, Looks(True, None, spans), table, arithmetic)
         return self.norm(x_BTD)
 
+    def _table(self, length: int, context: int, device: torch.device) -> Table:
+        width, growth = self.embedding.embedding_dim // self.heads, max(context / self.first_context, 1.0)
+        return _cut(table_for(_room(length), width, self.rotary, growth, self.first_context, device), length)
 
-def _table(x_BTD: Tensor, heads: int) -> Table:
-    return rotary_table(x_BTD.shape[1], x_BTD.shape[2] // heads, device=x_BTD.device)
+
+def _stream(x_BTD: Tensor, arithmetic: Arithmetic) -> Tensor:
+    return x_BTD if arithmetic.residual is None else x_BTD.to(arithmetic.residual)
+
+
+def _room(length: int) -> int:
+    """A table's length: few distinct ones, so that few are kept."""
+    return max(64, 1 << (length - 1).bit_length())
+
+
+def _cut(table: Table, length: int) -> Table:
+    return table[0][:length], table[1][:length]
 
 
 def ngram_buckets(ids_BT: Tensor, ngrams: tuple[int, ...], num_buckets: int) -> list[Tensor]:

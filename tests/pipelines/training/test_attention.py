@@ -1,22 +1,19 @@
-"""Fused attention against its plain twin, and the law of rotary embeddings."""
+"""Fused attention against its plain twin, over whole rows, padded rows and spans."""
 
 from __future__ import annotations
+
+import warnings
 
 import pytest
 import torch
 
-from pipelines.training.attention import attend, attend_reference, rotary_table
-from pipelines.training.attention import rotate as turn
+from pipelines.training.attention import attend, attend_reference
+from pipelines.training.spans import Kernel, spans, window_spans
 
 
 def _qkv(seed: int, length: int = 13, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     draws = torch.Generator().manual_seed(seed)
     return [torch.randn(2, 3, length, 8, generator=draws, dtype=dtype).requires_grad_() for _ in range(3)]
-
-
-def rotate(x: torch.Tensor, first: int = 0) -> torch.Tensor:
-    precise = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return turn(x, *rotary_table(x.shape[-2], x.shape[-1], first=first, dtype=precise))
 
 
 def _keys(length: int = 13) -> torch.Tensor:
@@ -58,35 +55,60 @@ def test_half_precision_is_near_the_reference() -> None:
     assert 0 < float((half - exact).norm() / exact.norm()) < 2e-2
 
 
-def test_rotation_depends_on_distance_alone() -> None:
-    draws = torch.Generator().manual_seed(5)
-    q, k = (torch.randn(1, 1, 1, 16, generator=draws, dtype=torch.float64) for _ in range(2))
-
-    def product(at: int, distance: int) -> float:
-        return float((rotate(q, first=at + distance) * rotate(k, first=at)).sum())
-
-    for distance in (0, 1, 7, 100):
-        assert product(0, distance) == pytest.approx(product(531, distance), abs=1e-10)
-    assert abs(product(0, 1) - product(0, 7)) > 1e-3
+PACKED = [[5, 4, 3], [13]]
+"""documents of two sequences of 13; the first ends with one position of padding"""
 
 
-def test_rotation_keeps_lengths_and_starts_at_the_identity() -> None:
-    x = torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(6))
-    turned = rotate(x)
-    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    torch.testing.assert_close(turned[:, :, 0], x[:, :, 0], rtol=0, atol=0)
-    torch.testing.assert_close(turned[:, :, 4:], rotate(x[:, :, 4:], first=4))
-    assert rotate(x.bfloat16()).dtype == torch.bfloat16
+@pytest.mark.parametrize("window", [None, 1, 3, 13])
+@pytest.mark.parametrize("kernel", ["mask", "flex"])
+def test_spans_equal_the_reference_with_gradients(kernel: Kernel, window: int | None) -> None:
+    """FlexAttention has no backward on a CPU: there its forward is compared."""
+    where = spans(PACKED, 13, kernel=kernel, window=window)
+    fused, plain = _qkv(6), _qkv(6)
+    if kernel == "flex":
+        with torch.no_grad():
+            ours = _flex_eagerly(*[tensor.detach() for tensor in fused], where)
+            torch.testing.assert_close(ours, attend_reference(*plain, causal=True, spans=where), rtol=1e-6, atol=1e-7)
+        return
+    weights = torch.randn(2, 3, 13, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours, theirs = (
+        attend(*fused, causal=True, spans=where),
+        attend_reference(*plain, causal=True, spans=where),
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    (ours * weights).sum().backward()
+    (theirs * weights).sum().backward()
+    for a, b in zip(fused, plain, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-11, atol=1e-12)
 
 
-def test_rotation_matches_complex_multiplication() -> None:
-    x = torch.randn(1, 1, 5, 6, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    pairs = torch.complex(x[..., :3], x[..., 3:])
-    angles = torch.arange(5.0, dtype=torch.float64)[:, None] * 10_000.0 ** (-torch.arange(3.0, dtype=torch.float64) / 3)
-    turned = pairs * torch.polar(torch.ones_like(angles), angles)
-    torch.testing.assert_close(rotate(x), torch.cat((turned.real, turned.imag), dim=-1))
+def _flex_eagerly(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, where: object) -> torch.Tensor:
+    """The same kernel definition without a compiler: `attend` compiles it, which takes half a minute on a CPU."""
+    from unittest import mock
+
+    from torch.nn.attention.flex_attention import flex_attention
+
+    from pipelines.training import attention
+
+    with mock.patch.object(attention, "_flex", lambda: flex_attention), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own: it would rather be compiled
+        return attend(q, k, v, causal=True, spans=where)  # type: ignore[arg-type]
 
 
-def test_odd_head_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="head width 7 is odd"):
-        rotate(torch.zeros(1, 1, 2, 7))
+def test_packed_documents_are_what_they_are_alone() -> None:
+    q, k, v = (tensor.detach() for tensor in _qkv(7))
+    together = attend(q, k, v, causal=True, spans=spans(PACKED, 13, kernel="mask"))
+    for row, (first, end) in ((0, (0, 5)), (0, (5, 9)), (0, (9, 12)), (1, (0, 13))):
+        part = (slice(row, row + 1), slice(None), slice(first, end))
+        torch.testing.assert_close(together[part], attend(q[part], k[part], v[part], causal=True))
+
+
+def test_a_window_sees_no_further() -> None:
+    q, k, v = (tensor.detach() for tensor in _qkv(8))
+    before = attend(q, k, v, causal=True, spans=window_spans(2, 13, 4, kernel="mask"))
+    k[:, :, :6], v[:, :, :6] = 9.0, 9.0
+    after = attend(q, k, v, causal=True, spans=window_spans(2, 13, 4, kernel="mask"))
+    torch.testing.assert_close(after[:, :, 9:], before[:, :, 9:], rtol=0, atol=0)
+    assert not torch.allclose(after[:, :, 8], before[:, :, 8])
+    whole = attend(q, k, v, causal=True, spans=window_spans(2, 13, 13, kernel="mask"))
+    torch.testing.assert_close(whole, attend(q, k, v, causal=True))

@@ -59,7 +59,7 @@ def test_each_rows_loss_is_its_own(kind: str) -> None:
     for _ in range(3):
         learner.step(batch, 1e-2)
     with torch.no_grad():
-        together = losses(learner.model, batch)
+        together = losses(learner.model, batch, learner.placement)
         for row in range(4):
             part = slice(row, row + 1)
             alone = replace(
@@ -68,7 +68,7 @@ def test_each_rows_loss_is_its_own(kind: str) -> None:
                 targets=batch.targets[part],
                 keys_BT=None if batch.keys_BT is None else batch.keys_BT[part],
             )
-            mean = losses(learner.model, alone).mean
+            mean = losses(learner.model, alone, learner.placement).mean
             torch.testing.assert_close(mean, together.per_sample_B[row], rtol=1e-4, atol=1e-5)
     result = learner.step(batch, 1e-2)
     torch.testing.assert_close(result.per_sample_B, together.per_sample_B, rtol=1e-4, atol=1e-5)
