@@ -44,11 +44,11 @@ def test_counts_are_those_of_a_run_under_these_thresholds(
 
 def test_examples_go_by_the_datas_own_ids(tmp_path: Path, texts: Path, done: tuple[str, RunSummary]) -> None:
     root, first = done
-    found = what_if(root, first.run, {"length.min_words": 100}).examples["newly_dropped"]
+    found = what_if(root, first.run, {"length.max_words": 120}).examples["newly_dropped"]
     assert len(found) == 3 and all(isinstance(example, int) and example < 300 for example in found)
     nameless = parse({**text_recipe(), "columns": {"text": "text", "id": None}}).model_dump(mode="json")
     other = go(tmp_path / "nameless", RunRequest(inputs=(str(texts),), recipe=nameless))
-    [example, *_] = what_if(str(tmp_path / "nameless"), other.run, {"length.min_words": 100}).examples["newly_dropped"]
+    [example, *_] = what_if(str(tmp_path / "nameless"), other.run, {"length.max_words": 120}).examples["newly_dropped"]
     assert isinstance(example, str) and len(bytes.fromhex(example)) == 16
 
 
