@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import uuid
-import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,10 +15,13 @@ from pydantic import ValidationError
 
 from curator.errors import IntegrityError
 from curator.shards.manifest import ShardInfo
-from curator.shards.open_shard import OpenShard
+from curator.shards.open_shard import OpenShard, page_checksum
 from curator.shards.writer import MAGIC_BYTES, frame_checksum
 
 __all__ = ["DecodedCopies"]
+
+FORM = "2"
+"""Names the folder of copies of this form; copies of another are not seen."""
 
 
 class DecodedCopies:
@@ -29,7 +31,7 @@ class DecodedCopies:
     """
 
     def __init__(self, root: str | os.PathLike[str]):
-        self._root = Path(root) / "decoded"
+        self._root = Path(root) / "decoded" / FORM
 
     def of(self, shard: OpenShard) -> OpenShard:
         """The shard read from its copy, which is made (and checked on the way) when missing or damaged."""
@@ -94,7 +96,7 @@ def _noted(info: ShardInfo, path: Path, offsets: list[int]) -> ShardInfo:
         update={
             "bytes": len(data),
             "batch_offsets": tuple(offsets),
-            "batch_checksums": tuple(zlib.crc32(data[low:high]) for low, high in ranges),
+            "batch_checksums": tuple(page_checksum(data[low:high]) for low, high in ranges),
             "frame_checksum": frame_checksum(data, offsets[0], offsets[-1]),
             "index": None,
             "live": (0, 0, 0),

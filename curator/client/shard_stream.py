@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from curator.client.decoded import DecodedCopies
+from curator.client.shared import Lender
 from curator.client.sources import open_source
 from curator.client.windows import Chunk, Share, gather
 from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.plan import EpochPlan, Tail, rank_slice
 from curator.epochs.shuffle import Shuffle
 from curator.errors import ConflictError, RequestError
-from curator.shards.arrays import arrow_ints
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
 
@@ -182,15 +182,15 @@ class ShardStream:
         self._done = samples
         if worker.sends:
             self._cursor[2] = 1
-        chunks = gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
-        for chunk in _ahead(chunks):
-            schema = chunk.rows.schema
-            for number, rows in _cut(chunk):
+        lender = Lender() if worker.sends else None
+        for chunk in _ahead(gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)):
+            shared = None if lender is None else lender.share(chunk.rows)
+            known = {**(chunk.rows.schema.metadata or {}), _EPOCH: b"%d" % epoch}
+            for number, first, rows in _cut(chunk):
                 position = min((number + 1) * size, length)
                 self._done = position
-                yield _sendable(rows, worker).replace_schema_metadata(
-                    {**(schema.metadata or {}), _EPOCH: str(epoch), _POSITION: str(position)}
-                )
+                batch = rows.replace_schema_metadata({**known, _POSITION: b"%d" % position})
+                yield batch if lender is None or shared is None else lender.lend(batch, shared, first)
 
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
@@ -269,16 +269,12 @@ def _from_position(
         skip = max(skip - chunk.rows.num_rows, 0)
 
 
-def _cut(chunk: Chunk) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _cut(chunk: Chunk) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """(number of the global batch, its first row in the chunk, its rows)"""
     first = 0
     for number, end in zip(chunk.batches.tolist(), chunk.ends.tolist(), strict=True):
-        yield number, chunk.rows.slice(first, end - first)
+        yield number, first, chunk.rows.slice(first, end - first)
         first = end
-
-
-def _sendable(rows: pa.RecordBatch, worker: Worker) -> pa.RecordBatch:
-    """In a worker, a copy: pickling a slice would send the whole chunk it is cut from."""
-    return rows if not worker.sends else rows.take(arrow_ints(np.arange(rows.num_rows)))
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -18,7 +18,7 @@ from curator.epochs.locate import Locator, Order
 from curator.epochs.plan import EpochPlan
 from curator.shards.arrays import arrow_ints, arrow_words
 from curator.shards.manifest import Manifest
-from curator.shards.picked import Picked
+from curator.shards.picked import Picked, together
 from curator.shards.reader import ShardReader
 
 __all__ = ["Share", "difficulty_column", "gather"]
@@ -82,7 +82,8 @@ def _fill(
     slots: Slots, windows: list[_Window], reader: ShardReader, manifest: Manifest, columns: Sequence[str] | None
 ) -> pa.RecordBatch:
     """The rows of some slots, in order."""
-    parts, first = [], 0
+    parts: list[Picked] = []
+    first = 0
     order = np.zeros(len(slots.nth), dtype=np.int64)
     for difficulty, window in enumerate(windows):
         chosen = np.flatnonzero(slots.difficulty == difficulty)
@@ -91,8 +92,8 @@ def _fill(
             order[chosen] = np.arange(first, first + len(chosen))
             first += len(chosen)
     if not parts:
-        parts = [reader.take(manifest, [_any_place(manifest)] * min(len(order), 1), columns)]
-    rows = (parts[0] if len(parts) == 1 else pa.concat_batches(parts)).take(arrow_ints(order))
+        parts = [reader.pick(manifest, np.array([_any_place(manifest)] * min(len(order), 1)).reshape(-1, 2), columns)]
+    rows = together(parts, order)
     name = difficulty_column(rows.schema.names)
     return rows.append_column(name, _named(slots.difficulty))
 
@@ -134,7 +135,7 @@ class _Window:
         self._nth = np.empty(0, dtype=np.int64)
         self._rows: Picked | None = None
 
-    def rows(self, nth: np.ndarray) -> list[pa.RecordBatch]:
+    def rows(self, nth: np.ndarray) -> list[Picked]:
         """The rows of the given places in the walk, rising; a part for each window they lie in."""
         parts = []
         while nth.size:
@@ -143,7 +144,7 @@ class _Window:
             here = int(np.searchsorted(nth, self._high))
             first = int(np.searchsorted(self._nth, nth[0]))
             assert self._rows is not None and np.array_equal(self._nth[first : first + here], nth[:here])
-            parts.append(self._rows.take(np.arange(first, first + here)))
+            parts.append(self._rows.slice(first, here))
             nth = nth[here:]
         return parts
 

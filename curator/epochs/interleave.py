@@ -119,16 +119,16 @@ class Interleave:
         if batches.size < span.size:
             chosen = batches - span[0]
             extra, starts, counts = extra[chosen], starts[chosen], counts[chosen]
-        kinds, which = np.unique(extra @ np.array([1, 2, 4]), return_inverse=True)
-        patterns = [_pattern(_triple(b + (int(kind) >> d & 1) for d, b in enumerate(self._base))) for kind in kinds]
+        pattern_difficulty, pattern_nth, pattern_passed = self._patterns
+        kind = extra @ np.array([1, 2, 4])
         turn = (mix64(batches.astype(np.uint64) ^ np.uint64(self.key)) % np.uint64(self.batch_size)).astype(np.int64)
-        slot = (np.arange(low, high) + turn[:, None]) % self.batch_size
-        difficulty = np.stack([p.difficulty for p in patterns])[which[:, None], slot]
-        within = np.stack([p.nth for p in patterns])[which[:, None], slot]
-        code = difficulty.astype(np.int64)
-        passed = np.stack([_passed(p) for p in patterns])[which, turn]  # in the part turned away
-        within = (within - np.take_along_axis(passed, code, axis=1)) % np.take_along_axis(counts, code, axis=1)
-        nth = np.take_along_axis(starts, code, axis=1) + within
+        slot = np.arange(low, high) + turn[:, None]
+        slot -= (slot >= self.batch_size) * self.batch_size
+        slot += kind[:, None] * self.batch_size
+        difficulty, nth = pattern_difficulty[slot], pattern_nth[slot]
+        cell = difficulty + 3 * np.arange(len(batches))[:, None]  # a batch's row of counts, a difficulty's column
+        passed = pattern_passed[kind, turn]  # rows in the part of the pattern that is turned away
+        nth += ((nth < passed.ravel()[cell]) * counts.ravel()[cell]) + (starts - passed).ravel()[cell]
         return Slots(difficulty.ravel(), nth.ravel())
 
     def _tail_slice(self, low: int, high: int) -> Slots:
@@ -143,6 +143,21 @@ class Interleave:
     def _base(self) -> Counts:
         """What every full batch holds at least."""
         return _triple(count // self.num_full if self.num_full else 0 for count in self.full)
+
+    @cached_property
+    def _patterns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch's pattern for each of the eight ways to hand out ceilings (kind k: bit d for difficulty d), laid end
+        to end: difficulty uint8[8·B], nth int64[8·B], rows before each slot int64[8, B, 3]. Zeros for the kinds that
+        do not occur: their rows are more or fewer than B.
+        """
+        difficulty, nth = np.zeros((8, self.batch_size), np.uint8), np.zeros((8, self.batch_size), np.int64)
+        passed = np.zeros((8, self.batch_size, 3), np.int64)
+        for kind in range(8):
+            counts = _triple(base + (kind >> d & 1) for d, base in enumerate(self._base))
+            if sum(counts) == self.batch_size:
+                pattern = _pattern(counts)
+                difficulty[kind], nth[kind], passed[kind] = pattern.difficulty, pattern.nth, _passed(pattern)
+        return difficulty.ravel(), nth.ravel(), passed
 
     @cached_property
     def _arcs(self) -> tuple[tuple[int, int], ...]:

@@ -23,13 +23,16 @@ from curator.shards.manifest import ShardInfo
 from curator.shards.source import ShardSource
 from curator.shards.writer import frame_checksum
 
-__all__ = ["OpenShard"]
+__all__ = ["OpenShard", "page_checksum"]
+
+PAGE_BYTES = 4096
 
 
 class OpenShard:
     """A shard's bytes and its index. Safe to use from several threads.
 
-    label: the manifest's label column. mapped: the batches are uncompressed, so that reading one costs no memory.
+    label: the manifest's label column. mapped: the batches are uncompressed, so that reading one costs no memory, and
+    their checksums are `page_checksum`s.
     """
 
     def __init__(self, info: ShardInfo, data: Any, index: ShardIndex, label: str | None, *, mapped: bool = False):
@@ -98,7 +101,9 @@ class OpenShard:
         if unknown:
             raise RequestError(f"shards have no column {unknown[0]!r}; they have {self.schema.names}")
         fields = tuple(i for i, name in enumerate(self.schema.names) if name in names)
-        return () if len(fields) == len(self.schema) else fields
+        if self.mapped or len(fields) == len(self.schema):
+            return ()  # a reader of some columns copies them; one of all columns of a mapped file only points at them
+        return fields
 
     @contextmanager
     def _reader(self, fields: tuple[int, ...]) -> Iterator[Any]:
@@ -118,7 +123,8 @@ class OpenShard:
         if self._checked[number]:
             return
         low, high = self.info.batch_offsets[number : number + 2]
-        if zlib.crc32(self._view[low:high]) != self.info.batch_checksums[number]:
+        checksum = page_checksum if self.mapped else zlib.crc32
+        if checksum(self._view[low:high]) != self.info.batch_checksums[number]:
             raise IntegrityError(
                 f"shard {self.info.digest}, offset {low}: record batch {number} does not match its checksum. "
                 "Restore it from a copy."
@@ -149,6 +155,16 @@ class OpenShard:
             place = rows.schema.get_field_index(name)
             rows = rows.set_column(place, rows.schema.field(place), column)
         return rows
+
+
+def page_checksum(data: memoryview) -> int:
+    """CRC-32 of the sums of the 4 KiB pages' 64-bit words, and of what is left over: near the speed of memory.
+
+    Any flipped bit and any page lost, zeroed or moved changes it; words that change places within a page do not.
+    """
+    whole = len(data) // PAGE_BYTES * PAGE_BYTES
+    words = np.frombuffer(data[:whole], dtype="<u8").reshape(-1, PAGE_BYTES // 8)
+    return zlib.crc32(data[whole:], zlib.crc32(words.sum(axis=1, dtype=np.uint64).tobytes()))
 
 
 def _fetch_index(source: ShardSource, info: ShardInfo) -> ShardIndex:

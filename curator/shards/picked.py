@@ -1,68 +1,188 @@
-"""Rows picked from record batches, held in a few slabs until they are asked for in some order.
+"""Rows picked from many record batches, put in any order with one copy of long values.
 
-Knows Arrow batches; nothing of shards or epochs.
+Knows Arrow's layouts; nothing of shards or epochs.
+
+Strings and bytes are held as views (Arrow's string_view layout: length, then the bytes when there are at most 12, else
+a buffer's number and an offset) into the batches they lie in; casting views back to strings is the one copy. Numbers
+are gathered at once; what is neither is taken by Arrow, which copies twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from curator.shards.arrays import arrow_ints
 
-__all__ = ["SLAB_BYTES", "Picked"]
+__all__ = ["Chosen", "Picked", "pick", "together"]
 
-SLAB_BYTES = 256 * 2**20
-"""A slab's size; far below the 2 GiB that 32-bit offsets of a string column can span."""
+INLINE_BYTES = 12
+_VIEWED = {pa.string(): pa.string_view(), pa.binary(): pa.binary_view()}
 
 
+class Chosen(NamedTuple):
+    """Some rows of one batch. group: int64[k], their places in the picked rows; rows: int64[k], in the batch."""
+
+    batch: pa.RecordBatch
+    group: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Views:
+    """A column of strings or bytes. views: int32[m, 4]; valid: bool[m], None when all are."""
+
+    views: np.ndarray
+    valid: np.ndarray | None
+    buffers: list[Any]
+
+    def slice(self, first: int, count: int) -> Views:
+        end = first + count
+        return Views(self.views[first:end], None if self.valid is None else self.valid[first:end], self.buffers)
+
+
+Column = Any  # Views, or a pyarrow.Array
+
+
+@dataclass(frozen=True)
 class Picked:
-    """m rows. parts: batches that hold them. order: int64[m], where each row lies in the parts laid end to end."""
+    """m rows, column by column."""
 
-    def __init__(self, parts: Sequence[pa.RecordBatch], order: np.ndarray, *, slab_bytes: int = SLAB_BYTES):
-        self._slabs = _slabs(parts, slab_bytes)
-        self._order = order
-        self._ends = np.cumsum([slab.num_rows for slab in self._slabs])
+    schema: pa.Schema
+    num_rows: int
+    columns: list[Column]
+
+    def slice(self, first: int, count: int) -> Picked:
+        """A run of the rows, without a copy."""
+        return Picked(self.schema, count, [column.slice(first, count) for column in self.columns])
 
     def take(self, index: np.ndarray) -> pa.RecordBatch:
-        """Rows by their number among the m, in the order asked for. index: int64[k], k > 0."""
-        place = self._order[index]
-        slab = np.searchsorted(self._ends, place, side="right")
-        if slab[0] == slab[-1] and (slab == slab[0]).all():
-            first = int(self._ends[slab[0]]) - self._slabs[slab[0]].num_rows
-            return _taken(self._slabs[slab[0]], place - first)
-        by_slab = np.argsort(slab, kind="stable")
-        parts = []
-        for group in np.split(by_slab, np.flatnonzero(np.diff(slab[by_slab])) + 1):
-            number = slab[group[0]]
-            parts.append(
-                _taken(self._slabs[number], place[group] - (self._ends[number] - self._slabs[number].num_rows))
-            )
-        back = np.empty(len(by_slab), dtype=np.int64)
-        back[by_slab] = np.arange(len(by_slab))
-        return pa.concat_batches(parts).take(arrow_ints(back))
+        """Rows by their number among the m, in the order asked for. index: int64[k]."""
+        return together([self], index)
 
 
-def _taken(slab: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
-    """The rows; a run of neighbours is a view."""
-    if (np.diff(rows) == 1).all():
-        return slab.slice(int(rows[0]), len(rows))
-    return slab.take(arrow_ints(rows))
+def pick(schema: pa.Schema, num_rows: int, chosen: Sequence[Chosen]) -> Picked:
+    """The rows of all groups, each at its place; the groups hold 0 to num_rows - 1 once."""
+    columns = []
+    for number, field in enumerate(schema):
+        arrays = [part.batch.column(number) for part in chosen]
+        if field.type in _VIEWED:
+            columns.append(_views(arrays, chosen, num_rows))
+        elif _plain(field.type) and not any(array.null_count for array in arrays):
+            columns.append(_numbers(field.type, arrays, chosen, num_rows))
+        else:
+            columns.append(_taken(field.type, arrays, chosen, num_rows))
+    return Picked(schema, num_rows, columns)
 
 
-def _slabs(parts: Sequence[pa.RecordBatch], slab_bytes: int) -> list[pa.RecordBatch]:
-    """Neighbouring parts joined until they reach `slab_bytes`."""
-    slabs: list[pa.RecordBatch] = []
-    held: list[pa.RecordBatch] = []
-    held_bytes = 0
-    for part in parts:
-        if held and held_bytes + part.nbytes > slab_bytes:
-            slabs.append(pa.concat_batches(held))
-            held, held_bytes = [], 0
-        held.append(part)
-        held_bytes += part.nbytes
-    if held:
-        slabs.append(held[0] if len(held) == 1 else pa.concat_batches(held))
-    return slabs
+def together(parts: Sequence[Picked], order: np.ndarray) -> pa.RecordBatch:
+    """Rows of some pickings laid end to end, in the order given. order: int64[k]; raises IndexError outside."""
+    if order.size and not 0 <= order.min() <= order.max() < sum(part.num_rows for part in parts):
+        raise IndexError(f"rows {order.min()} to {order.max()} of {sum(part.num_rows for part in parts)}")
+    schema, rows = parts[0].schema, arrow_ints(order)
+    columns = []
+    for number, field in enumerate(schema):
+        pieces = [part.columns[number] for part in parts]
+        if isinstance(pieces[0], Views):
+            columns.append(_strings(_joined(pieces), order, field.type))
+        else:
+            whole = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+            columns.append(whole.take(rows))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _plain(data_type: pa.DataType) -> bool:
+    """Whether values are so many whole bytes each."""
+    if pa.types.is_fixed_size_binary(data_type):
+        return bool(data_type.byte_width)
+    return bool(pa.types.is_primitive(data_type)) and not pa.types.is_boolean(data_type)
+
+
+def _numbers(data_type: pa.DataType, arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Any:
+    width = data_type.bit_width // 8
+    kind = np.dtype(f"u{width}") if width in (1, 2, 4, 8) else np.dtype((np.void, width))
+    out = np.empty(num_rows, dtype=kind)
+    for array, part in zip(arrays, chosen, strict=True):
+        data = np.frombuffer(array.buffers()[1], dtype=kind, count=len(array), offset=array.offset * width)
+        out[part.group] = data[part.rows]
+    return pa.Array.from_buffers(data_type, num_rows, [None, pa.py_buffer(out.view(np.uint8))])
+
+
+def _taken(data_type: pa.DataType, arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Any:
+    parts = [array.take(arrow_ints(part.rows)) for array, part in zip(arrays, chosen, strict=True)]
+    places = np.empty(num_rows, dtype=np.int64)
+    if chosen:
+        places[np.concatenate([part.group for part in chosen])] = np.arange(num_rows)
+    return pa.concat_arrays([pa.array([], data_type), *parts]).take(arrow_ints(places))
+
+
+def _views(arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Views:
+    views = np.zeros((num_rows, 4), dtype=np.int32)
+    valid = np.ones(num_rows, dtype=bool) if any(array.null_count for array in arrays) else None
+    buffers: list[Any] = []
+    for array, part in zip(arrays, chosen, strict=True):
+        _, ends, data = array.buffers()
+        edges = np.frombuffer(ends, dtype=np.int32, count=len(array) + 1, offset=4 * array.offset)
+        starts = edges[part.rows]
+        mine = np.zeros((len(part.rows), 4), dtype=np.int32)
+        mine[:, 0] = edges[part.rows + 1] - starts
+        mine[:, 2], mine[:, 3] = len(buffers), starts
+        if valid is not None and array.null_count:
+            there = _validity(array)[part.rows]
+            valid[part.group] = there
+            mine[~there] = 0
+        _inline(mine, data)
+        views[part.group] = mine
+        buffers.append(data if data is not None else pa.py_buffer(b""))
+    return Views(views, valid, buffers)
+
+
+def _validity(array: Any) -> np.ndarray:
+    bits = np.unpackbits(np.frombuffer(array.buffers()[0], dtype=np.uint8), bitorder="little")
+    return bits[array.offset : array.offset + len(array)].astype(bool)
+
+
+def _inline(views: np.ndarray, data: Any) -> None:
+    """Writes values of at most 12 bytes into their views."""
+    short = np.flatnonzero(views[:, 0] <= INLINE_BYTES)
+    if not short.size:
+        return
+    length, start = views[short, 0], views[short, 3]
+    text = np.zeros((len(short), INLINE_BYTES), dtype=np.uint8)
+    if data is not None and data.size:
+        place = np.minimum(start[:, None] + np.arange(INLINE_BYTES), data.size - 1)
+        text = np.frombuffer(data, dtype=np.uint8)[place]
+        text[np.arange(INLINE_BYTES) >= length[:, None]] = 0
+    views[short, 1:] = text.view(np.int32)
+
+
+def _joined(pieces: list[Views]) -> Views:
+    """Pieces laid end to end."""
+    if len(pieces) == 1:
+        return pieces[0]
+    views = np.concatenate([piece.views for piece in pieces])
+    first = 0
+    buffers: list[Any] = []
+    for piece in pieces:
+        mine = views[first : first + len(piece.views)]
+        mine[mine[:, 0] > INLINE_BYTES, 2] += len(buffers)
+        first += len(piece.views)
+        buffers += piece.buffers
+    valid = None
+    if any(piece.valid is not None for piece in pieces):
+        valid = np.concatenate([np.ones(len(p.views), dtype=bool) if p.valid is None else p.valid for p in pieces])
+    return Views(views, valid, buffers)
+
+
+def _strings(column: Views, order: np.ndarray, data_type: pa.DataType) -> Any:
+    """The values in order, copied together."""
+    views = np.ascontiguousarray(column.views[order])
+    bits = None
+    if column.valid is not None:
+        bits = pa.py_buffer(np.packbits(column.valid[order], bitorder="little"))
+    viewed = pa.Array.from_buffers(_VIEWED[data_type], len(order), [bits, pa.py_buffer(views), *column.buffers])
+    return viewed.cast(data_type)

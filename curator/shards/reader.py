@@ -21,7 +21,7 @@ from curator.shards.batch_cache import BatchCache
 from curator.shards.layout import SAMPLE_ID
 from curator.shards.manifest import Manifest, columns_of
 from curator.shards.open_shard import OpenShard
-from curator.shards.picked import Picked
+from curator.shards.picked import Chosen, Picked, pick
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
 
@@ -90,27 +90,28 @@ class ShardReader:
         """
         manifest = self._resolve(manifest)
         where = np.asarray(places, dtype=np.int64).reshape(-1, 2)
-        if not len(where):
-            return self._empty(manifest, columns)
         return self.pick(manifest, where, columns).take(np.arange(len(where)))
 
     def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
         """As `take`, but the rows stay as they come until they are asked for in some order. places: int64[m, 2]."""
         self._check_places(manifest, places)
         batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)[places[:, 0]]
-        key = places[:, 0] << 32 | places[:, 1] // batch_rows
-        by_place = np.lexsort((places[:, 1], places[:, 0]))
+        batch, row = np.divmod(places[:, 1], batch_rows)
+        key = places[:, 0] << 32 | batch
+        by_place = np.argsort(key << 20 | row)
 
-        def rows_of(group: np.ndarray) -> pa.RecordBatch:
-            shard, batch = int(key[group[0]] >> 32), int(key[group[0]] & 0xFFFFFFFF)
-            rows = self._cached(manifest, shard, batch, columns)
-            return rows.take(arrow_ints(places[group, 1] - batch * manifest.shards[shard].batch_rows))
+        def rows_of(group: np.ndarray) -> Chosen:
+            shard, number = int(places[group[0], 0]), int(batch[group[0]])
+            rows = self._cached(manifest, shard, number, columns)
+            if self.open(manifest, shard).mapped:
+                return Chosen(rows, group, row[group])
+            return Chosen(rows.take(arrow_ints(row[group])), group, np.arange(len(group)))
 
         starts = np.flatnonzero(np.diff(key[by_place])) + 1
-        parts = self._in_parallel(rows_of, [group for group in np.split(by_place, starts) if group.size])
-        order = np.empty(len(by_place), dtype=np.int64)
-        order[by_place] = np.arange(len(by_place))
-        return Picked(parts, order)
+        groups = [group for group in np.split(by_place, starts) if group.size]
+        chosen = self._in_parallel(rows_of, groups)
+        schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
+        return pick(schema, len(places), chosen)
 
     def locate(self, manifest: Manifest | str, sample_ids: pa.Array) -> np.ndarray:
         """The (shard number, row number) of each sample id, kept or quarantined, living or not: int64[m, 2].
@@ -189,14 +190,12 @@ class ShardReader:
                 self._decoded.put(key, rows)
         return rows
 
-    def _in_parallel(
-        self, pick: Callable[[np.ndarray], pa.RecordBatch], groups: list[np.ndarray]
-    ) -> list[pa.RecordBatch]:
+    def _in_parallel(self, rows_of: Callable[[np.ndarray], Chosen], groups: list[np.ndarray]) -> list[Chosen]:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
         if len(groups) < 2 or self._num_threads == 1:
-            return [pick(group) for group in groups]
+            return [rows_of(group) for group in groups]
         with ThreadPoolExecutor(self._num_threads, "winnow-decode") as pool:
-            return list(pool.map(pick, groups))
+            return list(pool.map(rows_of, groups))
 
     def _check_places(self, manifest: Manifest, where: np.ndarray) -> None:
         num_rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)

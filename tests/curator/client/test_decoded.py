@@ -51,7 +51,7 @@ def test_a_damaged_copy_is_made_again(made, tmp_path, damage):
     store, dataset = made
     expected = rows(ShardReader(store), dataset.manifest)
     rows(ShardReader(store, copies=DecodedCopies(tmp_path)), dataset.manifest)
-    data, note = (sorted(tmp_path.glob(f"decoded/*/*.{end}"))[0] for end in ("arrow", "json"))
+    data, note = (sorted(tmp_path.glob(f"decoded/*/*/*.{end}"))[0] for end in ("arrow", "json"))
     raw = bytearray(data.read_bytes())
     if damage in ("batch", "frame"):
         raw[len(raw) // 2 if damage == "batch" else 20] ^= 1
@@ -73,4 +73,4 @@ def test_a_copy_is_never_made_of_a_damaged_shard(made, tmp_path):
     store.write_bytes(shard_name(info.digest), bytes(raw))
     with pytest.raises(IntegrityError, match=f"{info.digest}, offset {info.batch_offsets[1]}"):
         rows(ShardReader(store, copies=DecodedCopies(tmp_path)), dataset.manifest)
-    assert list(tmp_path.glob("decoded/*/*")) == []
+    assert list(tmp_path.glob("decoded/*/*/*")) == []

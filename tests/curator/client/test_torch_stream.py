@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pyarrow as pa
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -70,15 +69,6 @@ def test_set_epoch_reaches_persistent_workers(made):
         fresh = stream(made)
         fresh.set_epoch(epoch)
         assert batches == numbers(fresh.iter_batches())
-
-
-def test_a_worker_sends_only_the_slice(made):
-    import pickle
-
-    big = stream(made, columns=None)
-    [batch] = list(DataLoader(big, batch_size=None, num_workers=1))[:1]
-    assert len(pickle.dumps(batch)) < 20_000
-    assert isinstance(batch, pa.RecordBatch)
 
 
 CODE = """

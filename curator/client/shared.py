@@ -1,0 +1,120 @@
+"""Record batches handed from a DataLoader worker to the loop through shared memory, not through the pipe.
+
+Knows processes and Arrow; nothing of streams or torch.
+
+A worker writes some thousand rows at a time into an anonymous file in memory (`memfd_create`). What it sends for each
+batch is that file's number and a range of rows; the loop opens the file through `/proc`, maps it, and slices. Nothing
+has a name, so nothing stays behind when a process is killed. Where there is no such call or no `/proc`, batches are
+pickled, each on its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curator.errors import TransportError
+from curator.shards.arrays import arrow_ints
+
+__all__ = ["Lender"]
+
+MAX_LENT = 4096
+"""Batches a lender remembers; those a queue holds longer than that are pickled whole."""
+
+Place = tuple[int, int, int, int]  # the file's descriptor, its number, its size, first row
+_LENT: OrderedDict[int, tuple[pa.RecordBatch, Place]] = OrderedDict()
+_BORROWED: dict[int, tuple[int, pa.RecordBatch]] = {}
+_LOCK = threading.Lock()
+_NUMBERS = itertools.count()
+"""Of all files of this process, by whatever lender: descriptors come again, these do not."""
+
+
+class Lender:
+    """The worker's side. While a process has one, every RecordBatch it sends to another is a range of a shared file
+    if it was lent, and else pickled without what it is not part of."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, tuple[int, int]] = {}  # by descriptor: (number, size)
+        ForkingPickler.register(pa.RecordBatch, _reduced)
+
+    def share(self, rows: pa.RecordBatch) -> int | None:
+        """Puts rows into shared memory, for `lend`; None where that cannot be done."""
+        self._close_read()
+        if not hasattr(os, "memfd_create") or not os.path.isdir("/proc/self/fd"):
+            return None
+        file = os.memfd_create("winnow-rows", os.MFD_CLOEXEC)
+        try:
+            with pa.OSFile(f"/proc/self/fd/{file}", "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
+                writer.write_batch(rows)
+            size = os.fstat(file).st_size
+            os.ftruncate(file, size + 1)  # the last byte says that the loop has mapped it
+        except OSError:  # no memory for it: the pipe has to do
+            os.close(file)
+            return None
+        self._files[file] = next(_NUMBERS), size
+        return file
+
+    def lend(self, batch: pa.RecordBatch, file: int, first: int) -> pa.RecordBatch:
+        """Remembers that a batch is rows `first` and on of a shared file."""
+        with _LOCK:
+            _LENT[id(batch)] = batch, (file, *self._files[file], first)
+            while len(_LENT) > MAX_LENT:
+                _LENT.popitem(last=False)
+        return batch
+
+    def _close_read(self) -> None:
+        """Closes the files that the loop has mapped."""
+        for file, (_, size) in list(self._files.items()):
+            if os.pread(file, 1, size) == b"\x01":
+                del self._files[file]
+                os.close(file)
+
+
+def _reduced(batch: pa.RecordBatch) -> Any:
+    with _LOCK:
+        known = _LENT.get(id(batch))
+    if known is not None and known[0] is batch:
+        return _borrowed, (os.getpid(), *known[1], batch.num_rows, batch.schema.metadata)
+    # a copy: pickling a slice would send the whole chunk it is cut from
+    return batch.take(arrow_ints(np.arange(batch.num_rows))).__reduce__()
+
+
+def _borrowed(
+    process: int, file: int, number: int, size: int, first: int, num_rows: int, metadata: dict[bytes, bytes] | None
+) -> pa.RecordBatch:
+    """The loop's side: rows of a worker's file. A worker's files come in order, so only its newest is kept."""
+    with _LOCK:
+        held = _BORROWED.get(process)
+    if held is None or held[0] != number:
+        held = number, _mapped(process, file, size)
+        with _LOCK:
+            for other in [other for other in _BORROWED if not os.path.isdir(f"/proc/{other}")]:
+                del _BORROWED[other]
+            _BORROWED[process] = held
+    return held[1].slice(first, num_rows).replace_schema_metadata(metadata)
+
+
+def _mapped(process: int, file: int, size: int) -> pa.RecordBatch:
+    try:
+        descriptor = os.open(f"/proc/{process}/fd/{file}", os.O_RDWR)
+    except OSError as error:
+        raise TransportError(
+            f"the batches of worker process {process} cannot be read ({error}): it has ended, or its memory is closed "
+            "to this process. Make a new DataLoader and load the last state."
+        ) from error
+    try:
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        data = mmap.mmap(descriptor, size, flags=flags, prot=mmap.PROT_READ)
+        os.pwrite(descriptor, b"\x01", size)
+    finally:
+        os.close(descriptor)
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        return reader.read_next_batch()
