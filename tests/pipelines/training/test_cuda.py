@@ -11,14 +11,17 @@ import torch
 from pipelines.training.attention import attend, attend_reference
 from pipelines.training.classes import ClassTable
 from pipelines.training.feed import feed_for
-from pipelines.training.kinds import Precision
+from pipelines.training.kernels import family, for_process, observed, probe
+from pipelines.training.kinds import LanguageModel, Precision
 from pipelines.training.loss import IGNORE, chunked_cross_entropy, plain_cross_entropy
 from pipelines.training.model import build
 from pipelines.training.precision import place
 from pipelines.training.rows import TableRows
+from pipelines.training.sequences import Packed
+from pipelines.training.spans import Kernel, spans
 from pipelines.training.step import Learner
 from pipelines.training.trainer import Trainer
-from tests.pipelines.training.examples import SMALL, fast, table_for
+from tests.pipelines.training.examples import SMALL, fast, table_for, texts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -48,15 +51,69 @@ def test_attention_in_bf16_is_near_the_float64_reference(causal: bool, masked: b
         assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+@pytest.mark.parametrize("window", [None, 100])
+@pytest.mark.parametrize("kernel", ["varlen", "flex", "mask"])
+def test_spans_in_bf16_are_near_the_float64_reference(kernel: Kernel, window: int | None) -> None:
+    """Real positions alone: what padding gives is nobody's business, and the kernels differ in it."""
+    lengths = [[200, 56, 128], [384], [1, 127, 100]]
+    draws = torch.Generator("cuda").manual_seed(0)
+    exact = [torch.randn(3, 4, 384, 64, generator=draws, device="cuda", dtype=torch.float64) for _ in range(3)]
+    half = [tensor.bfloat16().requires_grad_() for tensor in exact]
+    exact = [tensor.detach().double().requires_grad_() for tensor in half]
+    where = spans(lengths, 384, kernel=kernel, window=window).each(lambda tensor: tensor.cuda())
+    ours = attend(*half, causal=True, spans=where)
+    theirs = attend_reference(*exact, causal=True, spans=where)
+    weights = torch.randn(ours.shape, generator=draws, device="cuda", dtype=torch.float64)
+    weights[2, :, 228:] = 0
+    (ours * weights.bfloat16()).sum().backward()
+    (theirs * weights.bfloat16().double()).sum().backward()
+    real = weights != 0
+    assert _relative(ours.detach() * real, theirs.detach() * real) < 1e-2
+    for a, b in zip(half, exact, strict=True):
+        assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
+
+
 @pytest.mark.filterwarnings("ignore")  # the profiler's own
-def test_attention_runs_in_a_fused_kernel() -> None:
-    q = torch.randn(2, 4, 512, 64, device="cuda", dtype=torch.bfloat16)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
-        attend(q, q, q, causal=True)
-        torch.cuda.synchronize()
-    names = " ".join(event.key.lower() for event in seen.key_averages())
-    assert "flash" in names or "cudnn" in names or "fmha" in names, names
-    assert "softmax" not in names, names
+@pytest.mark.parametrize(
+    ("packed", "window", "expected"), [(False, None, "cudnn"), (True, None, "flash"), (False, 64, "flash")]
+)
+def test_the_chosen_kernels_are_the_ones_that_run(packed: bool, window: int | None, expected: str) -> None:
+    for_process()
+    found = probe(
+        torch.device("cuda"), torch.bfloat16, heads=4, width=64, length=512, packed=packed, causal=True, window=window
+    )
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore")  # the profiler's and the compiler's own
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_launches_the_chosen_kernels(compiled: bool) -> None:
+    recipe = fast(SMALL["language-model"], width=128, heads=2, context=256)
+    [batch] = table_for(recipe, 32).combine_chunks().to_batches()
+    placement = place("cuda", "bf16")
+    model = build(recipe, 0, placement.device)
+    learner = Learner(model, recipe.optimiser, placement, compile_with="inductor" if compiled else None)
+    tensors = feed_for(recipe, None)(batch, None).to(placement.device)
+    learner.step(tensors, 1e-3)
+    names = observed(lambda: learner.step(tensors, 1e-3))
+    assert family(names) == "cudnn", names
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_packed_training_follows_the_cpu(compiled: bool) -> None:
+    recipe = LanguageModel(
+        width=32, depth=2, heads=2, context=64, layout=Packed(tokens_per_step=256), epochs=2, global_batch_size=8
+    )
+    jobs = [
+        Trainer(TableRows(texts(64), seed=0, global_batch_size=8), recipe.model_copy(update=changes)).run()
+        for changes in ({"device": "cpu"}, {"precision": "fp16"}, {"precision": "bf16", "compile": compiled})
+    ]
+    for job in jobs[1:]:
+        assert job.losses == pytest.approx(jobs[0].losses, rel=3e-2)
+        assert (job.num_tokens, job.num_samples, job.steps) == (jobs[0].num_tokens, jobs[0].num_samples, jobs[0].steps)
+        assert job.attention == "flash" and job.allocator is not None and job.pace is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
