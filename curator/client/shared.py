@@ -11,7 +11,6 @@ pickled, each on its own.
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import threading
 from collections import OrderedDict
@@ -103,18 +102,17 @@ def _borrowed(
 
 
 def _mapped(process: int, file: int, size: int) -> pa.RecordBatch:
+    path = f"/proc/{process}/fd/{file}"
     try:
-        descriptor = os.open(f"/proc/{process}/fd/{file}", os.O_RDWR)
+        with pa.memory_map(path) as source:
+            data = source.read_buffer()
+        with open(path, "r+b", buffering=0) as flag:
+            flag.seek(size)
+            flag.write(b"\x01")
     except OSError as error:
         raise TransportError(
             f"the batches of worker process {process} cannot be read ({error}): it has ended, or its memory is closed "
             "to this process. Make a new DataLoader and load the last state."
         ) from error
-    try:
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        data = mmap.mmap(descriptor, size, flags=flags, prot=mmap.PROT_READ)
-        os.pwrite(descriptor, b"\x01", size)
-    finally:
-        os.close(descriptor)
-    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+    with pa.ipc.open_stream(data) as reader:
         return reader.read_next_batch()
