@@ -13,6 +13,7 @@ from curator.signals.boilerplate import Boilerplate
 from curator.signals.c4 import C4Quality
 from curator.signals.composition import Composition
 from curator.signals.damage import EncodingDamage
+from curator.signals.dclm import DclmQuality
 from curator.signals.fineweb import FinewebQuality
 from curator.signals.gopher import GopherQuality, GopherRepetition
 from curator.signals.language import Language
@@ -26,6 +27,7 @@ RowOperator = Annotated[
     | GopherRepetition
     | C4Quality
     | FinewebQuality
+    | DclmQuality
     | EncodingDamage
     | Boilerplate
     | Composition
@@ -39,6 +41,7 @@ ROW_OPERATORS = (
     GopherRepetition,
     C4Quality,
     FinewebQuality,
+    DclmQuality,
     EncodingDamage,
     Boilerplate,
     Composition,

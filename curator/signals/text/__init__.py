@@ -13,6 +13,7 @@ import numpy as np
 from curator.signals.buffers import RowBytes
 from curator.signals.text.characters import CHARACTERS
 from curator.signals.text.compression import COMPRESSION
+from curator.signals.text.dclm import DCLM
 from curator.signals.text.family import Family
 from curator.signals.text.language import LANGUAGE
 from curator.signals.text.lines import LINES
@@ -29,6 +30,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "repetition": REPETITION,
     "phrases": PHRASES,
     "compression": COMPRESSION,
+    "dclm": DCLM,
     "language": LANGUAGE,
 }
 

@@ -14,6 +14,8 @@ from collections.abc import Hashable, Sequence
 
 from curator.signals.text.characters import CP1252_HIGH
 from curator.signals.text.compression import MIN_BYTES, PREFIX_BYTES
+from curator.signals.text.dclm import COUNTED, MAX_PHRASE_LINE_WORDS, MAX_UPPER_SHARE
+from curator.signals.text.dclm import MIN_LINE_WORDS as MIN_DCLM_LINE_WORDS
 from curator.signals.text.lines import SHORT_LINE_CHARS
 from curator.signals.text.phrases import (
     BOILERPLATE_PHRASES,
@@ -31,13 +33,15 @@ __all__ = ["score_one"]
 
 _NAN = float("nan")
 _MOJIBAKE = re.compile(f"[ÂÃ][\x80-\xbf{CP1252_HIGH}]|â[€\x80]|ï[»¿]")
+_COUNTER = re.compile(rf"\W*\d[\d,.]*[kmb]?\s+(?:{'|'.join(COUNTED)})\W*", re.ASCII | re.IGNORECASE)
 _C4_ENDS = (".", "?", "!", '"', "'")
 _OTHER_TERMINALS = re.compile(f"[{''.join(mark for mark in TERMINAL_PUNCTUATION if mark > chr(127))}]+")
 
 
 def score_one(text: str) -> dict[str, float]:
     """Every signal of one text but its language (py3langid is that one's reference)."""
-    return {**characters(text), **words(text), **lines(text), **repetition(text), **phrases(text), **compression(text)}
+    families = (characters, words, lines, repetition, phrases, compression, dclm)
+    return {name: value for family in families for name, value in family(text).items()}
 
 
 def characters(text: str) -> dict[str, float]:
@@ -132,6 +136,41 @@ def phrases(text: str) -> dict[str, float]:
 def compression(text: str) -> dict[str, float]:
     head = text.encode()[:PREFIX_BYTES]
     return {"compression_ratio": len(head) / len(zlib.compress(head, 1)) if len(head) >= MIN_BYTES else _NAN}
+
+
+def dclm(text: str) -> dict[str, float]:
+    found = text.split()
+    stripped = [line.strip() for line in text.split("\n") if line.strip()]
+    ellipses = ("...", ". . .", "…")
+    symbols = sum(text.count(mark) for mark in ("#", *ellipses))
+    removed = sum(_removed_words(line) for line in text.split("\n"))
+    return {
+        "dclm_mean_word_length": _share(sum(map(len, found)), len(found)),
+        "dclm_symbol_per_word": _share(symbols, len(found)),
+        "dclm_num_stop_words": sum(_ascii_lower(word) in STOP_WORDS for word in found),
+        "dclm_bullet_line_share": _share(
+            sum(line.startswith(("●", "•", "*", "-")) for line in stripped), len(stripped)
+        ),
+        "dclm_ellipsis_line_share": _share(sum(line.endswith(ellipses) for line in stripped), len(stripped)),
+        "dclm_removed_word_share": _share(removed, _dclm_words(text)),
+    }
+
+
+def _removed_words(line: str) -> int:
+    found = line.split()
+    if len(found) < MIN_DCLM_LINE_WORDS or _COUNTER.fullmatch(line):
+        return _dclm_words(line)
+    if sum(map(str.isupper, line)) / len(line) > MAX_UPPER_SHARE:
+        return _dclm_words(line)
+    if len(found) > MAX_PHRASE_LINE_WORDS:
+        return 0
+    low = _ascii_lower(line)
+    gone = 3 * low.count("items in cart") + 2 * low.endswith("read more...") + low.startswith("sign-in")
+    return min(gone, _dclm_words(line))
+
+
+def _dclm_words(text: str) -> int:
+    return sum(word[0].isalpha() or word[0].isdecimal() for word in text.split())
 
 
 def _share(part: float, whole: float) -> float:

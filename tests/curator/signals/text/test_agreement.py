@@ -18,6 +18,16 @@ NAMES = [name for family, members in FAMILIES.items() if family != "language" fo
 
 # Pieces that the rules look for, so that random texts meet them: separators, marks, phrases, damage, other scripts.
 PIECES = [
+    *("●", "* x", ". . .", "THE", "Have", "TO", "SHOUTED LINE", "3.1K likes", "12 views", "7 Followers!", "(5 shares)"),
+    *(
+        "items in cart",
+        "Items In Cart",
+        "Read more...",
+        "Sign-in",
+        "sign-in now",
+        "\n5m comments\n",
+        "\nREAD MORE...\n",
+    ),
     *("\n", "\n\n", " ", "  ", "\t", "\r\n", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u3000", "\x00", "\x7f"),
     *(
         "the",
