@@ -16,14 +16,12 @@ import typer
 from api.cli.exits import exit_codes
 from api.cli.options import DEFAULT_ROOT, PRESETS, RECIPE, AsJson
 from api.cli.progress import progress_shown
-from api.cli.recipe_file import told_plainly
 from curator.errors import RequestError
 
 if TYPE_CHECKING:
-    from curator.recipe import Recipe
     from curator.run import RunSummary
 
-__all__ = ["EngineName", "curate", "follow_up", "recipe_of", "told", "warn"]
+__all__ = ["EngineName", "curate", "follow_up", "told", "warn"]
 
 
 class EngineName(StrEnum):
@@ -51,9 +49,10 @@ def curate(
 ) -> None:
     """Curate a dataset: score, judge, and write shards, ledger and manifest."""
     _one_wish(inputs, recipe, resume, trusted=trusted, seed=seed, feedback=feedback)
+    from curator.recipe import load
     from pipelines.runs import curate_here
 
-    chosen = None if recipe is None else recipe_of(recipe)
+    chosen = None if recipe is None else load(recipe)
     with progress_shown() as on_progress:
         summary = curate_here(
             inputs or [],
@@ -90,14 +89,6 @@ def warn(summary: RunSummary) -> None:
         typer.secho(f"WARNING: {warning}", err=True, bold=True, fg="yellow")
     if summary.kept == 0 and not summary.warnings:
         typer.secho(f"WARNING: not one of {summary.rows_in} rows was kept", err=True, bold=True, fg="yellow")
-
-
-def recipe_of(name: str) -> Recipe:
-    """The recipe of a preset's name or a file. Raises RecipeError in words for people."""
-    from curator.recipe import load
-
-    with told_plainly(name):
-        return load(name)
 
 
 def follow_up(*words: str, root: str | None = None, url: str | None = None) -> str:

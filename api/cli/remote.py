@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.curate import EngineName, follow_up, recipe_of, told, warn
+from api.cli.curate import EngineName, follow_up, told, warn
 from api.cli.exits import exit_codes
 from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url, client_of, place_of
 from api.cli.progress import progress_shown
@@ -42,9 +42,9 @@ def submit(
     """Upload data to a server and queue a run."""
     from curator.client.pieces import measured
     from curator.client.rest import Client
-    from curator.recipe import preset_names
+    from curator.recipe import load, preset_names
 
-    read = recipe_of(recipe)
+    read = load(recipe)
     chosen: Any = recipe if recipe in preset_names() else read.model_dump(mode="json")
     sources = _sources(inputs)
     if trusted is not None:

@@ -12,7 +12,6 @@ import typer
 
 from api.cli.exits import exit_codes
 from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url
-from api.cli.recipe_file import told_plainly
 
 if TYPE_CHECKING:
     from pipelines.training.report import StepRecord, TrainingReport
@@ -42,8 +41,7 @@ def train(
     from pipelines.training.command import train_command
     from pipelines.training.recipe import load_training_recipe
 
-    with told_plainly(recipe):
-        chosen = load_training_recipe(recipe)
+    chosen = load_training_recipe(recipe)
     report = train_command(
         manifest,
         chosen,

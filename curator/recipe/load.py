@@ -6,7 +6,6 @@ Knows files and presets; the types say what a recipe may hold.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from curator.errors import RecipeError
 from curator.recipe.recipe import Recipe
+from curator.recipe.syntax import read_plain
 
 __all__ = ["load", "parse", "preset_names"]
 
@@ -47,14 +47,11 @@ def load(name_or_path: str | Path) -> Recipe:
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise RecipeError(f"no recipe {text!r}. Presets: {', '.join(preset_names())}; or give a .yaml or .json file.")
     try:
-        raw = path.read_text(encoding="utf-8")
-        value = json.loads(raw) if path.suffix == ".json" else yaml.safe_load(raw)
+        value = read_plain(path)
     except FileNotFoundError as error:
         raise RecipeError(f"no recipe file {text!r}. Presets: {', '.join(preset_names())}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read the recipe {text!r}: {error}") from error
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {text!r} is not valid {path.suffix[1:].upper()}: {error}") from error
     return parse(value, source=text)
 
 

@@ -6,13 +6,11 @@ can check a recipe.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curator.errors import RecipeError
+from curator.recipe.syntax import read_plain
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.presets import PRESETS, meant, parse_recipe, preset_names
 
@@ -35,11 +33,8 @@ def load_training_recipe(name_or_path: str | Path) -> TrainingRecipe:
 
 def _read(path: Path) -> Any:
     try:
-        raw = path.read_text(encoding="utf-8")
-        return json.loads(raw) if path.suffix == ".json" else yaml.safe_load(raw)
+        return read_plain(path)
     except FileNotFoundError as error:
         raise RecipeError(f"no training recipe file {str(path)!r}. Presets: {', '.join(preset_names())}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read the training recipe {str(path)!r}: {error}") from error
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"training recipe {str(path)!r} is not valid {path.suffix[1:].upper()}: {error}") from error

@@ -65,7 +65,9 @@ def test_signals_stand_beside_their_rows(winnow: Winnow, finished: Any, here: Pa
 
 def test_a_run_without_signals_says_so(winnow: Winnow, here: Path) -> None:
     (here / "a.jsonl").write_text('{"text": "one"}\n{"text": "one"}\n{"text": "two"}\n')
-    (here / "r.yaml").write_text("task: text\ncolumns: {text: text}\nprocess: [exact_duplicates]\npolicy: {kind: rules}\n")
+    (here / "r.yaml").write_text(
+        "task: text\ncolumns: {text: text}\nprocess: [exact_duplicates]\npolicy: {kind: rules}\n"
+    )
     assert winnow("curate", "a.jsonl", "--recipe", "r.yaml", "--out", "root").exit_code == 0
     done = winnow("decisions", "last", "--root", "root", "--signals", "--out", "d.parquet")
     assert done.exit_code == 0 and "recorded no signals" in done.stderr

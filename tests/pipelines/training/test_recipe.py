@@ -75,7 +75,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no training recipe file"):
         load_training_recipe(tmp_path / "absent.yaml")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(RecipeError, match="is not valid JSON"):
+    with pytest.raises(RecipeError, match=r"bad\.json, line 1, column 2: this is not JSON"):
         load_training_recipe(tmp_path / "bad.json")
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(RecipeError, match="cannot read"):

@@ -1,19 +1,20 @@
-"""A recipe file that cannot be parsed, told as a place and a remedy instead of a parser's words.
+"""Plain values from a YAML or JSON file; a file that cannot be parsed is told as a place and a remedy.
 
-Knows what YAML and JSON parsers complain of; nothing of what a recipe may hold.
+Knows what the two parsers complain of; nothing of what a recipe may hold.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import yaml
+from yaml.reader import ReaderError
+
 from curator.errors import RecipeError
 
-__all__ = ["told_plainly"]
+__all__ = ["read_plain"]
 
 
 class _Remedy(NamedTuple):
@@ -54,42 +55,41 @@ class _Fault(NamedTuple):
     shown: str
 
 
-@contextmanager
-def told_plainly(name: str) -> Iterator[None]:
-    """Around the reading of a recipe. Raises RecipeError with file, line (1-based), column (1-based), what is wrong
-    there and what to do; other complaints pass as they are."""
+def read_plain(path: Path) -> Any:
+    """What a .json, .yaml or .yml file holds.
+
+    Raises RecipeError with file, line (1-based), column (1-based), what is wrong there and what to do; OSError and
+    UnicodeDecodeError as they are.
+    """
+    text = path.read_text(encoding="utf-8")
     try:
-        yield
-    except RecipeError as error:
-        fault = _fault(name, error.__cause__)
-        if fault is None:
-            raise
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        fault = _fault(text, error)
         raise RecipeError(
-            f"{name}, line {fault.line}, column {fault.column}: {fault.meaning}; {fault.remedy}, and try again"
+            f"{path}, line {fault.line}, column {fault.column}: {fault.meaning}; {fault.remedy}, and try again"
             + (f"\n{fault.shown}" if fault.shown else "")
         ) from error
 
 
-def _fault(name: str, error: BaseException | None) -> _Fault | None:
+def _fault(text: str, error: json.JSONDecodeError | yaml.YAMLError) -> _Fault:
     if isinstance(error, json.JSONDecodeError):
-        shown = _pointed(error.doc, error.lineno - 1, error.colno - 1)
+        shown = _pointed(text, error.lineno - 1, error.colno - 1)
         return _Fault(error.lineno, error.colno, f"this is not JSON ({error.msg})", "correct it here", shown)
-    from yaml import MarkedYAMLError
-    from yaml.reader import ReaderError
-
-    if isinstance(error, MarkedYAMLError):
-        said = " ".join(filter(None, (error.context, error.problem)))
-        fitting = next((remedy for remedy in _REMEDIES if remedy.words in said), _unknown(said))
-        marks = (error.context_mark, error.problem_mark)
-        mark: Any = next(filter(None, marks if fitting.opened else reversed(marks)))
-        shown = _pointed(mark.buffer, mark.line, mark.column)
-        return _Fault(mark.line + 1, mark.column + 1, fitting.meaning, fitting.remedy, shown)
     if isinstance(error, ReaderError):
-        before = Path(name).read_text(encoding="utf-8")[: error.position]
+        before = text[: error.position]
         column = error.position - (before.rfind("\n") + 1)
         meaning = f"the character {error.character!a} may not stand in YAML"
         return _Fault(before.count("\n") + 1, column + 1, meaning, "delete it", "")
-    return None
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return _Fault(1, 1, f"this is not YAML ({error})", "correct it", "")
+    said = " ".join(filter(None, (error.context, error.problem)))
+    fitting = next((remedy for remedy in _REMEDIES if remedy.words in said), _unknown(said))
+    marks = (error.context_mark, error.problem_mark)
+    mark: Any = next(filter(None, marks if fitting.opened else reversed(marks)))
+    return _Fault(
+        mark.line + 1, mark.column + 1, fitting.meaning, fitting.remedy, _pointed(text, mark.line, mark.column)
+    )
 
 
 def _unknown(said: str) -> _Remedy:
@@ -98,10 +98,10 @@ def _unknown(said: str) -> _Remedy:
     )
 
 
-def _pointed(text: str | None, line: int, column: int) -> str:
-    """The line with a caret under the place; empty if the parser kept no text."""
-    lines = (text or "").rstrip("\0").split("\n")
-    if not text or line >= len(lines):
+def _pointed(text: str, line: int, column: int) -> str:
+    """The line with a caret under the place; empty at the end of the file."""
+    lines = text.split("\n")
+    if line >= len(lines):
         return ""
     start = max(column - 60, 0)
     piece = lines[line][start : start + 80].replace("\t", " ")
