@@ -40,7 +40,7 @@ class DuplicateIndex:
     """Add every unit once, in any order, then ask for `edges`; the answer does not depend on the order.
 
     scratch: an existing empty folder, the caller's to delete; takes 16 bytes a row, and 4 P + 8 bands more with
-    signatures. In memory: about 100 bytes a row while pairs are sought, and 20 bytes for each pair found.
+    signatures. In memory: about 64 bytes a row while pairs are sought, 20 bytes for each pair found, and `BLOCK_BYTES`.
     bands: how many bands signatures of P numbers are cut into. Raises ValueError where the folder is not empty.
     """
 
