@@ -32,7 +32,7 @@ __all__ = [
 
 DEFAULT_ROOT: Final = "./winnow-data"
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
-PRESETS: Final = ("c4", "classification", "dolma", "fineweb", "gopher", "instruction", "text")
+PRESETS: Final = ("c4", "classification", "dclm", "dolma", "fineweb", "gopher", "instruction", "text")
 """Named here so that help loads no recipe; a test holds them against those shipped."""
 
 RECIPE: Final = "A .yaml or .json file, or a name from the list below."

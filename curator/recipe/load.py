@@ -25,13 +25,9 @@ _PRESETS = files("curator.recipe") / "presets"
 
 def preset_names() -> tuple[str, ...]:
     """Names of the shipped recipes, sorted."""
-    return tuple(sorted(name for name, file in _files().items() if file == f"{name}.yaml"))
-
-
-def _files() -> dict[str, str]:
-    """Preset name -> file: `NAME.yaml` is a recipe, `NAME.part.yaml` operators alone; both can stand in `process`."""
-    names = [entry.name for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml")]
-    return {name.partition(".")[0]: name for name in sorted(names)}
+    return tuple(
+        sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml"))
+    )
 
 
 def load(name_or_path: str | Path) -> Recipe:
@@ -39,10 +35,6 @@ def load(name_or_path: str | Path) -> Recipe:
     text = str(name_or_path)
     if text in preset_names():
         return parse(_preset(text), source=f"preset {text}")
-    if text in _files():
-        raise RecipeError(
-            f"preset {text!r} is a part, not a recipe: write `process: [{{preset: {text}}}]` in a recipe file"
-        )
     path = Path(text)
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise RecipeError(f"no recipe {text!r}. Presets: {', '.join(preset_names())}; or give a .yaml or .json file.")
@@ -66,12 +58,11 @@ def parse(value: Any, *, source: str = "recipe") -> Recipe:
 
 
 def _preset(name: str) -> Any:
-    known = _files()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
+    if name not in preset_names():
+        close = difflib.get_close_matches(name, preset_names(), 1)
         hint = f", did you mean {close[0]!r}" if close else ""
-        raise RecipeError(f"no preset {name!r}{hint}. Presets: {', '.join(sorted(known))}.")
-    return yaml.safe_load((_PRESETS / known[name]).read_text(encoding="utf-8"))
+        raise RecipeError(f"no preset {name!r}{hint}. Presets: {', '.join(preset_names())}.")
+    return yaml.safe_load((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def _expanded(entries: Any) -> Any:

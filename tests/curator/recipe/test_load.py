@@ -14,7 +14,7 @@ MINIMAL: dict[str, Any] = {"task": "text", "columns": {"text": "text"}}
 
 
 def test_the_shipped_presets() -> None:
-    assert preset_names() == ("c4", "classification", "dolma", "fineweb", "gopher", "instruction", "text")
+    assert preset_names() == ("c4", "classification", "dclm", "dolma", "fineweb", "gopher", "instruction", "text")
     for name in preset_names():
         recipe = load(name)
         assert recipe.process, name

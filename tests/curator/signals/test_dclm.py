@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from curator.errors import RecipeError
 from curator.recipe import load, parse
 from curator.signals import score_text
 from curator.signals.dclm import DclmQuality
@@ -92,10 +91,9 @@ def test_a_plain_page_stays() -> None:
     assert fired(lines()) == set()
 
 
-def test_the_preset_is_a_part_of_a_recipe() -> None:
+def test_the_preset_stands_alone_and_inside_a_recipe() -> None:
     recipe = parse({"task": "text", "columns": {"text": "text"}, "process": [{"preset": "dclm"}]})
     assert [op.kind for op in recipe.process] == [
         "language", "dclm_quality", "gopher_repetition", "exact_duplicates", "near_duplicates",
     ]  # fmt: skip
-    with pytest.raises(RecipeError, match="'dclm' is a part, not a recipe"):
-        load("dclm")
+    assert load("dclm").process == recipe.process
