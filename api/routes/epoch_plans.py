@@ -32,7 +32,7 @@ class NewPlan(Body):
 
     manifest: str
     curriculum: str | dict[str, Any] = "staged"
-    num_epochs: int = Field(default=10, ge=1, le=100_000)
+    num_epochs: int = Field(default=10, ge=1, le=10_000)
     seed: int = Field(default=0, ge=0, lt=2**63)
     global_batch_size: int = Field(default=64, ge=1, le=1_000_000)
     epoch_size: int | None = Field(default=None, ge=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -42,7 +43,7 @@ class Mix(_Frozen):
             raise ValueError("easy, medium and hard are all zero; give at least one a weight")
         return self
 
-    @property
+    @cached_property
     def shares(self) -> tuple[Fraction, ...]:
         """Exact shares, sum 1."""
         return exact_shares((self.easy, self.medium, self.hard))

@@ -6,6 +6,7 @@ Knows counts of live rows by difficulty; where a row lies (shard, row) is `curat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
@@ -28,6 +29,7 @@ __all__ = ["PADDING", "EpochPlan", "Positions", "Tail", "rank_slice"]
 
 Tail = Literal["drop", "pad", "short"]
 BLOCK_BYTES = 4 * 2**20
+Shares = tuple[Fraction, ...]
 
 
 class Positions(NamedTuple):
@@ -51,7 +53,9 @@ class EpochPlan(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     global_batch_size: int = Field(default=64, ge=1)
     epoch_size: int | None = Field(
-        default=None, ge=1, description="rows an epoch; null: the largest multiple of the batch that repeats no row"
+        default=None,
+        ge=1,
+        description="rows an epoch; null: as many as repeat no row, with tail=drop in whole global batches",
     )
     shuffle: Shuffle = "window"
     tail: Tail = Field(default="drop", description="what becomes of rows that do not fill a last global batch")
@@ -60,8 +64,12 @@ class EpochPlan(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_filled(self) -> Self:
+        seen: set[Ratios] = set()
         for epoch in range(self.num_epochs):
-            self._check_epoch(epoch)
+            ratios = self.ratios(epoch)
+            if ratios not in seen:
+                self._check_epoch(epoch, ratios)
+                seen.add(ratios)
         return self
 
     @classmethod
@@ -124,8 +132,7 @@ class EpochPlan(BaseModel):
 
     def quotas(self, epoch: int) -> Counts:
         """Rows of each difficulty in the epoch."""
-        mix = self.interleave(epoch)
-        return mix.full[0] + mix.tail[0], mix.full[1] + mix.tail[1], mix.full[2] + mix.tail[2]
+        return _added(*self._split(self.ratios(epoch)))
 
     def positions(self, epoch: int, start: int, stop: int) -> Positions:
         """The rows at positions [start, stop) of an epoch, O(stop - start + global_batch_size).
@@ -148,13 +155,17 @@ class EpochPlan(BaseModel):
 
     def interleave(self, epoch: int) -> Interleave:
         """How the epoch's difficulties are laid out. Raises RequestError when the plan has no such epoch."""
-        self.ratios(epoch)
+        if epoch not in self._interleaves:
+            full, tail = self._split(self.ratios(epoch))
+            key = derive_key(self.seed, "turn", epoch)
+            num_full = sum(full) // self.global_batch_size
+            self._interleaves[epoch] = Interleave(self.global_batch_size, num_full, full, tail, self.tail == "pad", key)
         return self._interleaves[epoch]
 
     def walks(self, epoch: int) -> tuple[Walk, Walk, Walk]:
         """Where each difficulty's rows come from in an epoch."""
-        before = [sum(self.quotas(e)[d] for e in range(epoch)) for d in range(3)]
-        easy, medium, hard = (self._walk(epoch, d, before[d], self.quotas(epoch)[d]) for d in range(3))
+        quotas = self.quotas(epoch)
+        easy, medium, hard = (self._walk(epoch, d, self._served[epoch][d], quotas[d]) for d in range(3))
         return easy, medium, hard
 
     def _walk(self, epoch: int, difficulty: int, cursor: int, count: int) -> Walk:
@@ -170,43 +181,56 @@ class EpochPlan(BaseModel):
         )
 
     @cached_property
-    def _interleaves(self) -> tuple[Interleave, ...]:
-        return tuple(self._lay_out(epoch) for epoch in range(self.num_epochs))
+    def _interleaves(self) -> dict[int, Interleave]:
+        """Those of the epochs asked for so far."""
+        return {}
 
-    def _lay_out(self, epoch: int) -> Interleave:
-        shares = exact_shares(self.ratios(epoch))
-        num_full, rest = divmod(self._size(shares), self.global_batch_size)
+    @cached_property
+    def _served(self) -> list[Counts]:
+        """Rows of each difficulty in all epochs before an epoch."""
+        return list(itertools.accumulate(map(self.quotas, range(self.num_epochs - 1)), _added, initial=(0, 0, 0)))
+
+    @cached_property
+    def _splits(self) -> dict[Ratios, tuple[Counts, Counts]]:
+        """What `_split` found so far."""
+        return {}
+
+    def _split(self, ratios: Ratios) -> tuple[Counts, Counts]:
+        """Rows of each difficulty in an epoch's full global batches, and in its tail."""
+        if ratios not in self._splits:
+            shares = exact_shares(ratios)
+            size = self._most(shares) if self.epoch_size is None else self.epoch_size
+            self._splits[ratios] = self._cut(size, shares)
+        return self._splits[ratios]
+
+    def _most(self, shares: Shares) -> int:
+        """The largest epoch of these shares that draws no row twice."""
+        size = min(int(rows / share) for rows, share in zip(self.live, shares, strict=True) if share)
+        while any(drawn > rows for drawn, rows in zip(_added(*self._cut(size, shares)), self.live, strict=True)):
+            size -= 1  # two roundings, of the full batches and of the tail, may ask for a row more than there is
+        return size
+
+    def _cut(self, size: int, shares: Shares) -> tuple[Counts, Counts]:
+        num_full, rest = divmod(size, self.global_batch_size)
         full = apportion(num_full * self.global_batch_size, shares)
         tail = apportion(rest if self.tail != "drop" else 0, shares)
-        key = derive_key(self.seed, "turn", epoch)
-        return Interleave(
-            self.global_batch_size,
-            num_full,
-            (full[0], full[1], full[2]),
-            (tail[0], tail[1], tail[2]),
-            self.tail == "pad",
-            key,
-        )
+        return (full[0], full[1], full[2]), (tail[0], tail[1], tail[2])
 
-    def _size(self, shares: tuple[Fraction, ...]) -> int:
-        """Rows in an epoch of these shares, before the tail policy."""
-        if self.epoch_size is not None:
-            return self.epoch_size
-        fits = min(int(rows / share) for rows, share in zip(self.live, shares, strict=True) if share)
-        return fits // self.global_batch_size * self.global_batch_size
-
-    def _check_epoch(self, epoch: int) -> None:
-        ratios, mix = self.ratios(epoch), self._lay_out(epoch)
-        if mix.length == 0:
+    def _check_epoch(self, epoch: int, ratios: Ratios) -> None:
+        drawn = _added(*self._split(ratios))
+        wanting = [d for d in range(3) if ratios[d] and not self.live[d]]
+        if wanting and (not sum(drawn) or any(drawn[d] for d in wanting)):
+            missing = " and ".join(Ratios._fields[d] for d in wanting)
+            mix = ", ".join(f"{name}: {int(rows > 0)}" for name, rows in zip(Ratios._fields, self.live, strict=True))
+            raise RequestError(
+                f"epoch {epoch} asks for {_percent(ratios)} of {self._stock}: nothing to draw from for {missing}. Give "
+                f"a curriculum with weight only where there are rows, such as {{kind: constant, {mix}}}."
+            )
+        if not sum(drawn):
             raise RequestError(
                 f"epoch {epoch} would be empty: {self._stock} cannot fill one global batch of {self.global_batch_size} "
-                f"at {_percent(ratios)} without repeating rows. Lower global_batch_size, or give epoch_size."
-            )
-        wanting = [d for d in range(3) if not self.live[d] and mix.full[d] + mix.tail[d]]
-        if wanting:
-            raise RequestError(
-                f"epoch {epoch} asks for {_percent(ratios)} of {self._stock}, and there is nothing to draw from. "
-                "Give a constant curriculum with zero weight where there are no rows."
+                f"at {_percent(ratios)} without repeating rows. Lower global_batch_size, give epoch_size, or let the "
+                "last batch be short (tail: short)."
             )
 
     @property
@@ -225,6 +249,10 @@ def rank_slice(global_batch_size: int, rank: int, world_size: int) -> tuple[int,
         )
     share = global_batch_size // world_size
     return rank * share, (rank + 1) * share
+
+
+def _added(first: Counts, second: Counts) -> Counts:
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
 def _percent(ratios: Any) -> str:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curator.epochs.curriculum import Constant
+from curator.epochs.curriculum import Constant, curriculum_of
+from curator.epochs.interleave import Interleave
 from curator.epochs.plan import PADDING, EpochPlan, rank_slice
 from curator.errors import RequestError
 
@@ -85,6 +86,44 @@ def test_default_size_is_the_largest_that_repeats_nothing():
     assert plan.quotas(0) == (98, 28, 14)
 
 
+@given(
+    live=st.tuples(*[st.integers(1, 400)] * 3),
+    batch=st.integers(1, 600),
+    tail=st.sampled_from(["pad", "short"]),
+    curriculum=st.sampled_from(["staged", "linear", "constant"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_without_a_size_short_and_padded_epochs_leave_no_row_they_could_take(live, batch, tail, curriculum):
+    """As many rows as the ratios allow without a repeat, to within the roundings of the batches and of the tail."""
+    fields = {"manifest": "m", "live": live, "global_batch_size": batch, "curriculum": curriculum_of(curriculum)}
+    try:
+        plan = EpochPlan(**fields, tail=tail)
+    except RequestError as error:
+        assert "nothing to draw from" not in str(error) and min(live) < 10
+        return
+    for epoch in range(plan.num_epochs):
+        drawn = plan.quotas(epoch)
+        assert all(taken <= rows for taken, rows in zip(drawn, live, strict=True))
+        ideal = min(rows / share for rows, share in zip(live, plan.ratios(epoch), strict=True))
+        # one row too many by rounding costs at most 1/share rows of the whole
+        assert sum(drawn) >= ideal - 2 / min(plan.ratios(epoch)) - 1
+        assert sum(drawn) == plan.num_positions(epoch) or tail == "pad"
+
+
+def test_a_batch_larger_than_the_data_is_one_short_batch():
+    plan = EpochPlan(manifest="m", live=(100, 100, 100), global_batch_size=1024, curriculum=Constant(), tail="short")
+    assert (plan.num_positions(0), plan.num_batches(0), plan.quotas(0)) == (300, 1, (100, 100, 100))
+
+
+def test_cost_does_not_grow_with_epochs_of_the_same_ratios(monkeypatch):
+    """A plan of a hundred thousand epochs lays out only those asked for."""
+    laid_out = []
+    monkeypatch.setattr("curator.epochs.plan.Interleave", lambda *a: laid_out.append(a) or Interleave(*a))
+    plan = EpochPlan(manifest="m", live=(100, 100, 100), num_epochs=100_000)
+    assert plan.positions(99_999, 0, 64).rank.size == 64
+    assert len(laid_out) == 1 and len(plan._splits) == 3
+
+
 def test_the_middle_of_a_hundred_million_rows():
     plan = EpochPlan(manifest="m", live=(33_333_334, 33_333_333, 33_333_333), global_batch_size=256)
     found = plan.positions(5, 30_000_000, 30_065_536)
@@ -109,7 +148,7 @@ def test_the_seed_changes_the_order():
 def test_what_cannot_be_filled_is_refused():
     with pytest.raises(RequestError, match="cannot fill one global batch of 64"):
         EpochPlan(manifest="m", live=(5, 5, 5))
-    with pytest.raises(RequestError, match="nothing to draw from"):
+    with pytest.raises(RequestError, match=r"nothing to draw from for hard.*easy: 1, medium: 1, hard: 0"):
         EpochPlan(manifest="m", live=(50, 50, 0), epoch_size=64)
     only_easy = Constant(easy=1, medium=0, hard=0)
     assert EpochPlan(manifest="m", live=(64, 0, 0), curriculum=only_easy).quotas(0) == (64, 0, 0)
