@@ -110,6 +110,8 @@ class _Revision:
                 wanted = self._typed(change)
             else:
                 wanted = stored if before is None or change.action == "drop" else before
+                if wanted is None and change.action == "keep":
+                    raise RequestError(f"sample {change.sample_id} has no label to be kept with: relabel it instead")
             if wanted != stored:
                 self._labels[row] = wanted
 
@@ -120,17 +122,18 @@ class _Revision:
         return rows.column(0)[place].as_py(), rows.column(1)[place].as_py()
 
     def _typed(self, change: Override) -> Any:
+        """The new label, if the column can hold just that: no text made of a number, no digits lost."""
         data_type = self._label_type
         try:
-            value = pa.scalar(change.label).cast(data_type)
-            exact = value.cast(pa.scalar(change.label).type).as_py() == change.label
+            value = pa.scalar(change.label).cast(data_type).as_py()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             raise RequestError(
                 f"sample {change.sample_id}: label {change.label!r} is no {data_type}: {error}"
             ) from error
-        if not exact:
+        alike = type(value) is type(change.label) or (isinstance(value, float) and type(change.label) is int)
+        if value != change.label or not alike:
             raise RequestError(f"sample {change.sample_id}: label {change.label!r} is no {data_type}")
-        return value.as_py()
+        return value
 
     @property
     def _label_type(self) -> pa.DataType:

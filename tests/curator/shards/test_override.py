@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.errors import NotFoundError, RequestError
-from curator.shards import Manifest, Override, ShardReader, override
+from curator.shards import Manifest, Override, ShardReader, ShardWriter, override
 from curator.storage import Store
 from tests.curator.shards.dataset import sample_id, write_dataset
 
@@ -123,3 +123,30 @@ def test_what_cannot_be_is_refused(made):
         override(dataset.manifest, store, [change(1, "relabel", 1.5)])
     with pytest.raises(RequestError, match="only a relabel"):
         override(dataset.manifest, store, [change(1, "relabel")])
+
+
+@pytest.mark.parametrize(
+    ("labels", "wrong", "right"),
+    [
+        (pa.array(["a", None]), [3, True], "b"),
+        (pa.array([1, None], pa.int8()), ["1", True, 300], 2),
+        (pa.array([True, None]), [1, "true"], False),
+    ],
+)
+def test_a_row_without_a_label_needs_one_of_the_columns_kind(tmp_path, labels, wrong, right):
+    """Nothing becomes a text that was a number; `keep` has no label to restore where none was given."""
+    store = Store.open(tmp_path)
+    ids = pa.array([sample_id(0), sample_id(1)], pa.binary(16))
+    table = pa.table({"label": labels, "label_before": pa.nulls(2, labels.type), "sample_id": ids})
+    writer = ShardWriter(store, table.schema, target_bytes=4000, quarantine=True)
+    writer.write(table.to_batches()[0])
+    manifest = Manifest.of(table.schema, writer.close(), label="label", recipe_digest="0" * 64, dataset_version="test")
+    manifest.save(store)
+    for label in wrong:
+        with pytest.raises(RequestError, match=rf"label {label!r} is no {labels.type}"):
+            override(manifest, store, [change(1, "relabel", label)])
+    with pytest.raises(RequestError, match="no label to be kept with: relabel it"):
+        override(manifest, store, [change(1, "keep")])
+    child = override(manifest, store, [change(1, "relabel", right), change(0, "keep")])
+    live = pa.Table.from_batches(ShardReader(store).iter_batches(child)).to_pylist()
+    assert {row["sample_id"]: row["label"] for row in live} == {sample_id(0): labels[0].as_py(), sample_id(1): right}
