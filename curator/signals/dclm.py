@@ -22,7 +22,8 @@ class DclmQuality(RowRule):
     """Drops pages by length, by their marks, and where DCLM's line rules would take too many words away.
 
     Unlike Gopher's rules: # and ellipses count together, stop words as often as they occur and in any case, and lines
-    are those that are not blank. Repetition is `gopher_repetition`'s, with the same limits.
+    are those that are not blank. Repetition is `gopher_repetition`'s, with the same limits; DCLM counts the first of
+    several copies too and overlooks white space, so that it drops a little more.
     """
 
     kind: Literal["dclm_quality"] = "dclm_quality"
