@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import posixpath
+import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError, TransportError
+from curator.process import has_ended, process_name
 
 __all__ = ["Store"]
+
+_count: Final = itertools.count(1)
+_STALE_S: Final = 86400.0
+"""A temporary file of another host that nobody wrote to for this long was left by a process that is gone."""
 
 _FORBIDDEN = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 """What S3 calls it when the credentials are unknown, wrong or not enough."""
@@ -146,7 +153,7 @@ class Store:
         with, a run or nothing, is the caller's to say.
         """
         final = self.path(name)
-        temporary = f"{final}.{uuid.uuid4().hex[:12]}.tmp" if self.is_local else final
+        temporary = _temporary(final) if self.is_local else final
         try:
             if self.is_local:
                 os.makedirs(os.path.dirname(final), exist_ok=True)
@@ -179,10 +186,34 @@ class Store:
             if os.path.exists(temporary):
                 os.remove(temporary)
 
+    def sweep(self, name: str = "") -> int:
+        """Removes the temporary files below a folder whose writers have died, and says how many. A file that a living
+        process writes stays: its name says whose it is. Object stores have none: nothing shows before it is whole."""
+        left = [file for file in self.list(name) if _abandoned(self.path(file))] if self.is_local else []
+        for file in left:
+            self.delete(file)
+        return len(left)
+
     def delete(self, name: str) -> None:
         """Removes a file if it is there; another process may remove it at the same time."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
+
+
+def _temporary(final: str) -> str:
+    """A name beside the final one that tells which process writes it."""
+    return f"{final}~{process_name().replace('/', '~')}~{next(_count)}.tmp"
+
+
+def _abandoned(path: str) -> bool:
+    """Whether a file is a temporary one (see `_temporary`) that nobody will finish."""
+    _, *writer, _ = path.rsplit("~", 5) if path.endswith(".tmp") and path.count("~") >= 5 else ("", "")
+    if not writer:
+        return False
+    try:
+        return has_ended("/".join(writer)) or time.time() - os.path.getmtime(path) > _STALE_S
+    except FileNotFoundError:
+        return False
 
 
 def _sync(path: str) -> None:

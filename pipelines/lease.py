@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from curator.catalog import Catalog, ClaimedJob
 from curator.errors import LeaseLostError, RetryableError
+from curator.process import has_ended, process_name
 
 __all__ = ["Heart", "JobLease", "beating", "is_dead", "owner_name"]
 
@@ -27,23 +25,14 @@ _FLUSH_S: Final = 1.0
 
 
 def owner_name() -> str:
-    """A name no other owner ever has: `host/boot and process namespace/pid/start time/count`."""
-    return "/".join([*_here(), str(os.getpid()), _start_of(os.getpid()) or "-", str(next(_count))])
+    """A name no other owner ever has: the process's and a count."""
+    return f"{process_name()}/{next(_count)}"
 
 
 def is_dead(owner: str) -> bool:
-    """True when the owner's process lived in this host's process namespace and is gone, so that its lease need not be
-    waited for. False for owners elsewhere and names of another form: only their lease can tell."""
-    *here, pid, start, _ = owner.split("/") if owner.count("/") == 4 else ("", "0", "", "")
-    if tuple(here) != _here() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # it lives under another user
-    return start != "-" and _start_of(int(pid)) != start
+    """True when the owner's process is surely gone, so that its lease need not be waited for. False for owners
+    elsewhere and names of another form: only their lease can tell."""
+    return has_ended(owner.rpartition("/")[0])
 
 
 class Heart(Protocol):
@@ -85,6 +74,10 @@ class JobLease:
         except LeaseLostError:
             self._lost = True
             raise
+        except Exception:
+            with self._lock:  # the next heartbeat brings it, unless there is newer by then
+                self._progress = self._progress or progress
+            raise
 
     def flush(self) -> None:
         """Writes the progress that is waiting, if any. Raises LeaseLostError."""
@@ -119,22 +112,3 @@ def _beat(heart: Heart, heartbeat_s: float, ended: threading.Event) -> None:
             return
         except RetryableError as error:
             log.warning("a heartbeat did not get through, trying again: %s", error)
-
-
-def _here() -> tuple[str, str]:
-    """Host name, and boot and process namespace where the system tells them: two containers may share a host name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        return socket.gethostname(), f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return socket.gethostname(), "-"
-
-
-def _start_of(pid: int) -> str | None:
-    """The process's start in clock ticks after boot (Linux, proc(5) field 22), which tells a reused pid apart; zombies
-    count as gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]

@@ -100,11 +100,13 @@ class Runner:
         return True
 
     def train_once(self) -> bool:
-        """Trains one job, queued or lost by its runner, if there is one. False: nothing to do. After a passing fault,
-        which puts the job back in the queue, no job is begun for a while."""
+        """Takes lost jobs away from dead runners, then trains one if there is one. False: nothing to do. After a
+        passing fault, which puts the job back in the queue, no job is begun for a while."""
         if self.train is None or self._shutdown.is_set() or time.monotonic() < self._train_at:
             return False
-        job = self.catalog.jobs.claim(self.owner, self.settings.lease_s, self.settings.max_attempts)
+        for lost in self.catalog.jobs.reap(self.settings.max_attempts, is_dead=is_dead):
+            log.warning("job %s was lost by its runner and is %s now (attempt %d)", lost.id, lost.state, lost.attempt)
+        job = self.catalog.jobs.claim(self.owner, self.settings.lease_s)
         if job is None:
             return False
         log.info("training job %s: attempt %d begins", job.id, job.attempt)
@@ -129,10 +131,11 @@ class Runner:
         return True
 
     def _tidy(self) -> None:
-        """Forgets old events and answered idempotency keys, once an hour."""
+        """Forgets old events and answered idempotency keys, and sweeps what killed processes left, once an hour."""
         if time.monotonic() < self._tidy_at:
             return
         self._tidy_at = time.monotonic() + _TIDY_EVERY_S
+        _sweep(self.settings)
         self.catalog.events.prune(_EVENTS_KEPT_S)
         self.catalog.idempotency.prune()
 
@@ -167,6 +170,7 @@ def run_here(
     if (request is None) == (resume is None):
         raise RequestError("give either a request for a new run or the run to resume")
     act, shutdown, owner = execute or _execute(catalog), threading.Event(), owner_name()
+    _sweep(settings)
     with _signals(shutdown.set):
         if request is not None:
             claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
@@ -218,6 +222,17 @@ def _work(
     except BaseException:  # a second Ctrl-C, or sys.exit
         catalog.runs.release(claimed, "interrupted", pause=pause)
         raise
+
+
+def _sweep(settings: Settings) -> None:
+    """Unfinished files of killed processes go; those of living ones, of this root's other runs too, stay."""
+    try:
+        swept = Store.open(settings.root).sweep()
+    except (OSError, WinnowError) as error:
+        log.warning("what killed processes left in %s could not be swept: %s", settings.root, error)
+        return
+    if swept:
+        log.info("swept %d unfinished files of killed processes", swept)
 
 
 def _advance(

@@ -7,7 +7,7 @@ a run is, with a fence; cancelling it takes the lease away.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -78,6 +78,7 @@ class ClaimedJob(BaseModel):
 
 
 _COLUMNS: Final = [training_jobs.c[name] for name in TrainingJob.model_fields]
+_EXPIRED: Final = (training_jobs.c.lease_until < now()).label("expired")
 _NO_LEASE: Final[dict[str, Any]] = {"lease_owner": None, "lease_until": None}
 
 
@@ -153,30 +154,50 @@ class Jobs:
             values |= {} if error is None else {"error": dict(error)}
             return _moved(connection, job, to, **values)
 
-    def claim(self, owner: str, lease_s: float, max_attempts: int) -> ClaimedJob | None:
-        """Takes the oldest managed job that is queued, or running under a lease that ran out (attempt + 1; after
-        `max_attempts` it fails instead); None if there is none. Two runners never get the same job."""
-        lost = sa.and_(training_jobs.c.state == _S.RUNNING, training_jobs.c.lease_until < now())
-        ready = sa.or_(training_jobs.c.state == _S.QUEUED, lost)
-        query = sa.select(*_COLUMNS).where(training_jobs.c.mode == "managed", ready).order_by(training_jobs.c.number)
-        while True:
-            with self._db.write() as connection:
-                row = connection.execute(query.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
-                if row is None:
-                    return None
-                job = TrainingJob(**row)
-                if job.state == _S.RUNNING and job.attempt >= max_attempts:
-                    message = f"its runner was lost in attempt {job.attempt} of {max_attempts}; look for what kills it"
-                    _moved(connection, job, _S.FAILED, error={"code": "lease_lost", "message": message})
-                    continue
-                return _leased(connection, job, owner, lease_s)
+    def claim(self, owner: str, lease_s: float) -> ClaimedJob | None:
+        """Takes the oldest managed job that is queued, for `lease_s` seconds; None if there is none. Two runners never
+        get the same job."""
+        waiting = sa.and_(training_jobs.c.mode == "managed", training_jobs.c.state == _S.QUEUED)
+        query = sa.select(*_COLUMNS).where(waiting).order_by(training_jobs.c.number)
+        with self._db.write() as connection:
+            row = connection.execute(query.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
+            return None if row is None else _leased(connection, TrainingJob(**row), owner, lease_s)
+
+    def reap(self, max_attempts: int, *, is_dead: Callable[[str], bool] | None = None) -> list[TrainingJob]:
+        """Takes running jobs away from owners whose lease ran out (or that `is_dead` says are gone): they are queued
+        with the next attempt, or failed after `max_attempts`. Their fence moves on, so the old owner keeps nothing
+        alive any more. Any runner may call this."""
+        lease = sa.select(training_jobs.c.tenant, training_jobs.c.id, training_jobs.c.lease_owner, _EXPIRED)
+        held = sa.and_(training_jobs.c.state == _S.RUNNING, training_jobs.c.lease_owner.is_not(None))
+        with self._db.read() as connection:
+            found = connection.execute(lease.where(held)).all()
+        reaped = []
+        for tenant, job_id, owner, expired in found:
+            if expired or (is_dead is not None and is_dead(owner)):
+                job = self._reap_one(tenant, job_id, owner, expired=expired, attempts=max_attempts)
+                reaped += [job] if job is not None else []
+        return reaped
+
+    def _reap_one(self, tenant: str, job_id: str, owner: str, *, expired: bool, attempts: int) -> TrainingJob | None:
+        """Looks again under the lock, as the owner may have come back."""
+        with self._db.write() as connection:
+            job = _job(connection, tenant, job_id)
+            present = sa.select(training_jobs.c.lease_owner, _EXPIRED).where(training_jobs.c.id == job_id)
+            holder, still_expired = connection.execute(present).one()
+            if job.state != _S.RUNNING or holder != owner or (expired and not still_expired):
+                return None
+            fence = {"fence": training_jobs.c.fence + 1}
+            if job.attempt < attempts:
+                return _moved(connection, job, _S.QUEUED, attempt=job.attempt + 1, **fence)
+            message = f"its runner was lost in attempt {job.attempt} of {attempts}; look for what kills it"
+            return _moved(connection, job, _S.FAILED, error={"code": "lease_lost", "message": message}, **fence)
 
     def heartbeat(self, job: ClaimedJob, lease_s: float, progress: Mapping[str, Any] | None = None) -> None:
         """Renews the lease and writes the progress if one is given. Raises LeaseLostError when the job has ended, by a
         cancel for one, or is another runner's now."""
         with self._db.write() as connection:
             held = _held(connection, job, {_S.RUNNING, _S.QUEUED})  # who resumes a job passes through queued
-            values: dict[str, Any] = {"lease_until": now() + lease_s}
+            values: dict[str, Any] = {"lease_owner": job.owner, "lease_until": now() + lease_s}
             if progress is not None:
                 values |= {"progress": dict(progress), "version": held.version + 1, "updated_at": now()}
             connection.execute(sa.update(training_jobs).where(training_jobs.c.id == job.id).values(**values))
@@ -189,10 +210,8 @@ class Jobs:
 
 
 def _leased(connection: sa.Connection, job: TrainingJob, owner: str, lease_s: float) -> ClaimedJob:
-    attempt = job.attempt + (job.state == _S.RUNNING)
     values = {
         "state": _S.RUNNING,
-        "attempt": attempt,
         "fence": training_jobs.c.fence + 1,
         "lease_owner": owner,
         "lease_until": now() + lease_s,
@@ -204,7 +223,7 @@ def _leased(connection: sa.Connection, job: TrainingJob, owner: str, lease_s: fl
     fence = connection.execute(sa.select(training_jobs.c.fence).where(mine)).scalar_one()
     _tell(connection, _job(connection, job.tenant, job.id), job.state)
     kept = {"id": job.id, "tenant": job.tenant, "plan": job.plan, "spec": job.spec}
-    return ClaimedJob(attempt=attempt, owner=owner, fence=fence, **kept)
+    return ClaimedJob(attempt=job.attempt, owner=owner, fence=fence, **kept)
 
 
 def _held(connection: sa.Connection, job: ClaimedJob, states: Collection[JobState]) -> TrainingJob:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,32 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(RequestError, match="cannot open"):
         Store.open("carrier-pigeon://roof")
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    code = f"""
+        import os
+        from curator.storage import Store
+        with Store.open({str(tmp_path)!r}).writer("a/rows.arrow") as sink:
+            sink.write(b"half")
+            os._exit(9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, cwd=Path(__file__).parents[2])
+    store = Store.open(tmp_path)
+    [left] = store.list()
+    with store.writer("a/other.arrow") as sink:
+        sink.write(b"whole")
+        (tmp_path / "a" / "mine.tmp").write_bytes(b"not of the store")
+        assert len(store.list()) == 3
+        assert store.sweep() == 1 and store.sweep("a") == 0
+    assert not store.exists(left)
+    assert store.list() == ["a/mine.tmp", "a/other.arrow"]
+
+
+def test_a_temporary_file_of_another_host_is_left_for_a_day(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow~elsewhere~boot-1~17~99~1.tmp"
+    path.write_bytes(b"half")
+    assert Store.open(tmp_path).sweep() == 0
+    old = path.stat().st_mtime - 100_000
+    os.utime(path, (old, old))
+    assert Store.open(tmp_path).sweep() == 1 and not path.exists()

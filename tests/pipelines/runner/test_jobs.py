@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +15,7 @@ from curator.errors import TransportError
 from curator.run import RunSummary
 from curator.settings import Settings
 from curator.storage import Store
-from pipelines.lease import JobLease
+from pipelines.lease import JobLease, owner_name
 from pipelines.runner import Runner, train_claimed
 from tests.pipelines.runner.work import three_units, until
 
@@ -81,6 +85,49 @@ def test_a_trainer_that_fails_in_passing_is_given_time(settings: Settings, catal
     assert runner.train_once() is False
 
 
+def test_a_killed_runners_job_is_taken_over_at_once(settings: Settings, catalog: Catalog) -> None:
+    job = queue_job(catalog)
+    command = [sys.executable, "-c", "from pipelines.lease import owner_name; print(owner_name())"]
+    dead = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert catalog.jobs.claim(dead, 3600.0) is not None
+    taken: list[tuple[str, int]] = []
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        taken.append((lease.job.id, lease.job.attempt))
+        catalog.jobs.move("local", job.id, JobState.SUCCEEDED)
+
+    assert Runner(settings, catalog, idle, train).train_once() is True
+    assert taken == [(job.id, 2)]
+
+
+def test_a_living_runners_job_is_left_to_it(settings: Settings, catalog: Catalog) -> None:
+    queue_job(catalog)
+    claim = catalog.jobs.claim(owner_name(), 3600.0)
+    assert claim is not None
+    assert Runner(settings, catalog, idle, train_claimed).train_once() is False
+    catalog.jobs.heartbeat(claim, 60.0)
+
+
+def test_progress_that_did_not_get_through_is_brought_by_the_next_heartbeat(
+    settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue_job(catalog)
+    claim = catalog.jobs.claim("me", 60.0)
+    assert claim is not None
+    lease = JobLease(catalog, claim, 60.0, threading.Event())
+    lease.progress(step=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(catalog.jobs), "heartbeat", silent)
+        with pytest.raises(TransportError):
+            lease.flush()
+    lease.flush()
+    assert catalog.jobs.get("local", job.id).progress == {"step": 3}
+
+
+def silent(*_: object) -> None:
+    raise TransportError("the catalog does not answer")
+
+
 def test_a_trainer_that_lost_its_job_touches_nothing(settings: Settings, catalog: Catalog) -> None:
     job = queue_job(catalog)
 
@@ -91,7 +138,8 @@ def test_a_trainer_that_lost_its_job_touches_nothing(settings: Settings, catalog
     def taken() -> bool:
         with catalog.database.write() as connection:
             connection.execute(sa.update(training_jobs).values(lease_until=0.0))
-        return catalog.jobs.claim("other", 60.0, 3) is not None
+        catalog.jobs.reap(3)
+        return catalog.jobs.claim("other", 60.0) is not None
 
     Runner(settings, catalog, idle, train).train_once()
     row = catalog.jobs.get("local", job.id)

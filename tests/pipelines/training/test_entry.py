@@ -191,7 +191,7 @@ def test_a_job_under_the_callers_lease_is_the_callers_to_give_back(
 ) -> None:
     """As the runner does it: claim, beat, train, release. The lease holds throughout."""
     made, jobs = office.job(), office.catalog.jobs
-    claimed = jobs.claim("runner", 60.0, 3)
+    claimed = jobs.claim("runner", 60.0)
     assert claimed is not None and claimed.id == made.id
     part = run_job(office.catalog, office.settings, made.id, resume=True, should_stop=lambda: True)
     assert part.steps == 1 and office.row(made).state == JobState.RUNNING
@@ -201,7 +201,7 @@ def test_a_job_under_the_callers_lease_is_the_callers_to_give_back(
         with pytest.raises(TransportError):
             run_job(office.catalog, office.settings, made.id, resume=True)
     jobs.release(claimed)
-    again = jobs.claim("other runner", 60.0, 3)
+    again = jobs.claim("other runner", 60.0)
     assert again is not None and again.fence == claimed.fence + 1
     whole = run_job(office.catalog, office.settings, made.id, resume=True)
     assert whole.finished and whole.resumed_from == 1 and office.row(made).state == JobState.SUCCEEDED
