@@ -7,6 +7,7 @@ Knows where a run's files lie under the root; nothing of what steps compute or w
                encoder/                      the fitted encoder
                units/00000.signals.arrow     one row for every row used: ids, labels, signals
                      00000.minhash.arrow     signatures, where duplicates are looked for
+                     00000.sample.arrow      contents set aside for samples, of large sets
                      00000.embeddings.arrow  vectors, where an encoder is used
                      00000.verdicts.arrow    the decision
                      00000.difficulty.arrow  scores of kept rows
@@ -102,7 +103,14 @@ class Job:
         return self.read(self.side_name(unit, kind), columns)
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """The whole file, or these columns of it; no other column is decompressed."""
         with self.store.open_input(name) as source:
             reader = pa.ipc.open_file(source)
-            table = reader.read_all()
-        return table if columns is None else table.select(columns)
+            if columns is None:
+                return reader.read_all()
+            places = [reader.schema.get_field_index(column) for column in columns]
+            return (
+                pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=places))
+                .read_all()
+                .select(columns)
+            )

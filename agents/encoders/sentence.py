@@ -23,6 +23,8 @@ _BATCH: Final = 64
 class SentenceEncoder:
     """Vectors of unit length. Rounding may differ in the last bits with the batch a row falls in."""
 
+    fit_rows = fit_bytes = 0
+
     def __init__(self, modality: str, name: str):
         self.modality, self.name = modality, name
         self.model = _load(name)

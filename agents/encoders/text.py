@@ -34,6 +34,8 @@ class TextEncoder:
     name = "builtin"
     modality = "text"
     dim = 256
+    fit_rows = 20_000
+    fit_bytes = 64 << 20  # fitting takes about 20 bytes of memory and 1 µs for each byte of text
 
     def __init__(self) -> None:
         self.terms = torch.zeros(0, dtype=torch.int64)

@@ -12,10 +12,15 @@ __all__ = ["Encoder"]
 
 
 class Encoder(Protocol):
-    """Turns a column of content into vectors. `name` is what a recipe calls it; `dim` is known before fitting."""
+    """Turns a column of content into vectors. `name` is what a recipe calls it; `dim` is known before fitting.
+
+    fit_rows and fit_bytes bound the sample that `fit` is given, in rows and in bytes of content; 0 rows: no sample.
+    """
 
     name: str
     dim: int
+    fit_rows: int
+    fit_bytes: int
 
     def fit(self, sample: pa.Array, seed: int) -> None:
         """Learns what it needs from a bounded sample (a builtin encoder) or nothing (a pretrained one)."""

@@ -28,8 +28,9 @@ class Step(NamedTuple):
 
 
 ROAD: Final = (
-    Step("encoder", "score", "pipelines.phases.learn:fit_encoder", False),
-    Step("score", "score", "pipelines.phases.score:score", True),
+    Step("score", "score", "pipelines.phases.score:score", True, ("validate",)),
+    Step("encoder", "resolve", "pipelines.phases.embed:fit_encoder", False, ("score",)),
+    Step("embed", "resolve", "pipelines.phases.embed:embed", True),
     Step("resolve", "resolve", "pipelines.phases.resolve:resolve", False, ("score",)),
     Step("learn", "learn", "pipelines.phases.learn:learn", False, ("validate", "score", "resolve")),
     Step("decide", "decide", "pipelines.phases.decide:decide", True, ("validate", "resolve", "learn")),

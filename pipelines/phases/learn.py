@@ -1,6 +1,6 @@
-"""Learn: the encoder before scoring, the policy after resolving, the difficulty model after deciding.
+"""Learn: the policy, fitted once, in one process, on a bounded sample chosen by sample id; workers only apply it.
 
-Each is fitted once, on a bounded sample chosen by sample id, in one process; workers only apply what is saved here.
+Knows side files and the learner; nothing of how a verdict is written down.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from agents.types import Rows
@@ -17,40 +16,10 @@ from curator.recipe import Recipe
 from curator.verdict import DROP
 from pipelines.job import Job
 from pipelines.judging import load_rows, truth_of
-from pipelines.rows import content, used_rows
 
-__all__ = ["ENCODER_ROWS", "POLICY_ROWS", "fit_encoder", "learn", "sample_mask"]
+__all__ = ["POLICY_ROWS", "kept_mask", "learn", "sample_mask"]
 
-ENCODER_ROWS = 20_000
 POLICY_ROWS = 50_000
-_ENCODER_UNITS = 16
-
-
-def fit_encoder(job: Job, _: dict[str, Any]) -> dict[str, Any]:
-    """Fits the builtin encoder on the first rows of up to 16 evenly spaced units; saves it. Returns {encoder, rows}."""
-    if not job.recipe.needs_vectors:
-        return {"encoder": None, "rows": 0}
-    from agents.encoders import make_encoder, save_encoder
-
-    encoder = make_encoder(job.recipe.modality, job.recipe.encoder_name)
-    sample = _spread_sample(job)
-    encoder.fit(sample, seed=job.recipe.seed)
-    save_encoder(encoder, job.store, job.name("encoder"))
-    return {"encoder": encoder.name, "rows": len(sample)}
-
-
-def _spread_sample(job: Job) -> pa.Array:
-    units = np.unique(np.linspace(0, len(job.plan.units) - 1, _ENCODER_UNITS).astype(int))
-    share = ENCODER_ROWS // len(units)
-    parts: list[pa.Array] = []
-    for unit in units:
-        left = share
-        for _, batch in used_rows(job.plan, int(unit), columns=job.recipe.content_columns):
-            parts.append(content(batch, job.recipe).slice(0, left))
-            left -= len(parts[-1])
-            if left <= 0:
-                break
-    return pa.chunked_array(parts).combine_chunks() if parts else pa.array([], pa.string())
 
 
 def learn(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -140,12 +109,11 @@ def _learnable(job: Job, outputs: dict[str, Any]) -> _Learnable:
 
 
 def _lowest(parts: list[tuple[Rows, np.ndarray]]) -> tuple[Rows, np.ndarray]:
-    """The POLICY_ROWS that come first, in the order they lie: the same ones however many lay beside them."""
+    """The POLICY_ROWS that come first, by sample id: the same ones in the same order wherever they and others lay."""
     rows, truth = Rows.concat([part for part, _ in parts]), np.concatenate([part for _, part in parts])
-    if len(rows) <= POLICY_ROWS:
-        return rows, truth
-    first, second = rows.ids.copy().view(">u8").T
-    at = np.sort(np.lexsort((second, first, truth < 0))[:POLICY_ROWS])
+    first, second = rows.ids.copy().view(">u8").reshape(-1, 2).T
+    at = np.lexsort((second, first, truth < 0))[:POLICY_ROWS]
+    at = at[np.lexsort((second[at], first[at]))]
     return rows.take(at), truth[at]
 
 

@@ -1,22 +1,21 @@
 """Rank: a difficulty model is fitted on kept rows, so that what was dropped does not shape the curriculum.
 
 Labelled tasks: out-of-fold loss of heads fitted on curated labels. Text: mean surprisal in bits per byte under a
-small byte model of the kept text.
+small byte model of the kept text. Either sample is chosen by sample id among kept rows alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from curator.signals.surprisal import SurprisalModel
 from curator.verdict import RELABEL
 from pipelines.job import Job
 from pipelines.judging import load_rows
 from pipelines.phases.learn import POLICY_ROWS, kept_mask, sample_mask
-from pipelines.rows import content, used_rows
+from pipelines.sample import Lowest, contents
 from pipelines.side import bytes_matrix
 
 if TYPE_CHECKING:
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["final_labels", "load_heads", "load_surprisal", "rank"]
 
-TEXT_BYTES = 32 << 20
-"""Kept text the byte model is fitted on; more adds cost and little else."""
+TEXT_BYTES: Final = 32 << 20
+"""Kept text the byte model is fitted on, or one text if it is longer; more adds cost and little else."""
+_ANY_ROWS: Final = 1 << 62
 
 
 def rank(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def rank(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     if kept == 0:
         return {"rows": 0}
     labelled = job.recipe.task == "classification"
-    return _rank_labelled(job, outputs, kept) if labelled else _rank_text(job, outputs, kept)
+    return _rank_labelled(job, outputs, kept) if labelled else _rank_text(job, outputs)
 
 
 def final_labels(job: Job, unit: int, labels: np.ndarray) -> np.ndarray:
@@ -69,28 +69,17 @@ def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, An
     return {"rows": len(sample)}
 
 
-def _rank_text(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, Any]:
-    total = sum(output["content_bytes"] for output in outputs["score"].values())
-    share = min(1.0, TEXT_BYTES / max(total, 1))
-    parts: list[pa.Array] = []
+def _rank_text(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
+    lowest = Lowest(_ANY_ROWS, TEXT_BYTES)
     for unit in range(len(job.plan.units)):
-        kept_rows, first = kept_mask(job, unit), 0
-        ids = _ids(job, unit)
-        for _, batch in used_rows(job.plan, unit, columns=job.recipe.content_columns):
-            span = slice(first, first + batch.num_rows)
-            chosen = kept_rows[span] & sample_mask(ids[span], share)
-            parts.append(content(batch, job.recipe).filter(pa.array(chosen)))
-            first += batch.num_rows
-    sample = pa.chunked_array(parts).combine_chunks()
-    if len(sample) == 0:
-        raise ValueError("the difficulty sample is empty although rows were kept")
-    model = SurprisalModel.fit(sample, seed=job.recipe.seed)
+        table = job.read_side(unit, "signals", ["sample_id", "content_bytes"])
+        rows = np.flatnonzero(kept_mask(job, unit))
+        ids = bytes_matrix(table["sample_id"], np.uint8)
+        lowest.add(unit, rows, ids[rows], table["content_bytes"].to_numpy()[rows])
+    places = lowest.places()
+    model = SurprisalModel.fit(contents(job, places, outputs["score"]), seed=job.recipe.seed)
     job.store.write_bytes(job.name("difficulty", "surprisal.bin"), model.to_bytes())
-    return {"rows": len(sample)}
-
-
-def _ids(job: Job, unit: int) -> np.ndarray:
-    return bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
+    return {"rows": len(places)}
 
 
 def load_surprisal(job: Job) -> SurprisalModel:

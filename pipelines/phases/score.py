@@ -1,12 +1,13 @@
 """Score: a unit is read once; what later steps need of it goes to side files in the same row order.
 
-Knows signals, signatures and encoders; decides nothing.
+Knows signals, signatures and what samples want; encodes nothing, decides nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,8 @@ from curator.recipe import Recipe
 from curator.signals import score_text
 from pipelines.job import Job
 from pipelines.rows import content, label_values, sample_ids, used_rows
-
-if TYPE_CHECKING:
-    from agents.encoders import Encoder
+from pipelines.sample import ASIDE_SCHEMA, set_aside, share_set_aside
+from pipelines.side import bytes_matrix
 
 __all__ = ["score", "signals_schema"]
 
@@ -41,29 +41,26 @@ def signals_schema(job: Job) -> pa.Schema:
     return pa.schema(fields)
 
 
-def score(job: Job, unit: int) -> dict[str, Any]:
-    """Writes the unit's side files. Returns {rows, content_bytes}."""
-    encoder = _encoder(job) if job.recipe.needs_vectors else None
+def score(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Writes the unit's side files. Returns {rows, content_bytes, aside: whether rows were set aside for samples}."""
     schema = signals_schema(job)
+    share = share_set_aside(job, outputs["validate"]["rows"])
     rows = total = 0
     with ExitStack() as files:
         signals = files.enter_context(job.side_writer(unit, "signals", schema))
-        sides = _extra_writers(job, unit, encoder, files)
+        signatures = _signature_writer(job, unit, files)
+        aside = _aside_writer(job, unit, files) if share else None
         for numbers, batch in used_rows(job.plan, unit, columns=_columns(job.recipe)):
             values = content(batch, job.recipe)
             scored = _signals(job, unit, numbers, batch, values, schema)
             signals.write_batch(scored)
-            for writer, make in sides:
-                writer.write_batch(make(values))
+            if signatures is not None:
+                signatures(values)
+            if aside is not None:
+                aside(bytes_matrix(scored.column("sample_id"), np.uint8), values, rows, share)
             rows += batch.num_rows
             total += pc.sum(scored.column("content_bytes")).as_py() or 0
-    return {"rows": rows, "content_bytes": total}
-
-
-def _encoder(job: Job) -> Encoder:
-    from agents.encoders import load_encoder  # torch: only where vectors are needed
-
-    return load_encoder(job.store, job.name("encoder"))
+    return {"rows": rows, "content_bytes": total, "aside": bool(share)}
 
 
 def _columns(recipe: Recipe) -> list[str]:
@@ -98,39 +95,28 @@ def _nullable(values: np.ndarray) -> pa.Array:
     return pa.array(values, pa.float32(), mask=np.isnan(values))
 
 
-def _extra_writers(job: Job, unit: int, encoder: Encoder | None, files: ExitStack) -> list[tuple[Any, Any]]:
-    """(writer, values -> batch) for each further side file this recipe needs."""
-    made: list[tuple[Any, Any]] = []
+def _signature_writer(job: Job, unit: int, files: ExitStack) -> Callable[[pa.Array], None] | None:
+    """Writes the signatures of contents, where the recipe looks for near duplicates among texts."""
     near = next((op for op in job.recipe.set_operators if op.kind == "near_duplicates"), None)
-    if near is not None and job.recipe.modality == "text":
-        schema = pa.schema([("signature", pa.binary(4 * near.num_perm))])
+    if near is None or job.recipe.modality != "text":
+        return None
+    schema = pa.schema([("signature", pa.binary(4 * near.num_perm))])
+    writer = files.enter_context(job.side_writer(unit, "minhash", schema))
 
-        def signatures(values: pa.Array) -> pa.RecordBatch:
-            raw = np.ascontiguousarray(minhash(values, num_perm=near.num_perm, ngram=near.ngram, seed=job.recipe.seed))
-            column = pa.Array.from_buffers(schema.field(0).type, len(raw), [None, pa.py_buffer(raw.tobytes())])
-            return pa.record_batch([column], schema=schema)
+    def write(values: pa.Array) -> None:
+        raw = np.ascontiguousarray(minhash(values, num_perm=near.num_perm, ngram=near.ngram, seed=job.recipe.seed))
+        column = pa.Array.from_buffers(schema.field(0).type, len(raw), [None, pa.py_buffer(raw.tobytes())])
+        writer.write_batch(pa.record_batch([column], schema=schema))
 
-        made.append((files.enter_context(job.side_writer(unit, "minhash", schema)), signatures))
-    if encoder is not None:
-        made.append(
-            (
-                files.enter_context(job.side_writer(unit, "embeddings", _embedding_schema(encoder.dim))),
-                _embedder(encoder),
-            )
-        )
-    return made
+    return write
 
 
-def _embedding_schema(dim: int) -> pa.Schema:
-    return pa.schema([("valid", pa.bool_()), ("embedding", pa.list_(pa.float16(), dim))])
+def _aside_writer(job: Job, unit: int, files: ExitStack) -> Callable[[np.ndarray, pa.Array, int, float], None]:
+    """Writes the contents of the rows that samples may want."""
+    schema = ASIDE_SCHEMA[job.recipe.modality]
+    writer = files.enter_context(job.side_writer(unit, "sample", schema))
 
+    def write(ids: np.ndarray, values: pa.Array, first: int, share: float) -> None:
+        writer.write_batch(set_aside(ids, values, first, share, schema))
 
-def _embedder(encoder: Encoder) -> Any:
-    schema = _embedding_schema(encoder.dim)
-
-    def embed(values: pa.Array) -> pa.RecordBatch:
-        vectors, valid = encoder.encode(values)
-        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
-        return pa.record_batch([pa.array(valid), pa.FixedSizeListArray.from_arrays(flat, encoder.dim)], schema=schema)
-
-    return embed
+    return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from agents.encoders import Encoder, load_encoder, make_encoder, save_encoder
+from agents.encoders.image import decode
 from curator.errors import IntegrityError, RecipeError
 from curator.storage import Store
 
@@ -134,3 +136,21 @@ def test_a_pretrained_model_by_path_encodes_and_reloads(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     save_encoder(encoder, store, "e")
     assert np.array_equal(load_encoder(store, "e").encode(pa.array(["a cat sat"]))[1], [True])
+
+
+def test_fitting_holds_no_decoded_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty thousand photographs at full size would fill the machine."""
+    alive: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def watched(blob: bytes | None) -> Image.Image | None:
+        nonlocal most
+        found = decode(blob)
+        if found is not None:
+            alive.append(weakref.ref(found))
+        most = max(most, sum(image() is not None for image in alive))
+        return found
+
+    monkeypatch.setattr("agents.encoders.image.decode", watched)
+    make_encoder("image", "builtin").fit(stripes(60, 0, side=40)[0], seed=0)
+    assert len(alive) == 60 and most <= 3
