@@ -52,7 +52,10 @@ def evaluate(
     if not table.num_rows:
         raise RequestError("the table to evaluate on has no rows: a score of nothing means nothing. Check the split.")
     placement = placement or place_recipe(recipe)
-    feed, was_training = feed_for(recipe, classes, kernel_for_spans(placement.device)), model.training
+    feed, was_training = (
+        feed_for(recipe, classes, kernel_for_spans(placement.device, placement.attention_dtype)),
+        model.training,
+    )
     model.to(placement.device).eval()
     total, right, known, rows = 0.0, 0, 0, table.num_rows
     with cpu_threads(recipe.cpu_threads):

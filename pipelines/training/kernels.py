@@ -57,9 +57,12 @@ def for_process() -> str:
     return name
 
 
-def kernel_for_spans(device: torch.device) -> Kernel:
-    """varlen on CUDA; the T×T mask elsewhere, where FlexAttention has no backward and varlen no kernel."""
-    return "varlen" if device.type == "cuda" else "mask"
+def kernel_for_spans(device: torch.device, dtype: torch.dtype) -> Kernel:
+    """On CUDA varlen, which knows 16 bits alone, and FlexAttention for the rest; the T×T mask elsewhere, where
+    FlexAttention has no backward and varlen no kernel."""
+    if device.type != "cuda":
+        return "mask"
+    return "varlen" if dtype in (torch.bfloat16, torch.float16) else "flex"
 
 
 def family(names: Iterable[str]) -> str:
@@ -98,7 +101,7 @@ def probe(
     """
     if device.type != "cuda":
         return "cpu"
-    shape, kernel = (1, heads, max(length, 64), width), kernel_for_spans(device)
+    shape, kernel = (1, heads, max(length, 64), width), kernel_for_spans(device, dtype)
     row: Spans | None = None
     if packed:
         row = spans([[shape[2] // 2, shape[2] - shape[2] // 2]], shape[2], kernel=kernel, window=window)

@@ -78,6 +78,10 @@ class Placement:
         return _DTYPES[self.precision]
 
     @property
+    def attention_dtype(self) -> torch.dtype:
+        return self.arithmetic.attention or self.dtype
+
+    @property
     def scales_loss(self) -> bool:
         """float16 gradients underflow without loss scaling (Micikevicius et al. 2018, arXiv 1710.03740)."""
         return self.precision == "fp16" or "fp16" in self.regions.model_dump().values()

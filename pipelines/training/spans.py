@@ -39,7 +39,7 @@ class Spans:
     blocks: BlockMask | None = None
     """for flex"""
     longest: int = 0
-    """no document is longer"""
+    """no document is longer; rounded up to an eighth of the sequence, so that few graphs are compiled"""
     window: int | None = None
     num_pairs: int = 0
     """(query, key) pairs of all sequences, padding left out"""
@@ -62,7 +62,9 @@ def spans(lengths: Sequence[Sequence[int]], length: int, *, kernel: Kernel, wind
     if any(sum(row) != length for row in filled):
         raise ValueError(f"documents of {max(map(sum, filled))} tokens do not fit into a sequence of {length}")
     first_BT = first_positions(filled, length, window)
-    made = Spans(kernel, torch.from_numpy(first_BT), longest=length, window=window, num_pairs=num_pairs)
+    step = -(-length // 8)
+    longest = min(-(-max(size for row in filled for size in row) // step) * step, length)
+    made = Spans(kernel, torch.from_numpy(first_BT), longest=longest, window=window, num_pairs=num_pairs)
     if kernel == "varlen":
         return replace(made, offsets=torch.from_numpy(_offsets(filled)))
     return replace(made, blocks=_block_mask(first_BT, made.first_BT)) if kernel == "flex" else made
@@ -112,9 +114,9 @@ def _block_mask(first_BT: np.ndarray, first: Tensor) -> BlockMask:
 
 
 def _ordered(seen: np.ndarray) -> tuple[Tensor, Tensor]:
-    """(how many int32[B, 1, n], which first int32[B, 1, n, n])"""
-    count = seen.sum(-1).astype(np.int32)
-    order = np.argsort(~seen, axis=-1, kind="stable").astype(np.int32)
+    """(how many int32[B, 1, n], which first int32[B, 1, n, n]), contiguous: the kernels read them as if they were."""
+    count = np.ascontiguousarray(seen.sum(-1), dtype=np.int32)
+    order = np.ascontiguousarray(np.argsort(~seen, axis=-1, kind="stable"), dtype=np.int32)
     return torch.from_numpy(count)[:, None], torch.from_numpy(order)[:, None]
 
 

@@ -21,7 +21,7 @@ from pipelines.training.model import Model
 from pipelines.training.precision import Arithmetic, Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
-__all__ = ["Learner", "Losses", "StepResult", "losses"]
+__all__ = ["Learner", "Losses", "StepResult", "losses", "slopes_for"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Learner:
     """A model with its optimiser and loss scaler: what a checkpoint saves.
 
     `compile_with`: a torch.compile backend. Each block is compiled in place (one graph serves all blocks of a shape,
-    so that takes seconds where a whole model takes minutes) and the slopes of the loss are fused; names of parameters
-    stay. Attention's kernels are chosen before, once for the process (`kernels.py`).
+    so that takes seconds where a whole model takes minutes); names of parameters stay. Attention's kernels are chosen
+    before, once for the process (`kernels.py`).
     """
 
     def __init__(
@@ -93,9 +93,8 @@ class Learner:
         compile_with: str | Callable[..., Any] | None = None,
     ):
         for_process()
-        self._slopes: Slopes = chunk_slopes
+        self._slopes: Slopes = slopes_for(placement.device)
         if compile_with is not None:
-            self._slopes = torch.compile(chunk_slopes, backend=compile_with)
             for block in model.blocks:
                 block.compile(backend=compile_with)
             if isinstance(model, CausalTransformer):
@@ -123,6 +122,15 @@ class Learner:
         self.scaler.update()
         skipped = ~torch.isfinite(norm) & self.placement.scales_loss
         return StepResult(found.per_sample_B, found.correct_B, found.mean.detach(), norm, skipped)
+
+
+def slopes_for(device: torch.device) -> Slopes:
+    """The loss of a chunk of logits and its slopes: one Triton kernel on CUDA, its plain twin elsewhere."""
+    if device.type != "cuda":
+        return chunk_slopes
+    from pipelines.training.loss_kernel import in_place_slopes
+
+    return in_place_slopes
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -19,6 +19,7 @@ from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.kernels import kernel_for_spans
 from pipelines.training.kinds import LanguageModel, TrainingRecipe
 from pipelines.training.packed_feed import FeedState, PackedFeed
+from pipelines.training.precision import Placement
 from pipelines.training.read_ahead import read_ahead
 from pipelines.training.rows import RowStream
 
@@ -61,10 +62,11 @@ class Supply:
         recipe: TrainingRecipe,
         classes: ClassTable | None,
         course: Course,
-        device: torch.device,
+        placement: Placement,
     ):
+        device = placement.device
         self._rows, self._recipe, self._course, self._device = rows, recipe, course, device
-        self._kernel = kernel_for_spans(device)
+        self._kernel = kernel_for_spans(device, placement.attention_dtype)
         self._feed = feed_for(recipe, classes, self._kernel)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
 

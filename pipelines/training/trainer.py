@@ -145,7 +145,7 @@ class Trainer:
         self.epoch, self.step, self.tally, self.place = 0, 0, Tally(), Place()
         self._row_losses = RowLosses()
         self.resumed_from = self._resume(*found) if found else None
-        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement.device)
+        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement)
         self._feedback = FeedbackBuffer(feedback, plan=rows.plan, training_job=self.job)
         self._on_step, self._should_stop = on_step, should_stop
         self._instruments = Instruments(self.learner.model, self.placement, log_dir)
@@ -225,7 +225,7 @@ class Trainer:
             return None
         return probe(
             self.placement.device,
-            self.placement.arithmetic.attention or self.placement.dtype,
+            self.placement.attention_dtype,
             heads=recipe.heads,
             width=recipe.width // recipe.heads,
             length=recipe.context,

@@ -22,6 +22,7 @@ from pipelines.training.attention import attend, attend_reference
 from pipelines.training.kernels import family, for_process, observed
 from pipelines.training.loss import chunk_slopes, chunked_cross_entropy, plain_cross_entropy
 from pipelines.training.spans import Kernel, Spans, spans
+from pipelines.training.step import slopes_for
 from tests.benchmarks._cuda_timing import copy_ceiling, matmul_ceiling, median_s
 from tests.benchmarks._document_lengths import LONGEST, packed, padded, published_lengths
 
@@ -40,6 +41,7 @@ def main() -> int:
     print(f"ceilings of this run: bf16 matmul {matmul / 1e12:.1f} TFLOP/s, copy {copied / 1e9:.0f} GB/s")
     whole_rows(matmul)
     documents(matmul)
+    slopes_alone(copied)
     loss_heads(matmul)
     return 0
 
@@ -119,13 +121,14 @@ def loss_heads(matmul: float) -> None:
     flops = 6.0 * hidden.numel() * len(weight)
     print(f"\n{'loss head':<26}{'ms':>9}{'of matmul':>11}{'extra GiB':>11}")
     heads: list[tuple[str, Callable[[], Any]]] = [("plain, all logits", lambda: _plain(hidden, weight, targets))]
-    for chunk in (2048, 4096, 8192):
-        heads.append(
-            (
-                f"chunks of {chunk}, fused",
-                lambda c=chunk: chunked_cross_entropy(hidden, weight, targets, chunk=c, slopes=fused),
+    for how, slopes in (("compiled", fused), ("kernel", slopes_for(hidden.device))):
+        for chunk in (2048, 4096, 8192):
+            heads.append(
+                (
+                    f"chunks of {chunk}, {how}",
+                    lambda c=chunk, s=slopes: chunked_cross_entropy(hidden, weight, targets, chunk=c, slopes=s),
+                )
             )
-        )
     for name, head in heads:
 
         def both(head: Callable[[], Any] = head) -> None:
@@ -140,6 +143,19 @@ def loss_heads(matmul: float) -> None:
         both()
         extra = torch.cuda.max_memory_allocated() - held
         print(f"{name:<26}{seconds * 1e3:>9.2f}{flops / seconds / matmul:>11.3f}{extra / 2**30:>11.2f}", flush=True)
+
+
+def slopes_alone(copied: float) -> None:
+    """4,096 rows of 50,304 bf16 logits: the own kernel, the compiled twin; the floor is one read and one write."""
+    in_place_slopes = slopes_for(torch.device("cuda"))
+    draws = torch.Generator("cuda").manual_seed(0)
+    targets = torch.randint(0, 50_304, (4096,), generator=draws, device="cuda")
+    logits = [torch.randn(4096, 50_304, generator=draws, device="cuda").bfloat16() for _ in range(3)]
+    fused, floor_s, turn = torch.compile(chunk_slopes), 2 * logits[0].nbytes / copied, iter(range(10**9))
+    print(f"\n{'slopes of a chunk':<26}{'ms':>9}{'x the bytes floor':>19}")
+    for name, slopes in (("eager", chunk_slopes), ("compiled", fused), ("own kernel", in_place_slopes)):
+        seconds = median_s(lambda s=slopes: s(logits[next(turn) % 3], targets))
+        print(f"{name:<26}{seconds * 1e3:>9.3f}{seconds / floor_s:>19.2f}", flush=True)
 
 
 def _plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,9 +64,9 @@ def rows(device: str) -> list[Row]:
         ]
     fast = {"compiled": True, "size": "124M", "precision": "bf16"}
     return [
-        {"name": "124M naive twin, fp32", "size": "124M", "precision": "fp32", "twin": "naive"},
-        {"name": "124M fused twin, fp32", "size": "124M", "precision": "fp32", "twin": "fused"},
-        {"name": "124M fp32", "size": "124M", "precision": "fp32"},
+        {"name": "124M naive twin, fp32", "size": "124M", "precision": "fp32", "twin": "naive", "steps": 6},
+        {"name": "124M fused twin, fp32", "size": "124M", "precision": "fp32", "twin": "fused", "steps": 6},
+        {"name": "124M fp32", "size": "124M", "precision": "fp32", "steps": 6},
         {"name": "124M bf16, eager", "size": "124M", "precision": "bf16"},
         {"name": "124M bf16", **fast},
         {"name": "124M bf16, fp32 stream", **fast, "regions": {"residual": "fp32"}},
@@ -88,6 +88,7 @@ def measure(
     compiled: bool = False,
     regions: dict[str, Any] | None = None,
     heads: int | None = None,
+    steps: int | None = None,
     documents: str | None = None,
 ) -> dict[str, Any]:
     shape = SIZES[size] | ({} if heads is None else {"heads": heads})
@@ -100,7 +101,7 @@ def measure(
     learner = Learner(model.to(placement.device), Optimiser(learning_rate=3e-4), placement, compile_with=backend)
     flops = Flops(model)
     batches = [_random(shape)] if documents is None else list(_documents(shape, documents))
-    passes = WARM_UP + shape["steps"] if documents is None else 2
+    passes = WARM_UP + (steps or shape["steps"]) if documents is None else 2
     warm = WARM_UP if documents is None else len(batches)
     with ExitStack() as stack:
         if twin is not None:

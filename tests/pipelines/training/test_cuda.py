@@ -13,13 +13,13 @@ from pipelines.training.classes import ClassTable
 from pipelines.training.feed import feed_for
 from pipelines.training.kernels import family, for_process, observed, probe
 from pipelines.training.kinds import LanguageModel, Precision
-from pipelines.training.loss import IGNORE, chunked_cross_entropy, plain_cross_entropy
+from pipelines.training.loss import IGNORE, chunk_slopes, chunked_cross_entropy, plain_cross_entropy
 from pipelines.training.model import build
 from pipelines.training.precision import place
 from pipelines.training.rows import TableRows
 from pipelines.training.sequences import Packed
 from pipelines.training.spans import Kernel, spans
-from pipelines.training.step import Learner
+from pipelines.training.step import Learner, slopes_for
 from pipelines.training.trainer import Trainer
 from tests.pipelines.training.examples import SMALL, fast, table_for, texts
 
@@ -132,6 +132,21 @@ def test_chunked_loss_is_near_the_float64_twin(dtype: torch.dtype) -> None:
     assert mean.item() == pytest.approx(plain.item(), rel=1e-3)
     for a, b in zip((hidden, weight), exact, strict=True):
         assert a.grad is not None and b.grad is not None and _relative(a.grad, b.grad) < 1e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("size", [320, 8192, 50_304])
+def test_the_loss_kernel_equals_its_twin(dtype: torch.dtype, size: int) -> None:
+    draws = torch.Generator("cuda").manual_seed(2)
+    logits = (torch.randn(300, size, generator=draws, device="cuda") * 3).to(dtype)
+    targets = torch.randint(0, size, (300,), generator=draws, device="cuda")
+    targets[::5] = IGNORE
+    losses, slopes = chunk_slopes(logits.double(), targets)
+    in_place_slopes = slopes_for(logits.device)
+    for _ in range(3):
+        ours, theirs = in_place_slopes(logits.clone(), targets)
+        torch.testing.assert_close(ours.double(), losses, rtol=1e-5, atol=1e-5)
+        assert _relative(theirs, slopes) < {torch.bfloat16: 4e-3, torch.float16: 1e-3, torch.float32: 1e-5}[dtype]
 
 
 @pytest.mark.parametrize("precision", list(NEAR))
