@@ -25,7 +25,7 @@ POLICY_REASONS: Final = {
     "low_quality": "the learned policy finds the row worth less than nothing to training",
     "trusted_label": "the trusted sample gives another label",
     "trusted_drop": "the trusted sample marks the row as bad",
-    "trusted_keep": "the trusted sample marks the row as good, whatever the rules say",
+    "trusted_keep": "the trusted sample marks the row as good, whatever the rules say of its content",
     "missing_label": "the label is null or empty and the recipe's task needs one",
     "missing_content": "the text or image is null or empty",
     "undecodable_image": "the image bytes cannot be decoded",

@@ -32,8 +32,9 @@ import pyarrow as pa
 
 from curator.readers import WorkUnit
 from curator.recipe import Recipe
+from curator.stopping import hear
 from curator.storage import Store
-from pipelines.plan import Plan
+from pipelines.plan import Plan, load_plan
 
 __all__ = ["Job"]
 
@@ -53,7 +54,8 @@ class Job:
 
     @cached_property
     def plan(self) -> Plan:
-        return Plan.model_validate_json(self.store.read_bytes(self.name("plan.json")))
+        """Raises NotFoundError; RunFailedError for a plan that another version of Winnow made."""
+        return load_plan(self.store.read_bytes(self.name("plan.json")), self.run)
 
     @property
     def recipe(self) -> Recipe:
@@ -72,6 +74,7 @@ class Job:
     @contextmanager
     def writer(self, name: str, schema: pa.Schema) -> Iterator[Any]:
         """An IPC file writer; the file is there, whole, on a clean exit only."""
+        hear()
         with self.store.writer(name) as sink, pa.ipc.new_file(sink, schema, options=_OPTIONS) as writer:
             yield writer
 
@@ -103,7 +106,9 @@ class Job:
         return self.read(self.side_name(unit, kind), columns)
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """The whole file, or these columns of it; no other column is decompressed."""
+        """The whole file, or these columns of it; no other column is decompressed. Raises StoppedError where somebody
+        listens for it: steps that walk the whole set read file after file."""
+        hear()
         with self.store.open_input(name) as source:
             reader = pa.ipc.open_file(source)
             if columns is None:

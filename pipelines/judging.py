@@ -9,19 +9,23 @@ import numpy as np
 import pyarrow as pa
 
 from agents.types import Rows
+from curator.errors import IntegrityError
 from curator.feedback import losses_of, read_snapshot
 from curator.storage import Store
+from pipelines.copies import read_copies
 from pipelines.job import Job
-from pipelines.side import bytes_matrix, embedding_matrix, rule_masks, signal_columns
+from pipelines.rules import any_of, readable, said
+from pipelines.side import bytes_matrix, embedding_matrix, signal_columns
 
 if TYPE_CHECKING:
     from agents.judge import Judge
 
-__all__ = ["duplicate_rows", "load_judge", "load_rows", "truth_of"]
+__all__ = ["load_judge", "load_rows", "reported_losses", "truth_of"]
 
 
 def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.ndarray]:
-    """A unit's rows as the judge sees them, and alive bool[n]: rows that no rule and no duplicate has dropped."""
+    """A unit's rows as the judge sees them, and alive bool[n]: rows with content that no rule and no
+    duplicate has dropped."""
     table = job.read_side(unit, "signals")
     num_rows = table.num_rows
     columns = signal_columns(table)
@@ -33,37 +37,17 @@ def load_rows(job: Job, unit: int, outputs: dict[str, Any]) -> tuple[Rows, np.nd
         labels = label_codes(table["label"], outputs["validate"]["classes"])
     ids = bytes_matrix(table["sample_id"], np.uint8)
     if job.plan.feedback is not None:
-        columns["training_loss"] = losses_of(ids, *_reported(job.root, job.plan.feedback))
+        columns["training_loss"] = losses_of(ids, *reported_losses(job.root, job.plan.feedback))
     signals = np.stack(list(columns.values()), axis=1) if columns else np.zeros((num_rows, 0), np.float32)
     rows = Rows(ids=ids, embeddings=embeddings, valid=valid, labels=labels, signals=signals)
-    alive = table["present"].to_numpy() & (duplicate_rows(job, unit, outputs)["operator"] < 0)
-    for fired in rule_masks(job.recipe, table).values():
-        for mask in fired.values():
-            alive &= ~mask
-    return rows, alive
+    found = said(job.recipe, table, readable(job, unit, table), read_copies(job, unit, num_rows).operator)
+    return rows, ~any_of(found)
 
 
 @lru_cache(maxsize=2)
-def _reported(root: str, snapshot: str) -> tuple[np.ndarray, np.ndarray]:
+def reported_losses(root: str, snapshot: str) -> tuple[np.ndarray, np.ndarray]:
+    """What training reported, as `read_snapshot` gives it; kept in memory by the process that asks unit after unit."""
     return read_snapshot(Store.open(root), snapshot)
-
-
-def duplicate_rows(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """For the unit's n rows: operator int16[n] (-1 = none), duplicate_of binary(16)[n], similarity float32[n]."""
-    start, stop = outputs["resolve"]["starts"][unit : unit + 2]
-    operator, similarity = np.full(stop - start, -1, np.int16), np.full(stop - start, np.nan, np.float32)
-    of: np.ndarray = np.full(stop - start, -1, np.int64)
-    if not job.recipe.set_operators:
-        return {"operator": operator, "duplicate_of": pa.nulls(stop - start, pa.binary(16)), "similarity": similarity}
-    table = job.read(job.name("resolve", "duplicates.arrow"))
-    rows = table["row"].to_numpy()
-    low, high = np.searchsorted(rows, [start, stop])
-    here = rows[low:high] - start
-    operator[here] = table["operator"].to_numpy()[low:high]
-    similarity[here] = table["similarity"].to_numpy()[low:high]
-    of[here] = np.arange(low, high)
-    keepers = table["duplicate_of"].combine_chunks().take(pa.array(of, mask=of < 0))
-    return {"operator": operator, "duplicate_of": keepers, "similarity": similarity}
 
 
 def label_codes(labels: pa.ChunkedArray, classes: list[Any]) -> np.ndarray:
@@ -96,9 +80,16 @@ def truth_of(job: Job, ids: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def load_judge(root: str, run: str) -> Judge:
-    """The judge of a run; kept in memory by the process that decides unit after unit."""
+def load_judge(root: str, run: str, version: str) -> Judge:
+    """The judge that a run learned, in the version its journal names; kept in memory by the process that decides unit
+    after unit. Raises IntegrityError if another one lies there."""
     from agents.judge import Judge  # torch: only where a learned policy decides
 
     with Job(root, run).files("judge") as folder:
-        return Judge.load(folder)
+        judge = Judge.load(folder)
+    if judge.version != version:
+        raise IntegrityError(
+            f"run {run} learned the policy {version}, but {judge.version} lies under its judge/; what it decides would "
+            "not be what the run says: retry the run from the start"
+        )
+    return judge

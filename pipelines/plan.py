@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import base64
 import difflib
+import json
 from functools import cached_property
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel, ConfigDict
 
 from curator.digest import content_id
-from curator.errors import RecipeError
+from curator.duplicates.operators import SIGNATURE
+from curator.errors import RecipeError, RunFailedError
 from curator.readers import WorkUnit, discover, plan_inputs
 from curator.recipe import Recipe, parse
 from curator.run import RunRequest
 
-__all__ = ["PLAN_VERSION", "Plan", "make_plan"]
+__all__ = ["Plan", "load_plan", "make_plan"]
 
-PLAN_VERSION = 1
 _RESERVED = ("sample_id", "label_before", "difficulty")
 
 
@@ -30,7 +32,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = PLAN_VERSION
+    version: Literal[1] = 1
     recipe: Recipe
     arrow_schema: str
     units: tuple[WorkUnit, ...]
@@ -53,6 +55,18 @@ class Plan(BaseModel):
 
     def _type(self, column: str | None) -> pa.DataType | None:
         return None if column is None else self.schema.field(column).type
+
+
+def load_plan(data: bytes, run: str) -> Plan:
+    """A saved plan. Raises RunFailedError for one that this version of Winnow cannot follow."""
+    found = json.loads(data).get("version")
+    known = Plan.model_fields["version"].default
+    if found != known:
+        raise RunFailedError(
+            f"run {run} was planned by another version of Winnow (plan version {found!r}, this one follows {known}), so "
+            "its work cannot be gone on with here; resume it with that version, or start a new run with this one"
+        )
+    return Plan.model_validate_json(data)
 
 
 def make_plan(request: RunRequest) -> Plan:
@@ -110,6 +124,7 @@ def _check_roles(recipe: Recipe) -> None:
 
 def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
     image = recipe.modality == "image"
+    _check_operators(recipe)
     for name in recipe.content_columns:
         kind = schema.field(name).type
         tests = (pt.is_binary, pt.is_large_binary) if image else (pt.is_string, pt.is_large_string)
@@ -118,6 +133,24 @@ def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
             raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {needed} there")
     if recipe.task == "classification":
         _check_label_type(str(recipe.columns.label), schema)
+
+
+def _check_operators(recipe: Recipe) -> None:
+    """Operators that read text get text, and those that share signatures ask for the same ones."""
+    reading = dict.fromkeys(op.kind for op in recipe.process if op.kind != "exact_duplicates")
+    if recipe.modality == "image" and reading:
+        raise RecipeError(
+            f"columns.image {recipe.columns.image!r} holds images, and process has operators that read text: "
+            f"{', '.join(reading)}; leave them out, images take exact_duplicates alone"
+        )
+    near = [op for op in recipe.set_operators if op.kind == "near_duplicates"]
+    for name in SIGNATURE:
+        values = list(dict.fromkeys(getattr(op, name) for op in near))
+        if len(values) > 1:
+            raise RecipeError(
+                f"process: near_duplicates stands here with {name} {' and '.join(map(str, values))}; a run "
+                f"computes one signature of each text, so give all of them the same {', '.join(SIGNATURE)}"
+            )
 
 
 def _check_label_type(name: str, schema: pa.Schema) -> None:

@@ -1,4 +1,4 @@
-"""Side files as arrays: signal columns, fixed-size bytes, rule masks. Knows operators, not steps."""
+"""Side files as arrays: signal columns, fixed-size bytes, embeddings. Knows columns, not steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curator.recipe import Recipe, SetOperator
-
-__all__ = ["bytes_matrix", "embedding_matrix", "fixed_bytes", "rule_masks", "signal_columns"]
+__all__ = ["bytes_matrix", "embedding_matrix", "fixed_bytes", "signal_columns"]
 
 
 def bytes_matrix(column: pa.ChunkedArray | pa.Array, dtype: Any) -> np.ndarray:
@@ -41,16 +39,6 @@ def signal_columns(table: pa.Table) -> dict[str, np.ndarray]:
         name.removeprefix("signal."): _one(table[name]).to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         for name in table.column_names
         if name.startswith("signal.")
-    }
-
-
-def rule_masks(recipe: Recipe, table: pa.Table) -> dict[int, dict[str, np.ndarray]]:
-    """position in `process` -> reason -> bool[n], for the row operators, from the signal columns alone."""
-    columns = signal_columns(table)
-    return {
-        position: {reason: np.asarray(mask, bool) for reason, mask in op.fired(columns).items()}
-        for position, op in enumerate(recipe.process)
-        if not isinstance(op, SetOperator)
     }
 
 

@@ -1,7 +1,7 @@
 """What if a threshold were another? Counts and examples from the side files; no text is read, nothing is written.
 
-Rules and duplicates are decided again; the policy's verdicts stand as they were. A row that only a rule had dropped
-and that would now be kept was never judged: it counts as kept, and as such is named.
+Rules and duplicates are decided again, as a run decides them; a learned policy's verdicts stand as they were. A row
+that only a rule had dropped and that would now be kept was never judged by it: it counts as kept, and as such is named.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from curator.duplicates.operators import SIGNATURE
 from curator.errors import RecipeError
 from curator.recipe import Operator, Recipe
 from curator.verdict import DROP
+from pipelines.copies import by_row
+from pipelines.draft import Draft
 from pipelines.job import Job
+from pipelines.judging import truth_of
 from pipelines.phases.reasons import reason_names
 from pipelines.phases.resolve import find_duplicates, read_edges
-from pipelines.side import rule_masks
+from pipelines.rules import badness, readable, said
+from pipelines.side import bytes_matrix
 
 __all__ = ["WhatIf", "changed", "what_if"]
 
@@ -47,24 +52,53 @@ class WhatIf(BaseModel):
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with other operator parameters. Raises RecipeError for an operator it lacks or a bad value."""
-    kinds = [op.kind for op in recipe.process]
-    process = list(recipe.process)
+    """The recipe with other operator parameters, by `kind.parameter`, or `kind#2.parameter` for the second of a kind.
+
+    Raises RecipeError for an operator it lacks, a kind that stands more than once without its number, or a bad value.
+    """
+    wanted: dict[int, dict[str, Any]] = {}
     for name, value in settings.items():
-        kind, _, parameter = name.partition(".")
-        if kind not in kinds:
-            raise RecipeError(f"the run's recipe has no operator {kind!r}; it has {', '.join(kinds) or 'none'}")
-        position = kinds.index(kind)
-        _refuse_signature_change(process[position], parameter)
+        position, parameter = _addressed(recipe, name)
+        _refuse(recipe.process[position], name, parameter)
+        wanted.setdefault(position, {})[parameter] = value
+    process = list(recipe.process)
+    for position, values in wanted.items():
+        operator = process[position]
         try:
-            process[position] = _OPERATOR.validate_python({**process[position].model_dump(), parameter: value})
+            process[position] = _OPERATOR.validate_python({**operator.model_dump(), **values})
         except ValidationError as error:
-            raise RecipeError(f"{name}: " + "; ".join(item["msg"] for item in error.errors())) from error
+            words = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise RecipeError(words) from error
     return recipe.model_copy(update={"process": tuple(process)})
 
 
-def _refuse_signature_change(operator: Any, parameter: str) -> None:
-    if operator.kind == "near_duplicates" and parameter in {"num_perm", "bands", "ngram"}:
+def _addressed(recipe: Recipe, name: str) -> tuple[int, str]:
+    """The place in `process` and the parameter that a setting's name means."""
+    address, _, parameter = name.partition(".")
+    kind, _, number = address.partition("#")
+    places = [place for place, op in enumerate(recipe.process) if op.kind == kind]
+    if not places:
+        has = ", ".join(dict.fromkeys(op.kind for op in recipe.process)) or "none"
+        raise RecipeError(f"the run's recipe has no operator {kind!r}; it has {has}")
+    if not number and len(places) == 1:
+        return places[0], parameter
+    if number.isdecimal() and 1 <= int(number) <= len(places):
+        return places[int(number) - 1], parameter
+    choices = [f"{kind}#{count}.{parameter} ({_told(recipe.process[at])})" for count, at in enumerate(places, 1)]
+    raise RecipeError(f"{name!r} does not say which {kind} of the run's recipe it means; say {' or '.join(choices)}")
+
+
+def _told(operator: Any) -> str:
+    """What sets an operator apart from others of its kind."""
+    own = operator.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{name} {value}" for name, value in own.items()) or "with its defaults"
+
+
+def _refuse(operator: Any, name: str, parameter: str) -> None:
+    if parameter not in type(operator).model_fields or parameter == "kind":
+        has = ", ".join(field for field in type(operator).model_fields if field != "kind")
+        raise RecipeError(f"{name!r} names no parameter of {operator.kind}; it has {has}")
+    if operator.kind == "near_duplicates" and parameter in SIGNATURE:
         raise RecipeError(
             f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run"
         )
@@ -74,11 +108,10 @@ def what_if(root: str, run: str, settings: Mapping[str, Any]) -> WhatIf:
     """The run's counts under other parameters. Raises NotFoundError, RecipeError."""
     job = Job(root, run)
     recipe = changed(job.recipe, settings)
-    starts = _starts(job)
-    duplicates = find_duplicates(job, starts, read_edges(job), recipe) if recipe.set_operators else None
+    copies = find_duplicates(job, recipe, _starts(job), read_edges(job)) if recipe.set_operators else None
     total = _Total()
     for unit in range(len(job.plan.units)):
-        total.add(*_unit(job, recipe, unit, starts, duplicates))
+        total.add(*_unit(job, recipe, unit, None if copies is None else copies[unit]))
     return total.result(reason_names(recipe))
 
 
@@ -88,38 +121,25 @@ def _starts(job: Job) -> np.ndarray:
 
 
 def _unit(
-    job: Job, recipe: Recipe, unit: int, starts: np.ndarray, duplicates: pa.RecordBatch | None
+    job: Job, recipe: Recipe, unit: int, copies: pa.RecordBatch | None
 ) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(ids, reason before, reason after, kept before and after, not judged); reasons are codes, -1 none."""
     names = reason_names(recipe)
     table = job.read_side(unit, "signals")
-    verdicts = job.read_side(unit, "verdicts", ["action", "reason"])
-    action, before = verdicts["action"].to_numpy(), verdicts["reason"].to_numpy()
+    verdicts = job.read_side(unit, "verdicts")
+    before, given = verdicts["reason"].to_numpy(), verdicts["given"].to_numpy()
+    truth = truth_of(job, bytes_matrix(table["sample_id"], np.uint8))
     by_rule = np.isin(before, [names.index(reason) for op in recipe.process for reason in op.reasons])
-    after = np.where(by_rule, -1, before).astype(np.int16)
-    settled = np.isin(before, [names.index(name) for name in ("missing_content", "trusted_keep", "trusted_drop")])
-    for reason, mask in reversed(_fired(recipe, table, unit, starts, duplicates)):
-        after[mask & ~settled] = names.index(reason)
-    ruled_now = np.isin(after, [names.index(reason) for op in recipe.process for reason in op.reasons])
-    kept_after = np.where(ruled_now, False, np.where(by_rule, True, action != DROP))
+
+    claimed = None if copies is None else by_row(copies, table.num_rows).operator
+    draft = Draft(names, said(recipe, table, readable(job, unit, table), claimed), badness(recipe, table))
+    draft.stand(~by_rule, verdicts)
+    draft.settle(truth, given, labelled=recipe.task == "classification")
+
+    kept = np.stack([verdicts["action"].to_numpy() != DROP, draft.action != DROP])
+    not_judged = by_rule & kept[1] & (truth < 0) & (recipe.policy.kind == "learned")
     ids = table["id" if "id" in table.column_names else "sample_id"]
-    return ids, before, after, np.stack([action != DROP, kept_after]), by_rule & kept_after
-
-
-def _fired(
-    recipe: Recipe, table: pa.Table, unit: int, starts: np.ndarray, duplicates: pa.RecordBatch | None
-) -> list[tuple[str, np.ndarray]]:
-    masks = rule_masks(recipe, table)
-    fired: list[tuple[str, np.ndarray]] = []
-    for position, op in enumerate(recipe.process):
-        if position in masks:
-            fired += masks[position].items()
-        elif duplicates is not None:
-            mask = np.zeros(table.num_rows, bool)
-            rows = duplicates.column("row").to_numpy()[duplicates.column("operator").to_numpy() == position]
-            mask[rows[(rows >= starts[unit]) & (rows < starts[unit + 1])] - starts[unit]] = True
-            fired.append((next(iter(op.reasons)), mask))
-    return fired
+    return ids, before, draft.reason, kept, not_judged
 
 
 def _example(value: Any) -> ExampleId:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from curator.duplicates.operators import ExactDuplicates, NearDuplicates
+from curator.duplicates.operators import SIMILARITY_FLOOR, ExactDuplicates, NearDuplicates
 
 if TYPE_CHECKING:
     from curator.duplicates.clustering import clusters
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from curator.duplicates.signatures import band_hashes, minhash
 
 __all__ = [
+    "SIMILARITY_FLOOR",
     "DuplicateIndex",
     "Edges",
     "ExactDuplicates",

@@ -52,21 +52,33 @@ class DuplicateIndex:
         self._units: list[_Unit] = []  # by first row
         self._num_perm: int | None = None
 
-    def add(self, first_row: int, content_hash: np.ndarray, signatures: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        first_row: int,
+        content_hash: np.ndarray,
+        signatures: np.ndarray | None = None,
+        *,
+        apart: np.ndarray | None = None,
+    ) -> None:
         """One unit: rows first_row.. of the whole set, content_hash uint64[n, 2], signatures uint32[n, P] or None.
 
+        apart: uint64[n], a random-looking number for each kind of row, such as a hash of its label: rows of different
+        numbers never meet, so that the pairs found within a kind are those of an index that holds it alone.
         Raises ValueError where shapes disagree, where rows were added before, or where only some units have signatures.
         """
         rows = len(content_hash)
         width = 0 if signatures is None else signatures.shape[1]
         self._check(first_row, rows, width, signatures)
+        if apart is not None and len(apart) != rows:
+            raise ValueError(f"{len(apart)} numbers to tell rows apart for {rows} content hashes")
         if rows == 0:
             return
         self._num_perm = width
-        self._append("content", np.ascontiguousarray(content_hash, np.uint64))
+        numbers = np.zeros(rows, np.uint64) if apart is None else np.asarray(apart, np.uint64)
+        self._append("content", _told_apart(np.asarray(content_hash, np.uint64), numbers))
         if signatures is not None:
             self._append("signatures", np.ascontiguousarray(signatures, np.uint32))
-            hashes = band_hashes(signatures, self._bands)
+            hashes = _told_apart(band_hashes(signatures, self._bands), numbers & ~np.uint64(1))  # an odd hash stays so
             for band in range(self._bands):
                 self._append(f"band-{band}", np.ascontiguousarray(hashes[:, band]))
         position = sum(unit.rows for unit in self._units)
@@ -180,6 +192,11 @@ def _fill(file: Any, offset: int, out: np.ndarray) -> None:
         if not size:
             raise IntegrityError(f"{file.name} ends {view.nbytes} bytes early: cut off while in use; resume the run")
         view = view[size:]
+
+
+def _told_apart(hashes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """uint64[n, k]: each row's hashes shifted by its number; 0, which is no content or no words, stays 0."""
+    return np.where(hashes.any(axis=1, keepdims=True), hashes ^ numbers[:, None], np.uint64(0))
 
 
 def _exact_pairs(hashes: np.ndarray) -> np.ndarray:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["ExactDuplicates", "Keep", "NearDuplicates"]
+__all__ = ["SIGNATURE", "SIMILARITY_FLOOR", "ExactDuplicates", "Keep", "NearDuplicates"]
+
+SIMILARITY_FLOOR: Final = 0.5
+"""Pairs less similar are not looked for: 14 bands of 8 find one in twenty of those at 0.5, and hardly any below."""
 
 Keep = Literal["first", "longest"]
 """Which row of a cluster stays: the first in input order, or the longest (the first among equals)."""
 
+SIGNATURE: Final = ("num_perm", "bands", "ngram")
+"""Parameters of near duplicates that shape the signatures, of which a run computes one set."""
+
 
 class ExactDuplicates(BaseModel):
-    """Drops rows whose content equals that of a kept row: text up to whitespace (`content_hash`), images by bytes."""
+    """Drops rows that say the same as the row they name: text up to whitespace (`content_hash`), images by bytes.
+
+    In labelled tasks a row says its content and its label: copies that disagree about the label are no duplicates.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,29 +30,39 @@ class ExactDuplicates(BaseModel):
     keep: Keep = "first"
 
     signals: ClassVar[tuple[str, ...]] = ()
-    reasons: ClassVar[dict[str, str]] = {"exact_duplicate": "the same content as a kept row"}
+    reasons: ClassVar[dict[str, str]] = {
+        "exact_duplicate": "the same content as the row it names; in labelled tasks its label too"
+    }
 
 
 class NearDuplicates(BaseModel):
-    """Drops rows whose word sequences overlap with those of a kept row (MinHash, Broder 1997).
+    """Drops rows whose word sequences overlap with those of the row they name (MinHash, Broder 1997); in labelled
+    tasks only rows of the same label.
 
     14 bands of 8 of 112 permutations over 5-word shingles are FineWeb's numbers (Penedo et al. 2024, section 3.5): a
     pair of Jaccard similarity 0.75 becomes a candidate with probability 0.77, one of 0.8 with 0.92, one of 0.5 with
     0.05. Unlike there, every candidate is then checked: `threshold` bounds the similarity estimated from all
-    permutations (standard error at most 0.047).
+    permutations (standard error at most 0.047); it cannot lie below SIMILARITY_FLOOR.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["near_duplicates"] = "near_duplicates"
-    threshold: float = Field(default=0.8, gt=0, le=1)
+    threshold: float = Field(
+        default=0.8,
+        ge=SIMILARITY_FLOOR,
+        le=1,
+        description=f"similarity from which a pair is a duplicate; none below {SIMILARITY_FLOOR} is looked for",
+    )
     num_perm: int = Field(default=112, ge=8, le=1024)
     bands: int = Field(default=14, ge=1, le=256)
     ngram: int = Field(default=5, ge=1, le=32, description="words per shingle")
     keep: Keep = "first"
 
     signals: ClassVar[tuple[str, ...]] = ()
-    reasons: ClassVar[dict[str, str]] = {"near_duplicate": "nearly the same words in the same order as a kept row"}
+    reasons: ClassVar[dict[str, str]] = {
+        "near_duplicate": "nearly the same words in the same order as the row it names; in labelled tasks its label too"
+    }
 
     @model_validator(mode="after")
     def _whole_bands(self) -> NearDuplicates:

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curator.duplicates import DuplicateIndex, Edges, clusters
+from curator.duplicates import SIMILARITY_FLOOR, DuplicateIndex, Edges, ExactDuplicates, clusters, content_hash
+from curator.recipe import Recipe
+from pipelines.copies import COPIES, write_copies
 from pipelines.job import Job
-from pipelines.side import bytes_matrix, rule_masks
+from pipelines.rules import any_of, readable, said
+from pipelines.side import bytes_matrix, fixed_bytes
 
-__all__ = ["EDGE_FLOOR", "resolve"]
-
-EDGE_FLOOR = 0.5
-"""Similarity below which a candidate pair is forgotten; `what-if` can move the threshold down to here."""
+__all__ = ["find_duplicates", "read_edges", "resolve"]
 
 
 def resolve(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -29,23 +30,32 @@ def resolve(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     if job.recipe.set_operators:
         edges = find_edges(job, starts)
         write_edges(job, edges)
-        found = find_duplicates(job, starts, edges)
-        job.write(job.name("resolve", "duplicates.arrow"), found)
-        result["duplicates"] = found.num_rows
+        found = find_duplicates(job, job.recipe, starts, edges)
+        write_copies(job, found)
+        result["duplicates"] = sum(batch.num_rows for batch in found)
     return result
 
 
 def find_edges(job: Job, starts: np.ndarray) -> Edges:
-    """Verified pairs over the whole set, in global row numbers."""
-    near = any(op.kind == "near_duplicates" for op in job.recipe.set_operators) and job.recipe.modality == "text"
-    bands = next((op.bands for op in job.recipe.set_operators if op.kind == "near_duplicates"), 0)
+    """Verified pairs over the whole set, in global row numbers; in a labelled task rows of one label make pairs."""
+    near = next((op for op in job.recipe.set_operators if op.kind == "near_duplicates"), None)
     with tempfile.TemporaryDirectory(prefix="winnow-") as scratch:
-        index = DuplicateIndex(scratch, bands=bands) if near else DuplicateIndex(scratch)
+        index = DuplicateIndex(scratch) if near is None else DuplicateIndex(scratch, bands=near.bands)
         for unit in range(len(job.plan.units)):
-            hashes = bytes_matrix(job.read_side(unit, "signals", ["content_hash"])["content_hash"], np.uint64)
-            signatures = bytes_matrix(job.read_side(unit, "minhash")["signature"], np.uint32) if near else None
-            index.add(int(starts[unit]), hashes, signatures)
-        return index.edges(EDGE_FLOOR)
+            labelled = job.plan.label_type is not None
+            table = job.read_side(unit, "signals", ["content_hash", *(["label"] if labelled else [])])
+            hashes = bytes_matrix(table["content_hash"], np.uint64)
+            signatures = None if near is None else bytes_matrix(job.read_side(unit, "minhash")["signature"], np.uint32)
+            apart = _label_numbers(table["label"]) if labelled else None
+            index.add(int(starts[unit]), hashes, signatures, apart=apart)
+        return index.edges(SIMILARITY_FLOOR)
+
+
+def _label_numbers(labels: pa.ChunkedArray) -> np.ndarray:
+    """uint64[n]: a hash of each label's value, the same in every unit; 0 for none."""
+    coded = labels.combine_chunks().dictionary_encode()
+    hashes = content_hash(coded.dictionary.cast(pa.string()).cast(pa.binary()))[:, 0]
+    return np.append(hashes, np.uint64(0))[pc.fill_null(coded.indices, -1).to_numpy()]
 
 
 class _Found(NamedTuple):
@@ -57,68 +67,55 @@ class _Found(NamedTuple):
     similarity: np.ndarray
 
 
-def find_duplicates(job: Job, starts: np.ndarray, edges: Edges, recipe: Any = None) -> pa.RecordBatch:
-    """(row, operator, keeper row, keeper sample_id, similarity) of every row a set operator drops, by row.
+def find_duplicates(job: Job, recipe: Recipe, starts: np.ndarray, edges: Edges) -> list[pa.RecordBatch]:
+    """The rows that set operators drop, a batch of schema COPIES for each unit. recipe: the job's, or one with other
+    thresholds. starts: int64[units + 1], the first row of each unit.
 
-    Operators run in the recipe's order: a row that an earlier operator drops neither drops nor is kept by a later one.
+    A row that any row operator drops, wherever it stands in `process`, or that lacks content or label takes no part:
+    it is nobody's keeper. Set operators run in the recipe's order, and a row that one drops takes no part in the next.
+    So a keeper is dropped only by the policy or the trusted sample, which speak of its content and label: its copies,
+    which share them, stay dropped with it, as duplicates of the row they name.
     """
-    recipe = recipe or job.recipe
-    num_rows = int(starts[-1])
-    alive, lengths = _alive_and_lengths(job, starts, recipe)
+    usable, lengths = _usable_and_lengths(job, recipe, starts)
     found: list[_Found] = []
     for position, op in enumerate(recipe.process):
         if op not in recipe.set_operators:
             continue
-        usable = alive[position]
-        for earlier in found:
-            usable[earlier.rows] = False
-        threshold = 1.0 if op.kind == "exact_duplicates" else op.threshold
         part = edges.where(usable, exact_only=op.kind == "exact_duplicates")
-        of, similarity = clusters(num_rows, part, threshold, keep=op.keep, lengths=lengths)
+        threshold = 1.0 if isinstance(op, ExactDuplicates) else op.threshold
+        of, similarity = clusters(len(usable), part, threshold, keep=op.keep, lengths=lengths)
         dropped = np.flatnonzero(of >= 0)
         found.append(_Found(dropped, position, of[dropped], similarity[dropped]))
-    return _table(job, starts, found)
+        usable[dropped] = False
+    return _batches(job, starts, found)
 
 
-def _alive_and_lengths(job: Job, starts: np.ndarray, recipe: Any) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """For each set operator: which rows no earlier row operator dropped. Content length in bytes of every row."""
-    num_rows = int(starts[-1])
-    positions = [position for position, op in enumerate(recipe.process) if op in recipe.set_operators]
-    alive = {position: np.ones(num_rows, bool) for position in positions}
-    lengths = np.zeros(num_rows, np.int64)
+def _usable_and_lengths(job: Job, recipe: Recipe, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of every row: whether it has content and label and no row operator drops it; its content's length in bytes."""
+    usable, lengths = np.ones(int(starts[-1]), bool), np.zeros(int(starts[-1]), np.int64)
     for unit in range(len(job.plan.units)):
         table = job.read_side(unit, "signals")
         span = slice(int(starts[unit]), int(starts[unit + 1]))
         lengths[span] = table["content_bytes"].to_numpy()
-        present = table["present"].to_numpy()
-        masks = rule_masks(recipe, table)
-        for position in positions:
-            alive[position][span] = present
-            for earlier, fired in masks.items():
-                if earlier < position:
-                    for mask in fired.values():
-                        alive[position][span] &= ~mask
-    return alive, lengths
+        usable[span] = ~any_of(said(recipe, table, readable(job, unit, table)))
+        if job.plan.label_type is not None:
+            usable[span] &= table["label"].is_valid().to_numpy()
+    return usable, lengths
 
 
-_DUPLICATES = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("operator", pa.int16()),
-        ("duplicate_of", pa.binary(16)),
-        ("similarity", pa.float32()),
-    ]
-)
-
-
-def _table(job: Job, starts: np.ndarray, found: list[_Found]) -> pa.RecordBatch:
+def _batches(job: Job, starts: np.ndarray, found: list[_Found]) -> list[pa.RecordBatch]:
     rows = np.concatenate([item.rows for item in found])
-    operators = np.concatenate([np.full(len(item.rows), item.operator, np.int16) for item in found])
     order = np.argsort(rows, kind="stable")
+    operators = np.concatenate([np.full(len(item.rows), item.operator, np.int16) for item in found])[order]
     keepers = np.concatenate([item.keepers for item in found])[order]
-    similarity = np.concatenate([item.similarity for item in found])[order]
-    ids = _sample_ids_of(job, starts, keepers)
-    return pa.record_batch([rows[order], operators[order], ids, similarity.astype(np.float32)], schema=_DUPLICATES)
+    similarity = np.concatenate([item.similarity for item in found])[order].astype(np.float32)
+    rows, ids = rows[order], _sample_ids_of(job, starts, keepers)
+    cuts = np.searchsorted(rows, starts)
+    whole = pa.record_batch([rows, operators, ids, similarity], schema=COPIES)
+    return [
+        whole.slice(low, high - low).set_column(0, COPIES.field(0), pa.array(rows[low:high] - first))
+        for low, high, first in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)
+    ]
 
 
 def _sample_ids_of(job: Job, starts: np.ndarray, rows: np.ndarray) -> pa.Array:
@@ -129,7 +126,7 @@ def _sample_ids_of(job: Job, starts: np.ndarray, rows: np.ndarray) -> pa.Array:
         here = np.flatnonzero(units == unit)
         ids = bytes_matrix(job.read_side(int(unit), "signals", ["sample_id"])["sample_id"], np.uint8)
         out[here] = ids[rows[here] - starts[unit]]
-    return pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(out.tobytes())])
+    return fixed_bytes(out)
 
 
 _EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("similarity", pa.float32())])

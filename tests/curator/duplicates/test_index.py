@@ -176,3 +176,35 @@ def test_a_dropped_first_copy_does_not_hide_the_others() -> None:
     assert as_dict(edges.where(usable)) == {(2, 4): 1.0, (3, 6): pytest.approx(0.8)}
     assert as_dict(edges.where(usable, exact_only=True)) == {(2, 4): 1.0}
     assert as_dict(edges.where(np.ones(7, bool))) == as_dict(edges)
+
+
+@pytest.mark.parametrize("families", [1, 12])
+def test_rows_told_apart_meet_only_their_own_kind(tmp_path: Path, families: int) -> None:
+    """What is found within a kind is what an index finds that holds this kind alone, also in crowded buckets."""
+    texts = spoiled_texts(150, 4) if families > 1 else [f"{'the same words all over ' * 9}{k % 5}" for k in range(150)]
+    hashes, signatures = columns(list(texts))
+    kinds = np.random.default_rng(2).integers(0, 3, 150)
+    numbers = np.array([0x9E3779B97F4A7C15, 0, 0xC2B2AE3D27D4EB4F], np.uint64)[kinds]
+    (tmp_path / "all").mkdir()
+    index = DuplicateIndex(tmp_path / "all")
+    index.add(0, hashes[:70], signatures[:70], apart=numbers[:70])
+    index.add(70, hashes[70:], signatures[70:], apart=numbers[70:])
+    wanted: dict[tuple[int, int], float] = {}
+    for kind in range(3):
+        rows = np.flatnonzero(kinds == kind)
+        alone = as_dict(found(tmp_path / str(kind), [(0, hashes[rows], signatures[rows])]))
+        wanted |= {(int(rows[a]), int(rows[b])): similarity for (a, b), similarity in alone.items()}
+    assert as_dict(index.edges(0.5)) == wanted and len(wanted) >= 30
+
+
+def test_numbers_to_tell_rows_apart_are_one_a_row(tmp_path: Path) -> None:
+    hashes, _ = columns(["one", "two"])
+    with pytest.raises(ValueError, match="1 numbers to tell rows apart for 2"):
+        DuplicateIndex(tmp_path).add(0, hashes, apart=np.ones(1, np.uint64))
+
+
+def test_nothing_stays_nothing_whatever_the_kind(tmp_path: Path) -> None:
+    hashes, signatures = columns(["", None, "  ", "!"])
+    index = DuplicateIndex(tmp_path)
+    index.add(0, hashes, signatures, apart=np.full(4, 77, np.uint64))
+    assert len(index.edges(0.5).a) == 0

@@ -28,6 +28,7 @@ def test_defaults_are_finewebs_numbers() -> None:
     [
         ({"bands": 13}, "does not divide into 13 bands"),
         ({"threshold": 1.1}, "less than or equal to 1"),
+        ({"threshold": 0.49}, "greater than or equal to 0.5"),
         ({"keep": "last"}, "'first' or 'longest'"),
         ({"perms": 3}, "Extra inputs"),
     ],
