@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow as pa
 from curator.client.decoded import DecodedCopies
 from curator.client.shared import Lender
 from curator.client.sources import open_source
-from curator.client.windows import Chunk, Share, gather
+from curator.client.windows import Chunk, Draft, Share, gather
 from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.plan import EpochPlan, Tail, rank_slice
 from curator.epochs.shuffle import Shuffle
@@ -31,7 +32,6 @@ __all__ = ["ShardStream", "Worker", "pull"]
 STATE_VERSION = 1
 _POSITION = b"winnow.position"
 _EPOCH = b"winnow.epoch"
-T = TypeVar("T")
 
 
 class Worker(NamedTuple):
@@ -277,13 +277,19 @@ def _cut(chunk: Chunk) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         first = end
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next one made by a thread while the present one is used."""
-    with ThreadPoolExecutor(1, "winnow-gather") as pool:
-        future = pool.submit(next, items, None)
-        while (item := future.result()) is not None:
-            future = pool.submit(next, items, None)
-            yield item
+def _ahead(drafts: Iterator[Draft]) -> Iterator[Chunk]:
+    """The chunks of the drafts: while one is used, the next is put together by a thread and the one after is drafted
+    by another."""
+    with ThreadPoolExecutor(1, "winnow-draft") as drafter, ThreadPoolExecutor(1, "winnow-gather") as gatherer:
+
+        def begun() -> Future[Chunk] | None:
+            draft = next(drafts, None)
+            return None if draft is None else gatherer.submit(draft.chunk)
+
+        coming = deque(drafter.submit(begun) for _ in range(2))
+        while (chunk := coming.popleft().result()) is not None:
+            coming.append(drafter.submit(begun))
+            yield chunk.result()
 
 
 def _copies(cache_dir: str | os.PathLike[str] | None) -> DecodedCopies | None:

@@ -36,6 +36,10 @@ class Share:
     first: int = 0
     step: int = 1
 
+    def is_all(self, batch_size: int) -> bool:
+        """Whether nothing after the first wanted slot is passed over."""
+        return self.step == 1 and self.low == 0 and self.high == batch_size
+
     def batches(self, begin: int, end: int) -> np.ndarray:
         """The wanted batches in [begin, end): int64[m], rising."""
         begin = max(begin, self.first)
@@ -54,6 +58,26 @@ class Chunk(NamedTuple):
     rows: pa.RecordBatch
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A chunk before its rows are put together: where they lie is known, most of the copying is still to be done.
+
+    parts: rows laid end to end; order: int64[m], which of them comes at each place; codes: uint8[m], difficulties.
+    """
+
+    batches: np.ndarray
+    ends: np.ndarray
+    parts: list[Picked]
+    order: np.ndarray
+    codes: np.ndarray
+
+    def chunk(self) -> Chunk:
+        """The rows in order; lets other threads run while it copies."""
+        rows = together(self.parts, self.order)
+        rows = rows.append_column(difficulty_column(rows.schema.names), _named(self.codes))
+        return Chunk(self.batches, self.ends, rows)
+
+
 def gather(
     plan: EpochPlan,
     manifest: Manifest,
@@ -61,7 +85,7 @@ def gather(
     epoch: int,
     share: Share,
     columns: Sequence[str] | None = None,
-) -> Iterator[Chunk]:
+) -> Iterator[Draft]:
     """The wanted rows of an epoch in order, with their difficulty as the last column; a few thousand rows at a time.
 
     Padded slots repeat the chunk's first row with a null difficulty. Raises what the reader raises.
@@ -75,13 +99,14 @@ def gather(
         slots = mix.slices(batches, share.low, share.high)
         sizes = np.full(len(batches), each, dtype=np.int64)
         sizes[-1] += len(slots.nth) - sizes.sum()
-        yield Chunk(batches, np.cumsum(sizes), _fill(slots, windows, reader, manifest, columns))
+        parts, order = _fill(slots, windows)
+        if not parts:
+            parts = [reader.pick(manifest, np.array([_any_place(manifest)] * min(len(order), 1), ndmin=2), columns)]
+        yield Draft(batches, np.cumsum(sizes), parts, order, slots.difficulty)
 
 
-def _fill(
-    slots: Slots, windows: list[_Window], reader: ShardReader, manifest: Manifest, columns: Sequence[str] | None
-) -> pa.RecordBatch:
-    """The rows of some slots, in order."""
+def _fill(slots: Slots, windows: list[_Window]) -> tuple[list[Picked], np.ndarray]:
+    """The rows of some slots, and their order."""
     parts: list[Picked] = []
     first = 0
     order = np.zeros(len(slots.nth), dtype=np.int64)
@@ -91,11 +116,7 @@ def _fill(
             parts += window.rows(slots.nth[chosen])
             order[chosen] = np.arange(first, first + len(chosen))
             first += len(chosen)
-    if not parts:
-        parts = [reader.pick(manifest, np.array([_any_place(manifest)] * min(len(order), 1)).reshape(-1, 2), columns)]
-    rows = together(parts, order)
-    name = difficulty_column(rows.schema.names)
-    return rows.append_column(name, _named(slots.difficulty))
+    return parts, order
 
 
 def difficulty_column(names: Sequence[str]) -> str:
@@ -153,10 +174,16 @@ class _Window:
         self._rows = None  # the old window goes before the new one comes
         _, self._high = self._walk.window(nth)
         self._low = nth
+        self._nth = self._wanted(nth)
+        places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
+        self._rows = self._reader.pick(self._manifest, places, self._columns)
+
+    def _wanted(self, nth: int) -> np.ndarray:
+        """The places of this share in the window, from one on: int64[m], rising."""
+        if self._share.is_all(self._mix.batch_size):
+            return np.arange(nth, self._high)
         begin = self._mix.batch_of(self._difficulty, nth)
         end = self._mix.batch_of(self._difficulty, self._high - 1) + 1
         slots = self._mix.slices(self._share.batches(begin, end), self._share.low, self._share.high)
         mine = (slots.difficulty == self._difficulty) & (slots.nth >= nth) & (slots.nth < self._high)
-        self._nth = slots.nth[mine]
-        places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
-        self._rows = self._reader.pick(self._manifest, places, self._columns)
+        return slots.nth[mine]

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from curator.shards.arrays import grouped
 from curator.shards.index import ShardIndex
 from curator.shards.manifest import Manifest
 
@@ -42,11 +43,9 @@ class Locator:
             raise ValueError(f"ranks {rank.min()} to {rank.max()} outside the {ends[-1] if ends.size else 0} live rows")
         out = np.empty((len(rank), 2), dtype=np.int64)
         out[:, 0] = np.searchsorted(ends, rank, side="right")
-        order = np.argsort(out[:, 0], kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(out[order, 0])) + 1):
-            if group.size:
-                shard = int(out[group[0], 0])
-                index = self._index_of(shard)
-                rows = (index.by_row if self._order == "row" else index.by_difficulty)[difficulty]
-                out[group, 1] = rows[rank[group] - self._starts[difficulty, shard]]
+        for group in grouped(out[:, 0]):
+            shard = int(out[group[0], 0])
+            index = self._index_of(shard)
+            rows = (index.by_row if self._order == "row" else index.by_difficulty)[difficulty]
+            out[group, 1] = rows[rank[group] - self._starts[difficulty, shard]]
         return out

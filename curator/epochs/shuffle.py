@@ -80,24 +80,36 @@ class Walk:
         if self.shuffle == "full":
             return permute(stretch.offset + permute(place, stretch.length, key), self.num_rows, self.circle_key)
         place = _within_windows(place, stretch.length, self.window_rows, derive_key(key, "rows"))
-        place = _blocks(place, stretch.length, self.block_rows, derive_key(key, "blocks"))
-        return _blocks(place + stretch.offset, self.num_rows, self.block_rows, self.circle_key)
+        return self._moved(place, stretch, derive_key(key, "blocks"))
+
+    def _moved(self, place: np.ndarray, stretch: Stretch, key: int) -> np.ndarray:
+        """Whole blocks permuted within the stretch, then, counted from its offset, on the circle."""
+        size = self.block_rows
+        block = place // size
+        low, high = int(block.min()), int(block.max()) + 1
+        if high - low >= len(block):
+            place = _blocks(place, stretch.length, size, key)
+            return _blocks(place + stretch.offset, self.num_rows, size, self.circle_key)
+        # neighbours share blocks: permute each block, and the two on the circle that it covers, once
+        within = place - block * size + stretch.offset % size
+        target = _block_targets(np.arange(low, high), stretch.length // size, key) + stretch.offset // size
+        both = [_block_targets(target + after, self.num_rows // size, self.circle_key) for after in (0, 1)]
+        over = within >= size
+        return np.stack(both)[over.astype(np.int64), block - low] * size + within - over * size
+
+
+def _block_targets(block: np.ndarray, num_blocks: int, key: int) -> np.ndarray:
+    """Where blocks go; those from num_blocks on stay."""
+    out = block.copy()
+    moved = block < num_blocks
+    out[moved] = permute(block[moved], num_blocks, key)
+    return out
 
 
 def _blocks(place: np.ndarray, n: int, block_rows: int, key: int) -> np.ndarray:
     """Permutes whole blocks of [0, n); a shorter last block stays last."""
-    num_blocks = n // block_rows
     block = place // block_rows
-    out = place.copy()
-    moved = block < num_blocks
-    if moved.any():
-        low, high = int(block.min()), min(int(block.max()) + 1, num_blocks)
-        if high - low < len(block):  # neighbours share blocks: permute each block once
-            target = permute(np.arange(low, high), num_blocks, key)[block[moved] - low]
-        else:
-            target = permute(block[moved], num_blocks, key)
-        out[moved] += (target - block[moved]) * block_rows
-    return out
+    return place + (_block_targets(block, n // block_rows, key) - block) * block_rows
 
 
 def _within_windows(place: np.ndarray, n: int, window_rows: int, key: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["arrow_ints", "arrow_words", "numpy_ints"]
+__all__ = ["arrow_ints", "arrow_words", "grouped", "numpy_ints"]
 
 
 def arrow_ints(values: np.ndarray) -> Any:
@@ -34,3 +34,15 @@ def arrow_words(words: Sequence[str]) -> Any:
     data = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
     return pa.Array.from_buffers(pa.string(), len(data), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(data))])
+
+
+def grouped(keys: np.ndarray) -> list[np.ndarray]:
+    """The places of each distinct key, by rising key, each group rising. keys: int64[m]."""
+    if not keys.size:
+        return []
+    low = keys.min()
+    small = keys - low
+    if int(keys.max()) - int(low) < 1 << 16:
+        small = small.astype(np.uint16)  # numpy sorts 16 bits by radix, in a tenth of the time
+    order = np.argsort(small, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(small[order])) + 1)

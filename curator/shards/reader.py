@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import IntegrityError, NotFoundError
-from curator.shards.arrays import arrow_ints
+from curator.shards.arrays import arrow_ints, grouped
 from curator.shards.batch_cache import BatchCache
 from curator.shards.layout import SAMPLE_ID
 from curator.shards.manifest import Manifest, columns_of
@@ -95,10 +95,8 @@ class ShardReader:
     def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
         """As `take`, but the rows stay as they come until they are asked for in some order. places: int64[m, 2]."""
         self._check_places(manifest, places)
-        batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)[places[:, 0]]
-        batch, row = np.divmod(places[:, 1], batch_rows)
-        key = places[:, 0] << 32 | batch
-        by_place = np.argsort(key << 20 | row)
+        batch_rows, first_batch = self._shape(manifest)
+        batch, row = np.divmod(places[:, 1], batch_rows[places[:, 0]])
 
         def rows_of(group: np.ndarray) -> Chosen:
             shard, number = int(places[group[0], 0]), int(batch[group[0]])
@@ -107,9 +105,7 @@ class ShardReader:
                 return Chosen(rows, group, row[group])
             return Chosen(rows.take(arrow_ints(row[group])), group, np.arange(len(group)))
 
-        starts = np.flatnonzero(np.diff(key[by_place])) + 1
-        groups = [group for group in np.split(by_place, starts) if group.size]
-        chosen = self._in_parallel(rows_of, groups)
+        chosen = self._in_parallel(rows_of, grouped(first_batch[places[:, 0]] + batch))
         schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
         return pick(schema, len(places), chosen)
 
@@ -192,10 +188,15 @@ class ShardReader:
 
     def _in_parallel(self, rows_of: Callable[[np.ndarray], Chosen], groups: list[np.ndarray]) -> list[Chosen]:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
-        if len(groups) < 2 or self._num_threads == 1:
+        if len(groups) < 2 or self._num_threads == 1 or self._copies is not None:  # a mapped copy is only pointed at
             return [rows_of(group) for group in groups]
         with ThreadPoolExecutor(self._num_threads, "winnow-decode") as pool:
             return list(pool.map(rows_of, groups))
+
+    def _shape(self, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a record batch, and record batches before it, of each shard: int64[num_shards] each."""
+        batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)
+        return batch_rows, np.cumsum([0, *(info.num_batches for info in manifest.shards)])[:-1]
 
     def _check_places(self, manifest: Manifest, where: np.ndarray) -> None:
         num_rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)
