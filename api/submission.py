@@ -17,7 +17,7 @@ from api.service import Service
 from curator.catalog import DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
 from curator.feedback import write_snapshot
-from curator.recipe import Recipe, load, parse, preset_names
+from curator.recipe import Recipe, fitted, load, parse, preset_names, require_learner
 from curator.run import RunRequest
 from curator.storage import Store
 
@@ -62,7 +62,7 @@ def submit(
         raise ConflictError(f"dataset {dataset} was rejected: {version.error['message']}; register a corrected one")
     chosen = resolved(recipe, found.columns, seed)
     if version.columns is not None:
-        _check_columns(chosen, list(version.columns))
+        fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
     request = RunRequest(
         inputs=version.inputs,
         recipe=chosen.model_dump(mode="json"),
@@ -118,11 +118,6 @@ def _name(run_id: str) -> str:
     return f"runs/{run_id}/submission.json"
 
 
-def _snapshot(service: Service, tenant: str, jobs: Sequence[str]) -> str:
-    """What the jobs have reported until now, as one file; a later report changes nothing of this run."""
-    return write_snapshot(service.store, service.catalog.feedback.counted(tenant, jobs))
-
-
 def _trusted(service: Service, tenant: str, named: str) -> str:
     """The trusted sample's file: an upload, or a dataset of one file."""
     if named.startswith("upl_"):
@@ -136,19 +131,6 @@ def _trusted(service: Service, tenant: str, named: str) -> str:
 
 
 def _losses(service: Service, tenant: str, recipe: Recipe, jobs: Sequence[str]) -> str:
-    """A snapshot of what the jobs have reported so far, so that the run can be run again."""
-    if recipe.policy.kind == "rules":
-        raise RecipeError(
-            "feedback teaches a policy, and policy.kind is 'rules'; set it to 'learned' or leave feedback out"
-        )
+    """What the jobs have reported so far, as one file; a later report changes nothing of this run."""
+    require_learner(recipe)
     return write_snapshot(service.store, service.catalog.feedback.counted(tenant, list(jobs)))
-
-
-def _check_columns(recipe: Recipe, names: list[str]) -> None:
-    """What the runner would find out later, said while the caller is listening."""
-    roles = {f"columns.{role}": name for role, name in recipe.columns if name not in (None, "auto")}
-    for place, name in (roles | {f"where.{name}": name for name in recipe.where}).items():
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise RecipeError(f"{place}: the data has no column {name!r}; {hint}it has {', '.join(names)}")

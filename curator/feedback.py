@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.digest import sha256_hex
-from curator.errors import RequestError
+from curator.errors import InputError, RequestError
 from curator.storage import Store
 
 __all__ = [
@@ -50,7 +50,11 @@ _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 def clipped(rows: pa.Table) -> tuple[pa.Table, int]:
-    """The rows with losses held to [0, LOSS_MOST], and how many were outside."""
+    """The rows with losses held to [0, LOSS_MOST], and how many were outside. Raises InputError for a loss that is no
+    number: held to the bounds it would count as the best of all."""
+    finite = pc.is_finite(rows["loss"])
+    if not pc.all(finite, min_count=0).as_py():
+        raise InputError("not a finite number", row=int(pc.index(finite, False).as_py()), column="loss")
     low, high = pa.scalar(0, pa.float32()), pa.scalar(LOSS_MOST, pa.float32())
     held = pc.min_element_wise(pc.max_element_wise(rows["loss"], low), high)
     changed = int(pc.sum(pc.not_equal(held, rows["loss"])).as_py() or 0)

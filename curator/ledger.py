@@ -1,11 +1,13 @@
 """The ledger: one row for every input row, in input order, saying what became of it and why.
 
-Arrow IPC files, one a work unit, under `runs/<run>/ledger/`. Knows nothing of who decided. Column meanings are the
-contract with every reader; an unknown version is refused.
+Arrow IPC files, one a work unit, under `runs/<run>/ledger/`, and `parts.json`, which is written last and says how many
+rows each part has: without it there is no ledger yet, and a file it does not count is none of its parts. Knows nothing
+of who decided. Column meanings are the contract with every reader; an unknown version is refused.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -21,7 +23,7 @@ from curator.verdict import ACTIONS
 __all__ = ["LEDGER_VERSION", "Ledger", "ledger_schema"]
 
 LEDGER_VERSION: Final = "1"
-_FOLDER: Final = "runs/{run}/ledger"
+_PARTS: Final = "parts.json"
 
 
 def ledger_schema(id_type: pa.DataType | None, label_type: pa.DataType | None) -> pa.Schema:
@@ -57,21 +59,38 @@ def ledger_schema(id_type: pa.DataType | None, label_type: pa.DataType | None) -
 
 
 class Ledger:
-    """Reads a run's ledger. Raises NotFoundError when the run has none (yet)."""
+    """Reads a run's ledger. Raises NotFoundError when the run has none (yet), IntegrityError for an unknown version.
+
+    files: its parts in input order, one a work unit; rows_by_part: how many rows each has.
+    """
 
     def __init__(self, store: Store, run: str):
         self.store, self.run = store, run
-        self.folder = _FOLDER.format(run=run)
-        self.files = [name for name in store.list(self.folder) if name.endswith(".arrow")]
-        if not self.files:
+        try:
+            parts = json.loads(store.read_bytes(f"{self.folder_of(run)}/{_PARTS}"))
+        except NotFoundError as error:
             raise NotFoundError(
                 f"run {run} has no ledger in {store.uri}; it has not finished, or the root is another one"
-            )
+            ) from error
+        _known(str(parts.get("version")))
+        self.rows_by_part: list[int] = parts["rows"]
+        self.files = [self.file_name(run, part) for part in range(len(self.rows_by_part))]
+
+    @staticmethod
+    def folder_of(run: str) -> str:
+        """Where a run's ledger lies, relative to the root."""
+        return f"runs/{run}/ledger"
 
     @staticmethod
     def file_name(run: str, unit: int) -> str:
         """Where a unit's part lies, relative to the root."""
-        return f"{_FOLDER.format(run=run)}/{unit:05d}.arrow"
+        return f"{Ledger.folder_of(run)}/{unit:05d}.arrow"
+
+    @staticmethod
+    def seal(store: Store, run: str, rows_by_part: Sequence[int]) -> None:
+        """Makes a ledger of the parts that lie there, in input order: from now on it can be read."""
+        parts = {"version": LEDGER_VERSION, "rows": list(rows_by_part)}
+        store.write_bytes(f"{Ledger.folder_of(run)}/{_PARTS}", json.dumps(parts).encode())
 
     @property
     def schema(self) -> pa.Schema:
@@ -113,12 +132,15 @@ class Ledger:
 
 
 def _checked(schema: pa.Schema) -> pa.Schema:
-    version = (schema.metadata or {}).get(b"winnow.ledger", b"?").decode()
+    _known((schema.metadata or {}).get(b"winnow.ledger", b"?").decode())
+    return schema
+
+
+def _known(version: str) -> None:
     if version != LEDGER_VERSION:
         raise IntegrityError(
             f"ledger version {version!r} is unknown here (known: {LEDGER_VERSION}); update Winnow to read it"
         )
-    return schema
 
 
 def _filtered(

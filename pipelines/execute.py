@@ -7,26 +7,31 @@ journal holds and ends with the same manifest.
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
-from curator.errors import RequestError, StoppedError
+from curator.errors import LeaseLostError, RequestError, StoppedError, WinnowError
 from curator.ledger import Ledger
 from curator.run import Journal, Progress, RunRequest, RunSummary
 from curator.settings import Settings
+from curator.stopping import listening
+from curator.version import software_version
 from pipelines.engine import Engine
 from pipelines.inline import InlineEngine
 from pipelines.job import Job
-from pipelines.memory import peak_rss_bytes
+from pipelines.memory import begin_peak, peak_rss_bytes
 from pipelines.phases import ROAD, SET_UNIT, Step
 from pipelines.phases.validate import Validated, validate
 from pipelines.plan import Plan, make_plan
 from pipelines.warnings import warnings_of
 
 __all__ = ["Checked", "check", "execute"]
+
+log: Final = logging.getLogger(__name__)
 
 
 class _Claimed(Protocol):
@@ -63,14 +68,13 @@ def execute(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Walks the road of a claimed run. Raises RequestError (nothing was written), StoppedError, RunFailedError."""
-    started = time.monotonic()
     job = Job(str(settings.root), claimed.id)
     clock = _Clock(journal, on_progress)
     outputs = {"validate": _prepared(job, claimed.request, journal, checked, clock)}
     with _engine(job, claimed.request, settings) as engine:
         for step in ROAD:
             outputs[step.name] = _step(job, step, engine, journal, outputs, clock)
-    summary = _summary(job, outputs, clock, time.monotonic() - started)
+    summary = _summary(job, outputs, clock)
     job.store.write_bytes(job.name("report.json"), json.dumps(_report(summary, outputs), indent=1).encode())
     return summary
 
@@ -81,18 +85,32 @@ def _prepared(
     """The validate step's outputs; plan.json and trusted.arrow are written before it is journalled."""
     done = journal.done("validate")
     if SET_UNIT in done:
+        clock.had("validate", done)
         clock.begin("validate", done[SET_UNIT]["rows"])
         clock.all_done()
         return done[SET_UNIT]
     with clock.phase("validate", 0):
         checked = checked or check(request)
+        _clear(job)
         job.store.write_bytes(job.name("plan.json"), checked.plan.model_dump_json(indent=1).encode())
         if checked.validated.trusted is not None:
             job.write(job.name("trusted.arrow"), checked.validated.trusted)
-        journal.commit("validate", SET_UNIT, checked.validated.outputs)
-        clock.begin("validate", checked.validated.outputs["rows"])
+        outputs = {**checked.validated.outputs, "made": clock.made()}
+        journal.commit("validate", SET_UNIT, outputs)
+        clock.begin("validate", outputs["rows"])
         clock.all_done()
-    return checked.validated.outputs
+    return outputs
+
+
+_WORDS: Final = "submission.json"
+"""What was asked for, in the caller's words: of a run's files the only one that is not made from its request."""
+
+
+def _clear(job: Job) -> None:
+    """A run that begins, begins in an empty place: what an attempt before it left is of another plan."""
+    for name in job.store.list(job.name()):
+        if name != job.name(_WORDS):
+            job.store.delete(name)
 
 
 def _engine(job: Job, request: RunRequest, settings: Settings) -> Engine:
@@ -112,14 +130,14 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
     done = journal.done(step.name)
     needed = {name: outputs[name] for name in step.reads}
     shown = _SHOWN[step.name]
+    clock.had(step.phase, done)
     with clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase):
         if not step.per_unit:
             if SET_UNIT not in done:
-                _stop_if_asked(journal)
-                result, peak = engine.run_set(step, needed)
-                clock.peak = max(clock.peak, peak)
-                journal.commit(step.name, SET_UNIT, result)
-                done[SET_UNIT] = result
+                with listening(journal.stop_requested):
+                    result, peak = engine.run_set(step, needed)
+                done[SET_UNIT] = {**result, "made": clock.made(peak)}
+                journal.commit(step.name, SET_UNIT, done[SET_UNIT])
             if step.name == _LAST_OF[shown]:
                 clock.all_done()
             return done[SET_UNIT]
@@ -128,9 +146,8 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
             clock.unit_done(rows_by_unit[unit], done[unit])
         left = [unit for unit in range(len(job.plan.units)) if unit not in done]
         for unit, result, peak in engine.run_units(step, left, needed) if left else ():
-            journal.commit(step.name, unit, result)
-            done[unit] = result
-            clock.peak = max(clock.peak, peak)
+            done[unit] = {**result, "made": clock.made(peak)}
+            journal.commit(step.name, unit, done[unit])
             clock.unit_done(rows_by_unit[unit], result, engine)
             _stop_if_asked(journal)
         return done
@@ -159,12 +176,46 @@ def _stop_if_asked(journal: Journal) -> None:
 
 
 class _Clock:
-    """Progress and seconds, kept while the road is walked."""
+    """Progress, seconds, memory and the software at work, kept while the road is walked.
+
+    Each commit carries what its making took and which version made it ("made"), so that a run resumed in another
+    process tells of all its attempts. Work that was never committed took nothing.
+    """
 
     def __init__(self, journal: Journal, listener: Callable[[Progress], None] | None):
         self.journal, self.listener = journal, listener
         self.progress = Progress()
+        self.version, self.versions = software_version(), dict[str, int]()
+        self.started = self.told = time.monotonic()
+        self.seconds_before = 0.0
+        begin_peak()
         self.peak = peak_rss_bytes()
+
+    def made(self, peak: int = 0) -> dict[str, Any]:
+        """What the commit that follows carries: seconds since the one before it, the peak RSS of the process that did
+        the work, and the version of the software."""
+        now, before = time.monotonic(), self.told
+        self.told = now
+        self.peak = max(self.peak, peak, peak_rss_bytes())
+        self.versions[self.version] = self.versions.get(self.version, 0) + 1
+        return {"seconds": round(now - before, 3), "peak_rss_bytes": self.peak, "version": self.version}
+
+    def had(self, phase: str, done: Mapping[int, dict[str, Any]]) -> None:
+        """Counts what earlier attempts committed of a step."""
+        made = [outputs["made"] for outputs in done.values()]
+        if not made:
+            return
+        seconds = sum(item["seconds"] for item in made)
+        self.seconds_before += seconds
+        self.peak = max(self.peak, *(item["peak_rss_bytes"] for item in made))
+        for item in made:
+            self.versions[item["version"]] = self.versions.get(item["version"], 0) + 1
+        self._spent(phase, seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts: this one whole, the earlier ones as far as their work was committed."""
+        return self.seconds_before + time.monotonic() - self.started
 
     def begin(self, phase: str, rows: int, *, anew: bool = True) -> None:
         """A phase starts; a whole-set step that ends a phase (`anew` false) leaves its rows done."""
@@ -184,9 +235,12 @@ class _Clock:
         try:
             yield
         finally:
-            seconds = dict(self.progress.seconds_by_phase)
-            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 3)
-            self._publish(seconds_by_phase=seconds)
+            self._spent(name, time.monotonic() - started)
+
+    def _spent(self, phase: str, seconds: float) -> None:
+        spent = dict(self.progress.seconds_by_phase)
+        spent[phase] = round(spent.get(phase, 0.0) + seconds, 3)
+        self._publish(seconds_by_phase=spent)
 
     def unit_done(self, rows: int, result: dict[str, Any], engine: Engine | None = None) -> None:
         changes: dict[str, Any] = {"rows_done": self.progress.rows_done + rows}
@@ -202,19 +256,26 @@ class _Clock:
         self._publish(**changes)
 
     def _publish(self, **changes: Any) -> None:
+        """Tells where the run stands. Progress that does not get through is no reason to stop: the next one says it
+        too, and so does the heartbeat. A lost lease is."""
         self.progress = self.progress.model_copy(update=changes)
-        self.journal.progress(self.progress)
+        try:
+            self.journal.progress(self.progress)
+        except LeaseLostError:
+            raise
+        except WinnowError as error:
+            log.warning("progress did not get through: %s", error)
         if self.listener is not None:
             self.listener(self.progress)
 
 
-def _summary(job: Job, outputs: dict[str, Any], clock: _Clock, seconds: float) -> RunSummary:
+def _summary(job: Job, outputs: dict[str, Any], clock: _Clock) -> RunSummary:
     decided = outputs["decide"].values()
     progress = clock.progress
     return RunSummary(
         run=job.run,
         manifest=outputs["finish"]["manifest"],
-        ledger=job.store.place(Ledger.file_name(job.run, 0)).rsplit("/", 1)[0],
+        ledger=job.store.place(Ledger.folder_of(job.run)),
         rows_in=outputs["validate"]["rows"],
         kept=sum(item["kept"] for item in decided),
         dropped=sum(item["dropped"] for item in decided),
@@ -222,10 +283,10 @@ def _summary(job: Job, outputs: dict[str, Any], clock: _Clock, seconds: float) -
         reasons=dict(sorted(progress.reasons.items(), key=lambda item: (-item[1], item[0]))),
         difficulty=outputs["finish"]["difficulty"],
         policy=outputs["learn"]["policy"],
-        seconds=round(seconds, 3),
+        seconds=round(clock.seconds, 3),
         seconds_by_phase=progress.seconds_by_phase,
         peak_rss_bytes=clock.peak,
-        warnings=warnings_of(job.recipe, outputs),
+        warnings=warnings_of(job.recipe, outputs, versions=clock.versions),
     )
 
 

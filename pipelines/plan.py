@@ -6,7 +6,6 @@ Knows readers and recipes; nothing of engines, workers or where outputs go.
 from __future__ import annotations
 
 import base64
-import difflib
 import json
 from functools import cached_property
 from typing import Literal
@@ -19,12 +18,10 @@ from curator.digest import content_id
 from curator.duplicates.operators import SIGNATURE
 from curator.errors import RecipeError, RunFailedError
 from curator.readers import WorkUnit, discover, plan_inputs
-from curator.recipe import Recipe, parse
+from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
 
 __all__ = ["Plan", "load_plan", "make_plan"]
-
-_RESERVED = ("sample_id", "label_before", "difficulty")
 
 
 class Plan(BaseModel):
@@ -63,8 +60,8 @@ def load_plan(data: bytes, run: str) -> Plan:
     known = Plan.model_fields["version"].default
     if found != known:
         raise RunFailedError(
-            f"run {run} was planned by another version of Winnow (plan version {found!r}, this one follows {known}), so "
-            "its work cannot be gone on with here; resume it with that version, or start a new run with this one"
+            f"run {run} was planned by another version of Winnow (plan version {found!r}, this one follows {known}), "
+            "so its work cannot be gone on with here; resume it with that version, or start a new run with this one"
         )
     return Plan.model_validate_json(data)
 
@@ -72,54 +69,19 @@ def load_plan(data: bytes, run: str) -> Plan:
 def make_plan(request: RunRequest) -> Plan:
     """Opens every input once. Raises InputError and RecipeError; writes nothing."""
     recipe = parse(request.recipe)
-    if request.feedback is not None and recipe.policy.kind == "rules":
-        raise RecipeError(
-            "feedback teaches a policy, and policy.kind is 'rules'; set it to 'learned' or leave feedback out"
-        )
+    if request.feedback is not None:
+        require_learner(recipe)
     inputs = plan_inputs(discover(request.inputs), unit_rows=recipe.unit_rows)
+    recipe = fitted(recipe, inputs.schema.names)
+    _check_types(recipe, inputs.schema)
     return Plan(
-        recipe=_fitted(recipe, inputs.schema),
+        recipe=recipe,
         arrow_schema=base64.b64encode(inputs.schema.serialize().to_pybytes()).decode(),
         units=inputs.units,
         trusted=request.trusted,
         feedback=request.feedback,
         dataset_version=request.dataset_version or content_id("dv", [info.digest for info in inputs.sources]),
     )
-
-
-def _fitted(recipe: Recipe, schema: pa.Schema) -> Recipe:
-    """The recipe with its columns checked against the data and `id: auto` decided."""
-    if recipe.columns.id == "auto":
-        found = "id" if "id" in schema.names else None
-        recipe = recipe.model_copy(update={"columns": recipe.columns.model_copy(update={"id": found})})
-    used = {f"columns.{role}": name for role, name in recipe.columns if name is not None}
-    used |= {f"where.{name}": name for name in recipe.where}
-    for place, name in used.items():
-        if name not in schema.names:
-            close = difflib.get_close_matches(name, schema.names, 1)
-            hint = f", did you mean {close[0]!r}" if close else ""
-            raise RecipeError(f"{place}: the data has no column {name!r}{hint}. It has: {', '.join(schema.names)}.")
-    _check_roles(recipe)
-    for name in _RESERVED:
-        if name in schema.names:
-            raise RecipeError(f"the data has a column {name!r}, a name Winnow writes itself; rename it and run again")
-    _check_types(recipe, schema)
-    return recipe
-
-
-_APART = {
-    "text": (),
-    "classification": (("text", "label"), ("image", "label"), ("id", "label")),
-    "instruction": (("instruction", "input"), ("instruction", "output"), ("input", "output")),
-}
-"""Roles that cannot be one column: a label that is also the id or the content, an answer that is the question."""
-
-
-def _check_roles(recipe: Recipe) -> None:
-    for one, other in _APART[recipe.task]:
-        name = getattr(recipe.columns, one)
-        if name is not None and name == getattr(recipe.columns, other):
-            raise RecipeError(f"columns.{one} and columns.{other} both name {name!r}; each needs a column of its own")
 
 
 def _check_types(recipe: Recipe, schema: pa.Schema) -> None:

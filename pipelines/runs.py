@@ -15,7 +15,7 @@ from typing import Literal
 from curator.catalog import LOCAL_TENANT, Catalog, ClaimedRun
 from curator.errors import NotFoundError, RequestError, RetryableError, RunFailedError
 from curator.feedback import write_snapshot
-from curator.recipe import Recipe
+from curator.recipe import Recipe, require_learner
 from curator.run import Progress, RunRequest, RunSummary
 from curator.settings import Settings
 from curator.storage import Store
@@ -66,6 +66,7 @@ def curate_here(
         raise RequestError("curate needs inputs and a recipe, or --resume RUN to go on with a run that stopped")
     request = request_of(inputs, recipe, trusted, engine, seed)
     if feedback:
+        require_learner(recipe)
         request = request.model_copy(update={"feedback": _snapshot(settings, feedback)})
     checked = check(request)
     Store.open(out).require_writable()

@@ -23,8 +23,11 @@ _MISSING: Final = {
 }
 
 
-def warnings_of(recipe: Recipe, outputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """outputs: of the steps validate, learn and decide (by unit)."""
+def warnings_of(
+    recipe: Recipe, outputs: Mapping[str, Any], *, versions: Mapping[str, int] | None = None
+) -> tuple[str, ...]:
+    """outputs: of the steps validate, learn, decide and write (both by unit). versions: of the software, and how much
+    of the run each did."""
     rows = outputs["validate"]["rows"]
     decided = outputs["decide"].values()
     reasons: Counter[str] = Counter()
@@ -34,6 +37,8 @@ def warnings_of(recipe: Recipe, outputs: Mapping[str, Any]) -> tuple[str, ...]:
     if not any(item["kept"] for item in decided):
         found.append(f"not one of {rows:,} rows was kept; the ledger says why for each, the manifest is empty")
     found += _sweeping(recipe, reasons, rows)
+    found += _unheard(outputs, rows)
+    found += _mixed(versions or {})
     return (*dict.fromkeys(found), *outputs["validate"]["warnings"], *outputs["learn"]["scorecard"].get("warnings", ()))
 
 
@@ -50,6 +55,26 @@ def _sweeping(recipe: Recipe, reasons: Mapping[str, int], rows: int) -> Iterator
     for name, words in _MISSING.items():
         if reasons[name] and reasons[name] >= NEARLY_ALL * rows:
             yield f"{_share(reasons[name], rows)} {words}"
+
+
+def _unheard(outputs: Mapping[str, Any], rows: int) -> Iterator[str]:
+    """Feedback was given and is about none of the rows."""
+    matched = [item["reported"] for item in outputs.get("write", {}).values() if item.get("reported") is not None]
+    if matched and not sum(matched):
+        yield (
+            f"0 of {rows:,} rows have a reported loss, so the feedback taught the policy nothing: the training jobs "
+            f"named saw other rows. Name jobs that trained on this data, with the same id column"
+        )
+
+
+def _mixed(versions: Mapping[str, int]) -> Iterator[str]:
+    """A run that one version of the software began and another went on with."""
+    if len(versions) > 1:
+        shares = ", ".join(f"{count:,} step(s) by {name}" for name, count in sorted(versions.items()))
+        yield (
+            f"the run was made by {len(versions)} versions of Winnow ({shares}), which may judge alike rows "
+            f"differently; start a new run to have one version judge all rows"
+        )
 
 
 def _share(count: int, rows: int) -> str:

@@ -5,7 +5,6 @@ Parses and answers; knows whether the catalog and the runner are there.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from api.service import service_of
 from api.traffic import exposition
 from curator.digest import sha256_hex
 from curator.errors import WinnowError
+from curator.version import software_version
 
 routes = routes_under("", "system")
 
@@ -71,7 +71,7 @@ def ready(request: Request) -> Response:
 @routes.get("/version", response_model=Version)
 def get_version(request: Request) -> Response:
     """Which Winnow this is."""
-    return reply(request, Version(version=_version()))
+    return reply(request, Version(version=software_version()))
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
@@ -109,10 +109,3 @@ def _page(request: Request, name: str) -> Response:
         return Response(status_code=304, headers=headers)
     suffix = name[name.rindex(".") :]
     return Response(data, headers=headers, media_type=_TYPES[suffix])
-
-
-def _version() -> str:
-    try:
-        return version("winnow-curation")
-    except PackageNotFoundError:
-        return "unpackaged"

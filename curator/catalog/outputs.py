@@ -124,13 +124,19 @@ class CatalogJournal:
         return ASKED.get(self._state)
 
     def heartbeat(self) -> RunState:
-        """Renews the lease and writes the progress that was held back. Raises LeaseLostError."""
+        """Renews the lease and writes the progress that was held back; what does not get through is held back on.
+        Raises LeaseLostError."""
         with self._writing:  # one at a time, or an older progress could be written over a newer one
             with self._lock:
                 pending, self._pending = self._pending, None
                 self._written_at = time.monotonic()
-            with self._noting_loss():
-                self._state = self._catalog.runs.heartbeat(self.run, self._lease_s, pending)
+            try:
+                with self._noting_loss():
+                    self._state = self._catalog.runs.heartbeat(self.run, self._lease_s, pending)
+            except Exception:
+                with self._lock:
+                    self._pending = self._pending or pending  # unless there is newer by now
+                raise
             return self._state
 
     def flush(self) -> None:

@@ -6,21 +6,26 @@ that dies is replaced and its unit started again; unit outputs are named by cont
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from curator.errors import RunFailedError, WinnowError
+from curator.errors import RunFailedError
+from curator.stopping import hear
 from pipelines.cluster.session import connect
 from pipelines.job import Job
 from pipelines.memory import peak_rss_bytes
 from pipelines.phases import Step, run_set_step, run_unit_step
 
 __all__ = ["RayEngine"]
+
+log: Final = logging.getLogger(__name__)
 
 MAX_BYTES_IN_FLIGHT = 4 << 30
 """Estimated uncompressed bytes of units being worked on at once, over the whole cluster."""
@@ -82,9 +87,9 @@ class RayEngine:
         for _ in range(MAX_TRIES):
             worker = self._workers[0]
             try:
-                return ray.get(worker.whole.remote(step, dict(outputs)))
+                return _waited_for(worker.whole.remote(step, dict(outputs)))
             except RayTaskError as error:
-                raise _unwrapped(error) from error
+                raise _own(error) from error
             except RayActorError:
                 self._replace(worker)
         raise RunFailedError(
@@ -107,7 +112,7 @@ class RayEngine:
                 try:
                     result, peak = ray.get(reference)
                 except RayTaskError as error:
-                    raise _unwrapped(error) from error
+                    raise _own(error) from error
                 except RayActorError as error:
                     if done.tries + 1 >= MAX_TRIES:
                         raise RunFailedError(
@@ -142,7 +147,27 @@ class RayEngine:
         return self._workers[position]
 
 
-def _unwrapped(error: RayTaskError) -> BaseException:
-    """The worker's own error where it is one of ours, so that callers see the same types on every engine."""
+def _waited_for(reference: Any) -> Any:
+    """The result, asking meanwhile whether to stop: leaving the engine ends the worker in the midst of its work."""
+    while not ray.wait([reference], timeout=_POLL_S)[0]:
+        hear()
+    return ray.get(reference)
+
+
+def _own(error: RayTaskError) -> Exception:
+    """The worker's own error, so that callers see the same types and words on every engine; where it cannot travel
+    between processes, its first line. The worker's traceback goes to the log."""
+    log.error("a worker failed: %s", _COLOURS.sub("", str(error)))
     cause = error.cause
-    return cause if isinstance(cause, (WinnowError, OSError, MemoryError)) else error
+    if isinstance(cause, Exception) and not isinstance(cause, RayError):
+        return cause
+    return RunFailedError(f"a worker failed: {_last_line(error)}; look at the log, then resume the run")
+
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _last_line(error: RayTaskError) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line for line in _COLOURS.sub("", error.traceback_str).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

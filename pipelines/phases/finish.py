@@ -31,11 +31,14 @@ def finish(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
     cuts = TercileCuts.find(lambda: (_kept_scores(job, unit)[1:] for unit in units))
     counts = np.zeros(len(DIFFICULTIES), np.int64)
     shards: list[ShardInfo] = []
+    rows: list[int] = []
     for unit in units:
         codes = _difficulty(job, unit, cuts)
         counts += np.bincount(codes[codes != UNKNOWN], minlength=len(DIFFICULTIES))
         _write_ledger(job, unit, outputs, codes)
+        rows.append(len(codes))
         shards += _indexed(job, unit, outputs, codes)
+    Ledger.seal(job.store, job.run, rows)
     manifest = Manifest.of(
         schema=shard_schema(job),
         shards=shards,

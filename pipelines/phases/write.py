@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curator.duplicates import content_hash
+from curator.errors import InputError
+from curator.feedback import losses_of
 from curator.shards import ShardInfo, ShardWriter
 from curator.verdict import DROP, RELABEL, apply
 from pipelines.job import Job
-from pipelines.judging import load_rows
+from pipelines.judging import load_rows, reported_losses
 from pipelines.phases.rank import final_labels, load_heads, load_surprisal
-from pipelines.rows import content, used_rows
+from pipelines.rows import content, label_values, used_rows
+from pipelines.side import bytes_matrix
 
 __all__ = ["shard_schema", "write"]
 
@@ -27,7 +31,8 @@ def shard_schema(job: Job) -> pa.Schema:
 
 
 def write(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Publishes the unit's shards and difficulty scores. Returns {shards: [ShardInfo as JSON]}."""
+    """Publishes the unit's shards and difficulty scores. Returns {shards: [ShardInfo as JSON], reported: rows with a
+    loss in the run's feedback, None without any}. Raises InputError where a row is not the one that was judged."""
     verdicts = job.read_side(unit, "verdicts", ["action", "predicted"])
     actions = verdicts["action"].to_numpy()
     new_labels = _new_labels(job, outputs, actions, verdicts["predicted"].to_numpy())
@@ -42,17 +47,63 @@ def write(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
         quarantine.write(parts.dropped.select(shard_schema(job).names))
     _write_scores(job, unit, np.where(actions == DROP, np.nan, scores).astype(np.float32))
     shards: list[ShardInfo] = [*kept.close(), *quarantine.close()]
-    return {"shards": [shard.model_dump(mode="json") for shard in shards]}
+    return {"shards": [shard.model_dump(mode="json") for shard in shards], "reported": _reported(job, unit)}
+
+
+def _reported(job: Job, unit: int) -> int | None:
+    if job.plan.feedback is None:
+        return None
+    ids = bytes_matrix(job.read_side(unit, "signals", ["sample_id"])["sample_id"], np.uint8)
+    return int(np.isfinite(losses_of(ids, *reported_losses(job.root, job.plan.feedback))).sum())
 
 
 def _whole_rows(job: Job, unit: int) -> Iterator[tuple[slice, pa.RecordBatch]]:
-    """The unit's rows with all columns and their sample ids, and where they lie among the unit's n rows."""
-    ids = job.read_side(unit, "signals", ["sample_id"])["sample_id"].combine_chunks()
+    """The unit's rows with all columns and their sample ids, and where they lie among the unit's n rows.
+
+    The verdicts are of the rows that were read before: whatever was judged of a row then, it must still say.
+    """
+    judged = ["content_hash", *(["id"] if job.plan.id_type else []), *(["label"] if job.plan.label_type else [])]
+    side = job.read_side(unit, "signals", ["sample_id", *judged]).combine_chunks()
+    ids = side["sample_id"].combine_chunks()
     first = 0
-    for _, batch in used_rows(job.plan, unit):
+    for numbers, batch in used_rows(job.plan, unit):
         span = slice(first, first + batch.num_rows)
+        here = side.slice(first, batch.num_rows)
+        for name in judged:
+            _require_same(job, unit, numbers, _read_again(job, batch, name), here[name].combine_chunks())
         yield span, batch.append_column("sample_id", ids.slice(first, batch.num_rows))
         first = span.stop
+    if first != side.num_rows:
+        raise _changed(job, unit, f"{first} rows are used now where {side.num_rows} were judged")
+
+
+def _read_again(job: Job, batch: pa.RecordBatch, name: str) -> pa.Array:
+    """What `score` put into the side file's column of this name."""
+    if name == "content_hash":
+        raw = np.ascontiguousarray(content_hash(content(batch, job.recipe)), dtype=np.uint64)
+        return pa.Array.from_buffers(pa.binary(16), len(raw), [None, pa.py_buffer(raw)])
+    return label_values(batch, job.recipe) if name == "label" else batch.column(str(job.recipe.columns.id))
+
+
+def _require_same(job: Job, unit: int, numbers: np.ndarray, now: pa.Array, judged: pa.Array) -> None:
+    """Raises InputError naming the first row that changed. numbers: int64[n], the rows' numbers in the file."""
+    if now.equals(judged):
+        return
+    place = min(len(now), len(judged))
+    for row in range(place):
+        if now[row] != judged[row]:
+            place = row
+            break
+    raise _changed(job, unit, "not the row that was judged", int(numbers[min(place, len(numbers) - 1)]))
+
+
+def _changed(job: Job, unit: int, what: str, row: int | None = None) -> InputError:
+    return InputError(
+        f"{what}: the file was changed while the run worked on it, so the verdicts are about other rows; no manifest "
+        "was made. Start a new run on the file as it is now, and leave it alone until the run is done",
+        file=job.unit(unit).source.uri,
+        row=row,
+    )
 
 
 def _measure(

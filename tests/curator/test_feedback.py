@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.errors import RequestError
+from curator.errors import InputError, RequestError
 from curator.feedback import FEEDBACK_FILE, LOSS_MOST, clipped, losses_of, read_snapshot, write_batch, write_snapshot
 from curator.storage import Store
 
@@ -29,6 +29,16 @@ def sample(number: int) -> np.ndarray:
 def test_losses_are_held_to_what_a_row_may_weigh() -> None:
     rows, changed = clipped(table([(1, 0, -1.0), (2, 0, 3.0), (3, 0, 1e6)]))
     assert rows["loss"].to_pylist() == [0.0, 3.0, LOSS_MOST] and changed == 2
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number_is_refused_and_named(loss: float) -> None:
+    with pytest.raises(InputError, match="row 1, column 'loss': not a finite number"):
+        clipped(table([(1, 0, 1.0), (2, 0, loss)]))
+
+
+def test_no_rows_are_no_trouble() -> None:
+    assert clipped(table([]))[1] == 0
 
 
 def test_only_rows_that_count_are_averaged(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def ledger(tmp_path: Path) -> Ledger:
     store = Store.open(tmp_path)
     for unit in range(3):
         write(store, ledger_schema(pa.int64(), pa.int8()), unit, 4 * unit)
+    Ledger.seal(store, "run_1", [4, 4, 4])
     return Ledger(store, "run_1")
 
 
@@ -73,8 +74,27 @@ def test_what_is_not_there_or_not_known(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="run_1 has no ledger"):
         Ledger(store, "run_1")
     write(store, ledger_schema(pa.int64(), pa.int8()).with_metadata({"winnow.ledger": "9"}), 0, 0)
+    with pytest.raises(NotFoundError, match="has not finished"):  # parts without the word that they are all there
+        Ledger(store, "run_1")
+    Ledger.seal(store, "run_1", [4])
     with pytest.raises(IntegrityError, match="version '9'"):
         list(Ledger(store, "run_1").scan())
+    store.write_bytes(f"{Ledger.folder_of('run_1')}/parts.json", b'{"version": "7", "rows": []}')
+    with pytest.raises(IntegrityError, match="version '7'"):
+        Ledger(store, "run_1")
+
+
+def test_files_that_are_none_of_its_parts_are_not_read(ledger: Ledger) -> None:
+    write(ledger.store, ledger_schema(pa.int64(), pa.int8()), 3, 100)
+    assert ids(Ledger(ledger.store, "run_1")) == list(range(12))
+
+
+def test_parts_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    Ledger.seal(store, "run_1", [0] * 100_001)
+    found = Ledger(store, "run_1")
+    assert found.files[99_999].endswith("/99999.arrow") and found.files[100_000].endswith("/100000.arrow")
+    assert found.rows_by_part == [0] * 100_001
 
 
 def test_a_ledger_of_this_version_is_read_for_ever(ledger: Ledger) -> None:

@@ -1,0 +1,59 @@
+"""Whether a recipe fits the data it is asked of: its columns are there, its roles apart, its policy can learn.
+
+Knows names of columns; nothing of their types, which need the data itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Final
+
+from curator.errors import RecipeError
+from curator.recipe.recipe import Recipe
+
+__all__ = ["fitted", "require_learner"]
+
+_RESERVED: Final = ("sample_id", "label_before", "difficulty")
+
+_APART: Final = {
+    "text": (),
+    "classification": (("text", "label"), ("image", "label"), ("id", "label")),
+    "instruction": (("instruction", "input"), ("instruction", "output"), ("input", "output")),
+}
+"""Roles that cannot be one column: a label that is also the id or the content, an answer that is the question."""
+
+
+def fitted(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with `id: auto` decided for data of these columns. Raises RecipeError for a column the data lacks, two
+    roles in one, or one with a name that Winnow writes."""
+    if recipe.columns.id == "auto":
+        found = "id" if "id" in names else None
+        recipe = recipe.model_copy(update={"columns": recipe.columns.model_copy(update={"id": found})})
+    used = {f"columns.{role}": name for role, name in recipe.columns if name is not None}
+    used |= {f"where.{name}": name for name in recipe.where}
+    for place, name in used.items():
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f", did you mean {close[0]!r}" if close else ""
+            raise RecipeError(f"{place}: the data has no column {name!r}{hint}. It has: {', '.join(names)}.")
+    _check_roles(recipe)
+    for name in _RESERVED:
+        if name in names:
+            raise RecipeError(f"the data has a column {name!r}, a name Winnow writes itself; rename it and run again")
+    return recipe
+
+
+def _check_roles(recipe: Recipe) -> None:
+    for one, other in _APART[recipe.task]:
+        name = getattr(recipe.columns, one)
+        if name is not None and name == getattr(recipe.columns, other):
+            raise RecipeError(f"columns.{one} and columns.{other} both name {name!r}; each needs a column of its own")
+
+
+def require_learner(recipe: Recipe) -> None:
+    """Raises RecipeError where feedback would teach nobody."""
+    if recipe.policy.kind == "rules":
+        raise RecipeError(
+            "feedback teaches a policy, and policy.kind is 'rules'; set it to 'learned' or leave feedback out"
+        )
