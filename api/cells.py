@@ -6,13 +6,13 @@ Knows Arrow's types; nothing of where rows come from.
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 
 from api.bodies import View
+from curator.plain import plain
 
 __all__ = ["Rows", "plain", "shown_row", "shown_rows"]
 
@@ -44,19 +44,6 @@ def shown_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(the row as JSON values, the columns that were cut)."""
     cut = tuple(name for name, value in row.items() if isinstance(value, str) and len(value) > TEXT_CHARS)
     return {name: _shown(value[:TEXT_CHARS] if name in cut else value) for name, value in row.items()}, cut
-
-
-def plain(value: Any) -> Any:
-    """An exact JSON value: bytes as hex, moments and decimals as text, NaN and infinity as null."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 def _shown(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from curator.catalog.database import Database
 from curator.catalog.datasets import Dataset, Datasets, DatasetVersion
 from curator.catalog.events import Event, Events
+from curator.catalog.exports import ClaimedExport, Export, ExportFormat, Exports
 from curator.catalog.feedback import Feedback, FeedbackBatch, Receipt
 from curator.catalog.idempotency import Idempotency, Replay, Started
 from curator.catalog.jobs import ClaimedJob, Jobs, JobState, TrainingJob
@@ -16,6 +17,9 @@ from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
 from curator.catalog.plans import PlanRow, Plans
+from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
+from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
+from curator.catalog.reviews import Reviews
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
 from curator.catalog.runs import Runs
 from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
@@ -23,21 +27,34 @@ from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
 __all__ = [
     "LOCAL_TENANT",
     "Alias",
+    "Answer",
     "ApiKey",
     "Catalog",
     "CatalogJournal",
+    "ClaimedExport",
     "ClaimedJob",
     "ClaimedRun",
     "Dataset",
     "DatasetVersion",
     "Event",
+    "Export",
+    "ExportFormat",
     "FeedbackBatch",
     "JobState",
     "ManifestRow",
+    "NewItem",
     "Page",
     "PlanRow",
+    "PolicyAlias",
+    "PolicyAliasName",
+    "PolicyMove",
+    "PolicyVersion",
     "Receipt",
     "Replay",
+    "ReviewAction",
+    "ReviewItem",
+    "ReviewLease",
+    "ReviewQueue",
     "Run",
     "RunFault",
     "Scope",
@@ -67,6 +84,9 @@ class Catalog:
         self.plans = Plans(database)
         self.jobs = Jobs(database)
         self.feedback = Feedback(database)
+        self.policies = Policies(database)
+        self.exports = Exports(database)
+        self.reviews = Reviews(database)
         self.idempotency = Idempotency(database)
 
     @classmethod

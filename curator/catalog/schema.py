@@ -6,11 +6,16 @@ Knows nothing of what may be done with them: each noun's file holds its own rule
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import sqlalchemy as sa
 
-from curator.catalog.database import Instant
+from curator.catalog.columns import SERIAL as _SERIAL
+from curator.catalog.columns import id_column as _id
+from curator.catalog.columns import json_column as _json
+from curator.catalog.columns import metadata
+from curator.catalog.columns import number as _number
+from curator.catalog.columns import tenant_column as _tenant
+from curator.catalog.columns import text as _text
+from curator.catalog.columns import when as _when
 
 __all__ = [
     "api_keys",
@@ -34,43 +39,6 @@ __all__ = [
     "upload_parts",
     "uploads",
 ]
-
-metadata: Final = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_JSON: Final = sa.JSON(none_as_null=True)
-_SERIAL: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER counts up by itself there
-
-
-def _id() -> sa.Column[str]:
-    return sa.Column("id", sa.Text, primary_key=True)
-
-
-def _tenant(**kw: Any) -> sa.Column[str]:
-    return sa.Column("tenant", sa.Text, sa.ForeignKey("tenants.id"), nullable=False, **kw)
-
-
-def _text(name: str, *args: Any, null: bool = False, **kw: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, *args, nullable=null, **kw)
-
-
-def _number(name: str, *, null: bool = False, **kw: Any) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null, **kw)
-
-
-def _when(name: str, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, Instant, nullable=null)
-
-
-def _json(name: str, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, _JSON, nullable=null)
-
 
 tenants = sa.Table("tenants", metadata, _id(), _text("name", unique=True), _when("created_at"))
 
