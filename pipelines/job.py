@@ -28,6 +28,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curator.readers import WorkUnit
@@ -35,6 +36,7 @@ from curator.recipe import Recipe
 from curator.stopping import hear
 from curator.storage import Store
 from pipelines.plan import Plan, load_plan
+from pipelines.side import bytes_matrix
 
 __all__ = ["Job"]
 
@@ -56,6 +58,14 @@ class Job:
     def plan(self) -> Plan:
         """Raises NotFoundError; RunFailedError for a plan that another version of Winnow made."""
         return load_plan(self.store.read_bytes(self.name("plan.json")), self.run)
+
+    @cached_property
+    def trusted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The trusted sample: sample ids as ascending S16[n], and their truth codes int64[n]."""
+        table = self.read(self.name("trusted.arrow"))
+        keys = bytes_matrix(table["sample_id"], "S16").reshape(-1)
+        order = np.argsort(keys)
+        return keys[order], table["truth"].to_numpy()[order]
 
     @property
     def recipe(self) -> Recipe:

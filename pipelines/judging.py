@@ -15,7 +15,7 @@ from curator.storage import Store
 from pipelines.copies import read_copies
 from pipelines.job import Job
 from pipelines.rules import any_of, readable, said
-from pipelines.side import bytes_matrix, embedding_matrix, signal_columns
+from pipelines.side import bytes_matrix, embedding_matrix, found_in, signal_columns
 
 if TYPE_CHECKING:
     from agents.judge import Judge
@@ -61,21 +61,13 @@ def label_codes(labels: pa.ChunkedArray, classes: list[Any]) -> np.ndarray:
 
 
 def truth_of(job: Job, ids: np.ndarray) -> np.ndarray:
-    """int64[n]: the trusted sample's truth code by sample id, -1 where a row is not trusted."""
+    """int64[n]: the trusted sample's truth code by sample id (uint8[n, 16]), -1 where a row is not trusted."""
     truth = np.full(len(ids), -1, np.int64)
-    if job.plan.trusted is None or not len(ids):
+    if job.plan.trusted is None:
         return truth
-    table = job.read(job.name("trusted.arrow"))
-    known = {
-        bytes(row): code
-        for row, code in zip(bytes_matrix(table["sample_id"], np.uint8), table["truth"].to_numpy(), strict=True)
-    }
-    leads = np.isin(
-        ids[:, :8].copy().view(np.uint64).reshape(-1),
-        bytes_matrix(table["sample_id"], np.uint8)[:, :8].copy().view(np.uint64),
-    )
-    for row in np.flatnonzero(leads):
-        truth[row] = known.get(bytes(ids[row]), -1)
+    keys, codes = job.trusted
+    rows, at = found_in(ids, keys)
+    truth[rows] = codes[at]
     return truth
 
 

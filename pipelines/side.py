@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["bytes_matrix", "embedding_matrix", "fixed_bytes", "signal_columns"]
+__all__ = ["bytes_matrix", "embedding_matrix", "fixed_bytes", "found_in", "signal_columns"]
 
 
 def bytes_matrix(column: pa.ChunkedArray | pa.Array, dtype: Any) -> np.ndarray:
@@ -22,6 +22,17 @@ def fixed_bytes(matrix: np.ndarray) -> pa.Array:
     """The inverse: any [n, k] array as binary(k · itemsize)[n]."""
     raw = np.ascontiguousarray(matrix)
     return pa.Array.from_buffers(pa.binary(raw.shape[1] * raw.itemsize), len(raw), [None, pa.py_buffer(raw.tobytes())])
+
+
+def found_in(ids: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sample ids uint8[n, 16] looked up among ascending keys S16[k]: (rows of those found int64[m], their keys' places
+    int64[m]). Takes memory for the n rows alone, however many keys there are."""
+    if not len(keys):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    wanted = np.ascontiguousarray(ids).view("S16").reshape(-1)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    rows = np.flatnonzero(keys[at] == wanted)
+    return rows, at[rows]
 
 
 def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

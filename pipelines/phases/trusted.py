@@ -15,7 +15,7 @@ compared. A revision says that the row is bad, not what to train on instead: it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ from curator.recipe import Recipe
 from curator.sample_id import from_ids
 from pipelines.plan import Plan
 from pipelines.rows import blank_as_null, used_rows
+from pipelines.side import bytes_matrix, found_in
 
 __all__ = ["Trusted", "join_trusted"]
 
@@ -102,7 +103,9 @@ def _refuse_repeats(ids: pa.Array, user_ids: pa.Array, path: str) -> None:
 def _refuse_strangers(
     ids: pa.Array, user_ids: pa.Array, ids_by_unit: Sequence[pa.Array], path: str, id_type: pa.DataType | None
 ) -> None:
-    known = np.asarray(pc.is_in(ids, value_set=pa.chunked_array(ids_by_unit, pa.binary(16))))
+    known = np.zeros(len(ids), bool)
+    for _, _, places in _met(ids, ids_by_unit):
+        known[places] = True
     missing = user_ids.filter(pa.array(~known))
     if not len(missing):
         return
@@ -111,6 +114,20 @@ def _refuse_strangers(
     raise TrustedError(
         f"{path}: {len(missing)} of {len(ids)} ids match no row of the data (first: {shown}{types}); fix or remove them"
     )
+
+
+def _met(ids: pa.Array, ids_by_unit: Sequence[pa.Array]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(unit, its rows that are trusted, their places in `ids`), both int64[m], of each unit that has one.
+
+    Only the trusted ids are sorted to be looked up; the data's pass by unit by unit.
+    """
+    keys = bytes_matrix(ids, "S16").reshape(-1)
+    order = np.argsort(keys)
+    keys = keys[order]
+    for unit, unit_ids in enumerate(ids_by_unit):
+        rows, at = found_in(bytes_matrix(unit_ids, np.uint8), keys)
+        if len(rows):
+            yield unit, rows, order[at]
 
 
 def _label_truth(table: pa.Table, recipe: Recipe, path: str, classes: list[Any]) -> pa.Array:
@@ -179,18 +196,17 @@ def _revised_columns(table: pa.Table, recipe: Recipe, path: str) -> dict[str, st
 
 def _given_rows(plan: Plan, ids: pa.Array, ids_by_unit: Sequence[pa.Array], columns: list[str]) -> pa.Table:
     """The data's columns of the trusted rows, in the order of `ids`; units without one are not read."""
-    column, parts, keys = str(plan.recipe.columns.id), [], []
-    for unit, unit_ids in enumerate(ids_by_unit):
-        if not pc.any(pc.is_in(unit_ids, value_set=ids)).as_py():
-            continue
-        for _, batch in used_rows(plan, unit, columns=[column, *columns]):
-            sample_ids = from_ids(batch.column(column))
-            mask = pc.is_in(sample_ids, value_set=ids)
-            keys.append(sample_ids.filter(mask))
-            parts.append(batch.filter(mask).select(columns))
+    parts, order = [], [np.empty(0, np.int64)]
+    for unit, rows, places in _met(ids, ids_by_unit):
+        order.append(places)
+        first = 0
+        for _, batch in used_rows(plan, unit, columns=columns):
+            low, high = np.searchsorted(rows, [first, first + batch.num_rows])
+            parts.append(batch.take(pa.array(rows[low:high] - first)))
+            first += batch.num_rows
     if not parts:
         return plan.schema.empty_table().select(columns)
-    return pa.Table.from_batches(parts).take(pc.index_in(ids, value_set=pa.concat_arrays(keys)))
+    return pa.Table.from_batches(parts).take(pa.array(np.argsort(np.concatenate(order))))
 
 
 def _as_compared(values: pa.Array) -> pa.Array:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import pipelines.phases.trusted as phase
 from curator.errors import TrustedError
 from curator.recipe import parse
 from curator.run import RunRequest
@@ -21,6 +27,9 @@ INSTRUCTION = {"instruction": "ask", "input": "input", "output": "answer"}
 EXCHANGES = [
     {"id": n, "ask": f"Question {n}?", "input": None if n % 2 else "", "answer": f"Answer {n}."} for n in range(40)
 ]
+
+WATCHED = pa.proxy_memory_pool(pa.default_memory_pool())
+"""Outlives every buffer taken from it."""
 
 
 def joined(folder: Path, rows: list[dict[str, Any]], trusted: Any, **recipe: Any) -> Validated:
@@ -141,3 +150,34 @@ def test_expert_revisions_of_real_exchanges(tmp_path: Path, data: Path) -> None:
         "warnings"
     ]
     assert "every trusted row differs" in warning
+
+
+def test_the_join_takes_memory_for_the_trusted_rows_not_for_the_data(tmp_path: Path) -> None:
+    """Two million rows of the data, 32 MB of ids, pass unit by unit."""
+    plan: Any = SimpleNamespace(id_type=pa.int64())
+    units = [from_ids(pa.array(np.arange(first, first + 20_000))) for first in range(0, 200_000, 20_000)] * 10
+    wanted = pa.array(np.arange(199_000, 200_100))
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(WATCHED)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TrustedError, match="100 of 1100 ids match no row"):
+            phase._refuse_strangers(from_ids(wanted), wanted, units, "trusted.parquet", plan.id_type)
+        peak = tracemalloc.get_traced_memory()[1] + WATCHED.max_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+    assert peak < 4 << 20, "a few columns of one unit"
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60), max_size=20), st.integers(1, 12))
+def test_trusted_rows_are_found_in_whatever_units_they_lie(data: set[int], known: set[int], pieces: int) -> None:
+    rows, sample = sorted(data, key=lambda n: n * 7 % 61), sorted(known)
+    parts = np.array_split(np.array(rows, np.int64), pieces)
+    ids = from_ids(pa.array(sample, pa.int64()))
+    found = list(phase._met(ids, [from_ids(pa.array(part)) for part in parts]))
+    pairs = [
+        (parts[unit][row], sample[place]) for unit, at, places in found for row, place in zip(at, places, strict=True)
+    ]
+    assert all(one == other for one, other in pairs) and {one for one, _ in pairs} == data & known
+    assert all((np.diff(at) > 0).all() for _, at, _ in found)
