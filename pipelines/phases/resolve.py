@@ -17,7 +17,7 @@ from curator.recipe import Recipe
 from pipelines.copies import COPIES, write_copies
 from pipelines.job import Job
 from pipelines.rules import any_of, readable, said
-from pipelines.side import bytes_matrix, fixed_bytes
+from pipelines.side import bytes_matrix
 
 __all__ = ["find_duplicates", "read_edges", "resolve"]
 
@@ -126,7 +126,7 @@ def _sample_ids_of(job: Job, starts: np.ndarray, rows: np.ndarray) -> pa.Array:
         here = np.flatnonzero(units == unit)
         ids = bytes_matrix(job.read_side(int(unit), "signals", ["sample_id"])["sample_id"], np.uint8)
         out[here] = ids[rows[here] - starts[unit]]
-    return fixed_bytes(out)
+    return pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(out.tobytes())])
 
 
 _EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("similarity", pa.float32())])

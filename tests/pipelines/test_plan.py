@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curator.errors import InputError, RecipeError
+from curator.recipe import parse
 from curator.run import RunRequest
 from pipelines.plan import Plan, make_plan
 from pipelines.rows import used_rows
@@ -50,6 +54,39 @@ def test_a_label_is_neither_the_id_nor_the_text(labelled: dict[str, Path], chang
     recipe["columns"].update(changes)
     with pytest.raises(RecipeError, match=f"columns.label both name {changes['label']!r}"):
         make_plan(RunRequest(inputs=(str(labelled["a"]),), recipe=recipe))
+
+
+@pytest.mark.parametrize(
+    ("process", "named"),
+    [
+        (["gopher_quality", "language"], "gopher_quality, language"),
+        (["exact_duplicates", {"near_duplicates": {"threshold": 0.9}}], "near_duplicates"),
+        ([{"preset": "c4"}], "language, c4_quality"),
+    ],
+)
+def test_rules_for_text_are_refused_for_images(tmp_path: Path, process: list[Any], named: str) -> None:
+    table = pa.table({"image": pa.array([b"1", b"2"], pa.binary()), "label": [0, 1]})
+    pq.write_table(table, tmp_path / "images.parquet")
+    recipe = {"task": "classification", "columns": {"image": "image", "label": "label"}, "process": process}
+    with pytest.raises(RecipeError, match=f"columns.image 'image' holds images.*: {named}; .*exact_duplicates alone"):
+        asked(tmp_path / "images.parquet", recipe)
+    assert asked(tmp_path / "images.parquet", {**recipe, "process": ["exact_duplicates"]}).recipe.modality == "image"
+
+
+def test_near_duplicates_share_their_signatures(texts: Path) -> None:
+    def recipe(**second: Any) -> dict[str, Any]:
+        process = [{"near_duplicates": {"threshold": 0.7}}, {"near_duplicates": {"threshold": 0.9, **second}}]
+        return {"task": "text", "columns": {"text": "text"}, "process": process}
+
+    assert len(asked(texts, recipe()).recipe.set_operators) == 2
+    with pytest.raises(RecipeError, match="near_duplicates stands here with num_perm 112 and 64; a run computes one"):
+        asked(texts, recipe(num_perm=64, bands=8))
+    with pytest.raises(RecipeError, match="ngram 5 and 7"):
+        asked(texts, recipe(ngram=7))
+
+
+def asked(path: Path, recipe: dict[str, Any]) -> Plan:
+    return make_plan(RunRequest(inputs=(str(path),), recipe=parse(recipe).model_dump(mode="json")))
 
 
 def test_one_column_may_be_id_and_text(labelled: dict[str, Path]) -> None:
