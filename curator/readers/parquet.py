@@ -46,7 +46,10 @@ def scan_parquet(
 
 
 def read_parquet(unit: WorkUnit, names: list[str], batch_rows: int, limits: Limits) -> Iterator[pa.RecordBatch]:
-    """The unit's rows, row group after row group, page by page; batches shrink when rows are wide."""
+    """The unit's rows, row group after row group, page by page; batches shrink when rows are wide.
+
+    A row group may be of any size; its pages are unpacked whole (`read` tells what that takes).
+    """
     source = unit.source
     rows = max(1, min(batch_rows, limits.batch_bytes // max(1, unit.bytes // max(1, unit.rows))))
     with open_file(source.uri) as handle, _open(handle, source, limits) as file:

@@ -107,8 +107,11 @@ def read(
     """The unit's rows in order, as pairs (row number in the file of the first row, RecordBatch).
 
     schema: of the whole input (`InputPlan.schema`); every batch has exactly these columns and types, or those of
-    `columns` in the order named. A batch holds 1 to `batch_rows` rows, fewer when rows are wide: memory stays bounded
-    by a few times `limits.batch_bytes`, or by the largest row. Raises InputError naming file, row and column.
+    `columns` in the order named. A batch holds 1 to `batch_rows` rows, fewer when rows are wide: about
+    `limits.batch_bytes`, or one row that is larger. Memory stays bounded by a few times that and by what a format packs
+    as one piece, which is held whole: a record batch of Arrow; of Parquet a page, up to 2.5 times with a column's
+    dictionary, but not the row group. Pages are small unless rows are wide: pyarrow puts up to 1,024 values into one,
+    whatever their size, for which its `write_batch_size` is the remedy. Raises InputError naming file, row and column.
     """
     uri = unit.source.uri
     wanted = select(schema, columns, uri)

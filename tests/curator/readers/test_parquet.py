@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curator.errors import InputError
-from curator.readers import Limits, discover, plan_inputs, read, scan
+from curator.readers import InputPlan, Limits, discover, plan_inputs, read, scan
 
 Write = Callable[[str, bytes], str]
 TABLE = pa.table(
@@ -190,3 +190,36 @@ def test_a_cell_over_the_cap_names_row_and_column(write: Write, parquet_bytes: A
 def test_columns_without_rows_are_an_error(write: Write, parquet_bytes: Any) -> None:
     with pytest.raises(InputError, match="no rows"):
         scan(discover([write("a.parquet", parquet_bytes(TABLE.slice(0, 0)))])[0], unit_rows=10)
+
+
+POOLS: list[pa.MemoryPool] = []
+"""Kept for good: a pool outlives every buffer taken from it."""
+
+
+def peak_bytes(plan: InputPlan, limits: Limits) -> int:
+    """The most Arrow memory held at once while the first unit is read and its batches are let go."""
+    POOLS.append(pa.proxy_memory_pool(pa.default_memory_pool()))
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(POOLS[-1])
+    try:
+        for _ in read(plan.units[0], schema=plan.schema, limits=limits):
+            pass
+    finally:
+        pa.set_memory_pool(before)
+    return int(POOLS[-1].max_memory())
+
+
+@pytest.mark.parametrize("use_dictionary", [False, True])
+def test_memory_is_bounded_by_batches_and_pages_not_by_the_row_group(
+    write: Write, parquet_bytes: Any, use_dictionary: bool
+) -> None:
+    """Rows of 100 kB. As documented: a few times batch_bytes, or 2.5 times a page where one holds all the rows."""
+    limits = Limits(batch_bytes=1 << 20)
+    wide = pa.table({"text": [f"{number:06}" + "words " * 16_666 for number in range(400)]})
+    for rows in (100, 400):
+        part, name = wide.slice(0, rows), f"{rows}{use_dictionary}"
+        settings = {"use_dictionary": use_dictionary, "row_group_size": rows}
+        paged = write(f"pages{name}.parquet", parquet_bytes(part, write_batch_size=4, **settings))
+        assert peak_bytes(plan_inputs(discover([paged]), unit_rows=rows), limits) < 6 * limits.batch_bytes
+        whole = write(f"whole{name}.parquet", parquet_bytes(part, **settings))
+        assert peak_bytes(plan_inputs(discover([whole]), unit_rows=rows), limits) < 2.5 * part.nbytes
