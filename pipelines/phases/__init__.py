@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ROAD", "Step", "run_set_step", "run_unit_step"]
+__all__ = ["ROAD", "SET_UNIT", "Step", "run_set_step", "run_unit_step"]
 
 SET_UNIT: Final = -1
 """The journal's unit number of a set step."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Packer", "Piece", "PackerState", "state_from_arrays"]
+__all__ = ["Packer", "PackerState", "Piece", "Sequence", "state_from_arrays"]
 
 
 @dataclass(frozen=True)
