@@ -7,31 +7,25 @@ journal holds and ends with the same manifest.
 from __future__ import annotations
 
 import json
-import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
-from curator.errors import LeaseLostError, RequestError, StoppedError, WinnowError
+from curator.errors import RequestError, StoppedError
 from curator.ledger import Ledger
 from curator.run import Journal, Progress, RunRequest, RunSummary
 from curator.settings import Settings
 from curator.stopping import listening
-from curator.version import software_version
+from pipelines.clock import Clock
 from pipelines.engine import Engine
 from pipelines.inline import InlineEngine
 from pipelines.job import Job
-from pipelines.memory import begin_peak, peak_rss_bytes
 from pipelines.phases import ROAD, SET_UNIT, Step
 from pipelines.phases.validate import Validated, validate
 from pipelines.plan import Plan, make_plan
 from pipelines.warnings import warnings_of
 
 __all__ = ["Checked", "check", "execute"]
-
-log: Final = logging.getLogger(__name__)
 
 
 class _Claimed(Protocol):
@@ -69,7 +63,7 @@ def execute(
 ) -> RunSummary:
     """Walks the road of a claimed run. Raises RequestError (nothing was written), StoppedError, RunFailedError."""
     job = Job(str(settings.root), claimed.id)
-    clock = _Clock(journal, on_progress)
+    clock = Clock(journal, on_progress)
     outputs = {"validate": _prepared(job, claimed.request, journal, checked, clock)}
     with _engine(job, claimed.request, settings) as engine:
         for step in ROAD:
@@ -79,13 +73,10 @@ def execute(
     return summary
 
 
-def _prepared(
-    job: Job, request: RunRequest, journal: Journal, checked: Checked | None, clock: _Clock
-) -> dict[str, Any]:
+def _prepared(job: Job, request: RunRequest, journal: Journal, checked: Checked | None, clock: Clock) -> dict[str, Any]:
     """The validate step's outputs; plan.json and trusted.arrow are written before it is journalled."""
-    done = journal.done("validate")
+    done = clock.committed("validate", "validate")
     if SET_UNIT in done:
-        clock.had("validate", done)
         clock.begin("validate", done[SET_UNIT]["rows"])
         clock.all_done()
         return done[SET_UNIT]
@@ -95,11 +86,10 @@ def _prepared(
         job.store.write_bytes(job.name("plan.json"), checked.plan.model_dump_json(indent=1).encode())
         if checked.validated.trusted is not None:
             job.write(job.name("trusted.arrow"), checked.validated.trusted)
-        outputs = {**checked.validated.outputs, "made": clock.made()}
-        journal.commit("validate", SET_UNIT, outputs)
-        clock.begin("validate", outputs["rows"])
+        clock.commit("validate", SET_UNIT, checked.validated.outputs)
+        clock.begin("validate", checked.validated.outputs["rows"])
         clock.all_done()
-    return outputs
+    return checked.validated.outputs
 
 
 _WORDS: Final = "submission.json"
@@ -125,19 +115,17 @@ def _engine(job: Job, request: RunRequest, settings: Settings) -> Engine:
     return RayEngine(job, address=settings.ray_address)
 
 
-def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[str, Any], clock: _Clock) -> Any:
+def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[str, Any], clock: Clock) -> Any:
     """The step's outputs: from the journal where they are there, else from the engine, committed as they come."""
-    done = journal.done(step.name)
+    done = clock.committed(step.name, step.phase)
     needed = {name: outputs[name] for name in step.reads}
     shown = _SHOWN[step.name]
-    clock.had(step.phase, done)
     with clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase):
         if not step.per_unit:
             if SET_UNIT not in done:
                 with listening(journal.stop_requested):
-                    result, peak = engine.run_set(step, needed)
-                done[SET_UNIT] = {**result, "made": clock.made(peak)}
-                journal.commit(step.name, SET_UNIT, done[SET_UNIT])
+                    done[SET_UNIT], peak = engine.run_set(step, needed)
+                clock.commit(step.name, SET_UNIT, done[SET_UNIT], peak)
             if step.name == _LAST_OF[shown]:
                 clock.all_done()
             return done[SET_UNIT]
@@ -146,8 +134,8 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
             clock.unit_done(rows_by_unit[unit], done[unit])
         left = [unit for unit in range(len(job.plan.units)) if unit not in done]
         for unit, result, peak in engine.run_units(step, left, needed) if left else ():
-            done[unit] = {**result, "made": clock.made(peak)}
-            journal.commit(step.name, unit, done[unit])
+            clock.commit(step.name, unit, result, peak)
+            done[unit] = result
             clock.unit_done(rows_by_unit[unit], result, engine)
             _stop_if_asked(journal)
         return done
@@ -175,101 +163,7 @@ def _stop_if_asked(journal: Journal) -> None:
         raise StoppedError(request)
 
 
-class _Clock:
-    """Progress, seconds, memory and the software at work, kept while the road is walked.
-
-    Each commit carries what its making took and which version made it ("made"), so that a run resumed in another
-    process tells of all its attempts. Work that was never committed took nothing.
-    """
-
-    def __init__(self, journal: Journal, listener: Callable[[Progress], None] | None):
-        self.journal, self.listener = journal, listener
-        self.progress = Progress()
-        self.version, self.versions = software_version(), dict[str, int]()
-        self.started = self.told = time.monotonic()
-        self.seconds_before = 0.0
-        begin_peak()
-        self.peak = peak_rss_bytes()
-
-    def made(self, peak: int = 0) -> dict[str, Any]:
-        """What the commit that follows carries: seconds since the one before it, the peak RSS of the process that did
-        the work, and the version of the software."""
-        now, before = time.monotonic(), self.told
-        self.told = now
-        self.peak = max(self.peak, peak, peak_rss_bytes())
-        self.versions[self.version] = self.versions.get(self.version, 0) + 1
-        return {"seconds": round(now - before, 3), "peak_rss_bytes": self.peak, "version": self.version}
-
-    def had(self, phase: str, done: Mapping[int, dict[str, Any]]) -> None:
-        """Counts what earlier attempts committed of a step."""
-        made = [outputs["made"] for outputs in done.values()]
-        if not made:
-            return
-        seconds = sum(item["seconds"] for item in made)
-        self.seconds_before += seconds
-        self.peak = max(self.peak, *(item["peak_rss_bytes"] for item in made))
-        for item in made:
-            self.versions[item["version"]] = self.versions.get(item["version"], 0) + 1
-        self._spent(phase, seconds)
-
-    @property
-    def seconds(self) -> float:
-        """Of all attempts: this one whole, the earlier ones as far as their work was committed."""
-        return self.seconds_before + time.monotonic() - self.started
-
-    def begin(self, phase: str, rows: int, *, anew: bool = True) -> None:
-        """A phase starts; a whole-set step that ends a phase (`anew` false) leaves its rows done."""
-        goes_on = phase == self.progress.phase and not anew
-        done = self.progress.rows_done if goes_on else 0
-        self._publish(phase=phase, rows_total=rows, rows_done=done, blocked_on=None, bytes_in_flight=0)
-
-    def all_done(self) -> None:
-        self._publish(rows_done=self.progress.rows_total)
-
-    @contextmanager
-    def phase(self, shown: str, rows: int, *, anew: bool = True, spent_on: str | None = None) -> Iterator[None]:
-        """Seconds count for the phase `spent_on`, by default the one shown."""
-        name = spent_on or shown
-        self.begin(shown, rows, anew=anew)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent(name, time.monotonic() - started)
-
-    def _spent(self, phase: str, seconds: float) -> None:
-        spent = dict(self.progress.seconds_by_phase)
-        spent[phase] = round(spent.get(phase, 0.0) + seconds, 3)
-        self._publish(seconds_by_phase=spent)
-
-    def unit_done(self, rows: int, result: dict[str, Any], engine: Engine | None = None) -> None:
-        changes: dict[str, Any] = {"rows_done": self.progress.rows_done + rows}
-        if "reasons" in result:
-            for name in ("kept", "dropped", "relabeled"):
-                changes[name] = getattr(self.progress, name) + result[name]
-            reasons = dict(self.progress.reasons)
-            for reason, count in result["reasons"].items():
-                reasons[reason] = reasons.get(reason, 0) + count
-            changes["reasons"] = reasons
-        if engine is not None:
-            changes |= {"bytes_in_flight": engine.bytes_in_flight, "blocked_on": engine.blocked_on}
-        self._publish(**changes)
-
-    def _publish(self, **changes: Any) -> None:
-        """Tells where the run stands. Progress that does not get through is no reason to stop: the next one says it
-        too, and so does the heartbeat. A lost lease is."""
-        self.progress = self.progress.model_copy(update=changes)
-        try:
-            self.journal.progress(self.progress)
-        except LeaseLostError:
-            raise
-        except WinnowError as error:
-            log.warning("progress did not get through: %s", error)
-        if self.listener is not None:
-            self.listener(self.progress)
-
-
-def _summary(job: Job, outputs: dict[str, Any], clock: _Clock) -> RunSummary:
+def _summary(job: Job, outputs: dict[str, Any], clock: Clock) -> RunSummary:
     decided = outputs["decide"].values()
     progress = clock.progress
     return RunSummary(
