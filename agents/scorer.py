@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["fit_logistic", "logit"]
+__all__ = ["fit_logistic"]
 
 _NEWTON_STEPS: Final = 50
 
@@ -44,8 +44,3 @@ def fit_logistic(
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * z))
-
-
-def logit(p: float) -> float:
-    """log p / (1 - p)."""
-    return float(np.log(p) - np.log1p(-p))

@@ -22,7 +22,7 @@ import pyarrow.types as pt
 
 from curator.errors import InputError
 
-__all__ = ["SAMPLE_ID", "check_unique", "from_hex", "from_ids", "from_position", "to_hex"]
+__all__ = ["SAMPLE_ID", "check_unique", "from_ids", "from_position", "to_hex"]
 
 SAMPLE_ID: Final = pa.binary(16)
 BYTES_PER_ID: Final = 64
@@ -89,20 +89,6 @@ def _array(data: bytes) -> pa.FixedSizeBinaryArray:
 def to_hex(ids: pa.Array) -> pa.StringArray:
     """32 lower-case hex digits for every id; null stays null."""
     return pa.array([None if value is None else value.hex() for value in ids.to_pylist()], pa.string())
-
-
-def from_hex(texts: Iterable[str]) -> pa.FixedSizeBinaryArray:
-    """The ids of hex texts. Raises InputError for a text that is not 32 hex digits."""
-    parts = []
-    for text in texts:
-        try:
-            part = bytes.fromhex(text)
-        except (ValueError, TypeError):
-            part = b""
-        if len(part) != 16 or len(text) != 32:
-            raise InputError(f"{text!r} is not a sample id; one is 32 hex digits")
-        parts.append(part)
-    return _array(b"".join(parts))
 
 
 def check_unique(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from curator.errors import RequestError
 
-__all__ = ["Settings", "settings_table"]
+__all__ = ["Settings"]
 
 PREFIX: Final = "WINNOW_"
 _FOREIGN: Final = {"RAY_ADDRESS": "ray_address"}
@@ -90,16 +90,6 @@ class Settings(BaseModel):
                 "or one late heartbeat loses the run"
             )
         return self
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table, for the README."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in _variables().items():
-        info = Settings.model_fields[field]
-        default = "" if info.default in (None, "", ()) else f"`{info.default}`"
-        lines.append(f"| `{name}` | {default} | {info.description} |")
-    return "\n".join(lines) + "\n"
 
 
 def _variables() -> dict[str, str]:

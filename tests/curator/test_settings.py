@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curator.errors import RequestError
-from curator.settings import Settings, settings_table
+from curator.settings import Settings
 
 
 def test_an_empty_environment_will_do() -> None:
@@ -88,9 +88,5 @@ def test_the_database_password_is_not_shown() -> None:
     assert "hush" not in str(caught.value)
 
 
-def test_the_table_names_every_variable() -> None:
-    lines = settings_table().splitlines()
-    assert len(lines) == 2 + len(Settings.model_fields)
+def test_every_setting_says_what_it_is() -> None:
     assert all(info.description for info in Settings.model_fields.values())
-    assert any(line.startswith("| `RAY_ADDRESS` |") for line in lines)
-    assert any(line.startswith("| `WINNOW_LEASE_S` | `30.0` |") for line in lines)

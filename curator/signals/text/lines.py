@@ -1,7 +1,7 @@
 """What the lines of a text say: repeated lines and paragraphs, bullets, ellipses, ends without punctuation.
 
 Knows lines, not words. Definitions follow MassiveText (Rae et al. 2021, section A1.1) and FineWeb (Penedo et al. 2024)
-as the datatrove library counts them; `reference.py` spells them out.
+as the datatrove library counts them; their slow twins, tests/curator/signals/text/reference.py, spell them out.
 """
 
 # mypy: allow-untyped-defs, no-check-untyped-defs

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curator.signals import score_text
 from curator.signals.text import FAMILIES
 from curator.signals.text.language import PREFIX_CHARS
-from curator.signals.text.reference import score_one
+from tests.curator.signals.text.reference import score_one
 
 NAMES = [name for family, members in FAMILIES.items() if family != "language" for name in members.signals]
 
