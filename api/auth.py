@@ -17,7 +17,17 @@ from api.service import service_of
 from curator.catalog import LOCAL_TENANT, Scope
 from curator.settings import Settings
 
-__all__ = ["Admin", "Caller", "Feeder", "Reader", "Writer", "is_loopback", "local_access"]
+__all__ = [
+    "Admin",
+    "Caller",
+    "Feeder",
+    "Promoter",
+    "Reader",
+    "Reviewer",
+    "Writer",
+    "is_loopback",
+    "local_access",
+]
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
@@ -82,6 +92,8 @@ def needs(scope: Scope) -> Callable[[Request], Caller]:
 Reader = Annotated[Caller, Depends(needs(Scope.READ))]
 Writer = Annotated[Caller, Depends(needs(Scope.WRITE))]
 Feeder = Annotated[Caller, Depends(needs(Scope.FEEDBACK))]
+Reviewer = Annotated[Caller, Depends(needs(Scope.REVIEW))]
+Promoter = Annotated[Caller, Depends(needs(Scope.PROMOTE))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
 
 

@@ -146,6 +146,14 @@ class Reviews:
                 insert_new(connection, review_skips, item=item_id, reviewer=reviewer, at=now())
             return _item(connection, tenant, item_id)
 
+    def counts(self, queue_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """(answers wanted, answers given) by queue."""
+        given = sa.func.sum(sa.case((_ANSWERS.state == "answered", 1), else_=0))
+        query = sa.select(_ANSWERS.queue, sa.func.count(), given).where(_ANSWERS.queue.in_(list(queue_ids)))
+        with self._db.read() as connection:
+            rows = connection.execute(query.group_by(_ANSWERS.queue))
+            return {queue: (int(wanted), int(done)) for queue, wanted, done in rows}
+
     def num_skipped(self, queue_id: str) -> int:
         """How often items of a queue were skipped."""
         query = sa.select(sa.func.count()).select_from(review_skips.join(review_items, _ITEMS.id == _SKIPS.item))

@@ -22,6 +22,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/manifests"),
     ("GET", "/v1/epoch-plans"),
     ("GET", "/v1/training-jobs"),
+    ("GET", "/v1/review/queues"),
 }
 SAMPLE = "0" * 32
 BODIES: dict[tuple[str, str], Any] = {
@@ -30,6 +31,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/training-jobs/{job_id}/feedback"): {
         "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
     },
+    ("POST", "/v1/review/queues/{queue_id}:apply"): {},
+    ("POST", "/v1/review/items/{item_id}/verdict"): {"action": "keep", "lease": "0.0"},
+    ("POST", "/v1/review/items/{item_id}:skip"): {"lease": "0.0"},
+    ("POST", "/v1/review/items/{item_id}:release"): {"lease": "0.0"},
 }
 """Bodies that would be taken from the owner."""
 
@@ -47,7 +52,14 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
     plan = house.one.post("/v1/epoch-plans", json={"manifest": manifest, "global_batch_size": 8}).json()["id"]
     job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
     decision = house.one.get(f"/v1/runs/{finished['id']}/decisions?limit=1").json()["items"][0]
+    asked = {"run": finished["id"], "budget": 2, "seed": 101}
+    queue = house.one.post("/v1/review/queues", json=asked).json()["id"]
+    [item] = house.one.post(f"/v1/review/queues/{queue}:claim?n=1").json()["items"]
+    verdict = {"action": "keep", "lease": item["lease"]["token"]}
+    house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
     return {
+        "queue_id": queue,
+        "item_id": item["id"],
         "upload_id": send(house.one, parquet),
         "dataset_id": dataset["id"],
         "run_id": finished["id"],
@@ -73,7 +85,8 @@ GUARDED = [pair for pair in routes() if pair[1] not in PUBLIC]
 BY_ID = [
     pair
     for pair in GUARDED
-    if pair not in OWN_ONLY and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs"}
+    if pair not in OWN_ONLY
+    and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs", "/v1/review/queues"}
 ]
 
 
@@ -91,6 +104,7 @@ def test_another_tenants_id_is_not_there(house: Any, owned: dict[str, str], meth
         ("/v1/datasets", {"upload_ids": ["{upload_id}"]}),
         ("/v1/runs", {"dataset": "{dataset_id}", "recipe": "text"}),
         ("/v1/epoch-plans", {"manifest": "{manifest_id}"}),
+        ("/v1/review/queues", {"run": "{run_id}"}),
         ("/v1/training-jobs", {"manifest": "{manifest_id}", "mode": "external"}),
         ("/v1/training-jobs", {"plan": "{plan_id}", "mode": "external"}),
     ],
@@ -123,7 +137,8 @@ def test_nothing_is_told_without_a_key(house: Any, owned: dict[str, str], method
 
 
 def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> None:
-    for path in ("/v1/uploads", "/v1/datasets", "/v1/runs", "/v1/manifests", "/v1/epoch-plans", "/v1/training-jobs"):
+    lists = ("uploads", "datasets", "runs", "manifests", "epoch-plans", "training-jobs", "review/queues")
+    for path in (f"/v1/{name}" for name in lists):
         ids = {item["id"] for item in house.two.get(path).json()["items"]}
         assert not ids & set(owned.values()), path
         assert {item["id"] for item in house.one.get(path).json()["items"]} & set(owned.values()), path
