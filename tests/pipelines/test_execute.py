@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curator.errors import StoppedError
+from curator.errors import RunFailedError, StoppedError
 from curator.ledger import Ledger
 from curator.recipe import load, parse
 from curator.run import RunRequest, RunSummary
@@ -183,3 +184,61 @@ def test_progress_is_told_in_rows(tmp_path: Path, text_request: RunRequest) -> N
     ]
     assert all(seen.rows_done <= seen.rows_total for seen in journal.seen)
     assert last.rows_done == 400 and last.phase == "write"
+
+
+def test_a_run_that_begins_anew_keeps_nothing_of_an_attempt_before(tmp_path: Path, texts: Path) -> None:
+    """Retried from the start on a smaller input: its ledger, its side files and its report are of these rows alone."""
+    root = tmp_path / "root"
+    request = RunRequest(inputs=(str(texts),), recipe=text_recipe(unit_rows=64))
+    Store.open(root).write_bytes("runs/run_1/submission.json", b"{}")
+    Store.open(root).write_bytes("runs/run_2/units/00000.signals.arrow", b"another run's")
+    go(root, request)
+    texts.write_text("".join(line + "\n" for line in texts.read_text().splitlines()[:100]))
+    again = go(root, request)
+    ledger = Ledger(Store.open(root), "run_1")
+    assert again.rows_in == sum(batch.num_rows for batch in ledger.scan()) == sum(ledger.rows_by_part) == 100
+    go(tmp_path / "fresh", request)
+    left = [set(Store.open(tmp_path / name).list("runs/run_1")) for name in ("root", "fresh")]
+    assert left[0] - left[1] == {"runs/run_1/submission.json"} and not left[1] - left[0]
+    assert Store.open(root).list("runs/run_2")
+
+
+@pytest.mark.parametrize("step", ["resolve", "learn", "rank", "finish"])
+def test_a_cancel_is_heard_in_the_midst_of_a_step_over_the_whole_set(
+    tmp_path: Path, labelled_request: RunRequest, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    asked = ["cancel"]
+
+    class Journal(MemoryJournal):
+        def stop_requested(self) -> Any:
+            return asked[0] if asked and step in begun else None
+
+    def begin(chosen: Any, *arguments: Any) -> Any:
+        begun.append(chosen.name)
+        return run(chosen, *arguments)
+
+    from pipelines import inline
+
+    run = inline.run_set_step
+    monkeypatch.setattr(inline, "run_set_step", begin)
+    journal = Journal()
+    with pytest.raises(StoppedError, match="cancel"):
+        go(tmp_path / "root", labelled_request, journal)
+    assert begun[-1] == step and step not in journal.outputs
+    asked.clear()
+    assert (
+        go(tmp_path / "root", labelled_request, journal).manifest == go(tmp_path / "fresh", labelled_request).manifest
+    )
+
+
+def test_a_plan_of_another_version_is_refused(tmp_path: Path, text_request: RunRequest) -> None:
+    journal = MemoryJournal(stop_after=3)
+    with pytest.raises(StoppedError):
+        go(tmp_path / "root", text_request, journal)
+    journal.stop_after = None
+    store = Store.open(tmp_path / "root")
+    plan = json.loads(store.read_bytes("runs/run_1/plan.json"))
+    store.write_bytes("runs/run_1/plan.json", json.dumps({**plan, "version": 99}).encode())
+    with pytest.raises(RunFailedError, match=r"plan version 99, this one follows 1.*resume it with that version"):
+        go(tmp_path / "root", text_request, journal)
