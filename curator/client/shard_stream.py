@@ -20,7 +20,9 @@ from curator.client.decoded import DecodedCopies
 from curator.client.shared import Lender
 from curator.client.sources import open_source
 from curator.client.windows import Chunk, Draft, Share, gather
+from curator.epochs.adaptive import Adaptive, Losses
 from curator.epochs.curriculum import AnyCurriculum
+from curator.epochs.journal import Journal
 from curator.epochs.plan import EpochPlan, Tail, rank_slice
 from curator.epochs.shuffle import Shuffle
 from curator.errors import ConflictError, RequestError
@@ -70,7 +72,7 @@ class ShardStream:
         source: Any,
         manifest: str | Manifest,
         *,
-        curriculum: AnyCurriculum = "staged",
+        curriculum: AnyCurriculum | Adaptive = "staged",
         num_epochs: int = 10,
         seed: int = 0,
         global_batch_size: int = 64,
@@ -98,6 +100,7 @@ class ShardStream:
         self.rank, self.world_size = _detected(rank, world_size)
         self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
         self._columns, self._transform, self._cache_dir = columns, transform, cache_dir
+        self._journal = Journal.begin(self.plan) if isinstance(self.plan.curriculum, Adaptive) else None
         self._cursor = self._new_cursor()
         self._done: int | None = None
         self._reader: tuple[int, ShardReader] | None = None
@@ -116,8 +119,22 @@ class ShardStream:
             self._cursor[0], self._cursor[1] = epoch, 0
         self._cursor[2], self._done = 0, None
 
+    def record(self, losses: Losses) -> None:
+        """Tells an adaptive curriculum what the last decided epoch reported; the next epoch's ratios follow from it.
+
+        Every rank records the same numbers, between epochs: DataLoader workers that persist do not hear of it, and
+        refuse the new epoch. Raises RequestError for another curriculum or when no epoch is left.
+        """
+        if self._journal is None:
+            raise RequestError(f"a {self.plan.curriculum.kind} curriculum takes no losses; give curriculum='adaptive'")
+        self._use(self._journal.after(self.plan, losses))
+
+    def _use(self, journal: Journal) -> None:
+        self._journal, self.plan = journal, journal.on(self.plan)
+
     def state_dict(self, *, samples: int | None = None) -> dict[str, Any]:
-        """The cursor: {version, plan, epoch, samples}; samples counts the whole job's, over all ranks, this epoch.
+        """The cursor: {version, plan, epoch, samples}; samples counts the whole job's, over all ranks, this epoch. With
+        an adaptive curriculum also its journal.
 
         samples: needed when batches are read in DataLoader workers, which run ahead of the loop: `position(batch)`
         of the last batch used. Without it, this object's own iteration counts. Raises RequestError when it is needed.
@@ -128,12 +145,14 @@ class ShardStream:
                 "give state_dict(samples=ShardStream.position(last_batch))"
             )
         done = samples if samples is not None else self._done if self._done is not None else int(self._cursor[1])
-        return {"version": STATE_VERSION, "plan": self.plan.id, "epoch": self.epoch, "samples": int(done)}
+        state = {"version": STATE_VERSION, "plan": self.plan.id, "epoch": self.epoch, "samples": int(done)}
+        return state if self._journal is None else {**state, "journal": self._journal.model_dump(mode="json")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to a cursor: every later iteration of that epoch starts there.
 
-        Raises ConflictError when it belongs to another plan or stands inside a global batch.
+        Raises ConflictError when it belongs to another plan or stands inside a global batch, IntegrityError when its
+        journal does not add up.
         """
         if state.get("version") != STATE_VERSION:
             raise ConflictError(f"state version {state.get('version')!r}; this program knows {STATE_VERSION}")
@@ -142,6 +161,8 @@ class ShardStream:
                 f"the state is a cursor of {state['plan']}, this stream follows {self.plan.id}: another manifest, "
                 "curriculum, seed, batch size or shuffle. Its position means nothing here; make the stream as it was."
             )
+        if self._journal is not None:
+            self._use(Journal.model_validate(state["journal"]).replay(self.plan))
         epoch, samples = int(state["epoch"]), int(state["samples"])
         length = self.plan.num_positions(epoch)
         if not 0 <= samples <= length or (samples % self.plan.global_batch_size and samples != length):

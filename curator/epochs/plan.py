@@ -10,18 +10,19 @@ import itertools
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curator.digest import content_id
+from curator.epochs.adaptive import Adaptive
 from curator.epochs.apportion import apportion, exact_shares
-from curator.epochs.curriculum import AnyCurriculum, Curriculum, Ratios, Staged, curriculum_of
+from curator.epochs.curriculum import AnyCurriculum, Constant, Linear, Mix, Ratios, Staged, curriculum_of
 from curator.epochs.interleave import PADDING, Counts, Interleave, Slots
 from curator.epochs.permutation import derive_key
 from curator.epochs.shuffle import Shuffle, Walk
-from curator.errors import RequestError
+from curator.errors import ConflictError, RequestError
 from curator.shards.layout import BATCH_ROWS
 from curator.shards.manifest import Manifest
 
@@ -48,7 +49,7 @@ class EpochPlan(BaseModel):
     version: Literal[1] = 1
     manifest: str
     live: tuple[int, int, int] = Field(description="live rows of the manifest: easy, medium, hard")
-    curriculum: Curriculum = Staged()
+    curriculum: Annotated[Staged | Constant | Linear | Adaptive, Field(discriminator="kind")] = Staged()
     num_epochs: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     global_batch_size: int = Field(default=64, ge=1)
@@ -62,10 +63,32 @@ class EpochPlan(BaseModel):
     block_rows: int = Field(default=4096, ge=1, description="rows of one difficulty moved together by shuffle=window")
     window_blocks: int = Field(default=16, ge=1, description="blocks whose rows are mixed by shuffle=window")
 
+    recorded: tuple[Mix, ...] = Field(
+        default=(), description="ratios of the epochs decided so far, for an adaptive curriculum; no part of the id"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_epoch_is_known(cls, fields: Any) -> Any:
+        curriculum = fields.get("curriculum") if isinstance(fields, dict) else None
+        if isinstance(curriculum, dict) and curriculum.get("kind") == "adaptive":
+            curriculum = Adaptive.model_validate(curriculum)
+        if isinstance(curriculum, Adaptive) and not fields.get("recorded"):
+            return {**fields, "curriculum": curriculum, "recorded": (curriculum.start,)}
+        return fields
+
+    @model_validator(mode="after")
+    def _recorded_is_lawful(self) -> Self:
+        if not isinstance(self.curriculum, Adaptive) and self.recorded:
+            raise ValueError(f"recorded ratios with a {self.curriculum.kind} curriculum; only an adaptive one has them")
+        if len(self.recorded) > self.num_epochs:
+            raise ValueError(f"{len(self.recorded)} epochs recorded of {self.num_epochs}")
+        return self
+
     @model_validator(mode="after")
     def _can_be_filled(self) -> Self:
         seen: set[Ratios] = set()
-        for epoch in range(self.num_epochs):
+        for epoch in range(self.num_known):
             ratios = self.ratios(epoch)
             if ratios not in seen:
                 self._check_epoch(epoch, ratios)
@@ -77,7 +100,7 @@ class EpochPlan(BaseModel):
         cls,
         manifest: Manifest,
         *,
-        curriculum: AnyCurriculum = "staged",
+        curriculum: AnyCurriculum | Adaptive = "staged",
         num_epochs: int = 10,
         seed: int = 0,
         global_batch_size: int = 64,
@@ -96,7 +119,7 @@ class EpochPlan(BaseModel):
             return cls(
                 manifest=manifest.id,
                 live=manifest.live,
-                curriculum=curriculum_of(curriculum),
+                curriculum=_curriculum_of(curriculum),
                 num_epochs=num_epochs,
                 seed=seed,
                 global_batch_size=global_batch_size,
@@ -116,11 +139,35 @@ class EpochPlan(BaseModel):
     @cached_property
     def id(self) -> str:
         """`epl_` and the digest of the plan's canonical JSON."""
-        return content_id("epl", self.model_dump(mode="json"))
+        return content_id("epl", self.model_dump(mode="json", exclude={"recorded"}))
+
+    def epoch_id(self, epoch: int) -> str:
+        """`epo_` and the digest of all an epoch's order depends on: the plan, the epoch, and the ratios up to it.
+
+        Raises as `ratios`.
+        """
+        ratios = [list(self.ratios(e)) for e in range(epoch + 1)]
+        return content_id("epo", {"plan": self.id, "epoch": epoch, "ratios": ratios})
+
+    @property
+    def num_known(self) -> int:
+        """Epochs whose ratios are decided: all, or those recorded when the curriculum is adaptive."""
+        return len(self.recorded) if isinstance(self.curriculum, Adaptive) else self.num_epochs
 
     def ratios(self, epoch: int) -> Ratios:
-        """The curriculum's mix. Raises RequestError when the plan has no such epoch."""
-        return self.curriculum.ratios(epoch, self.num_epochs)
+        """The curriculum's mix. Raises RequestError when the plan has no such epoch, ConflictError when an adaptive
+        plan's journal does not have it yet."""
+        if not isinstance(self.curriculum, Adaptive):
+            return self.curriculum.ratios(epoch, self.num_epochs)
+        if not 0 <= epoch < self.num_epochs:
+            raise RequestError(f"epoch {epoch} is outside 0 to {self.num_epochs - 1}; give a plan with more epochs")
+        if epoch >= self.num_known:
+            raise ConflictError(
+                f"epoch {epoch} of {self.id} is not decided yet: its ratios follow from the losses of epoch "
+                f"{self.num_known - 1}. Record them in the plan's journal first."
+            )
+        easy, medium, hard = (float(share) for share in self.recorded[epoch].shares)
+        return Ratios(easy, medium, hard)
 
     def num_positions(self, epoch: int) -> int:
         """Length of the epoch in positions, padding included."""
@@ -188,7 +235,7 @@ class EpochPlan(BaseModel):
     @cached_property
     def _served(self) -> list[Counts]:
         """Rows of each difficulty in all epochs before an epoch."""
-        return list(itertools.accumulate(map(self.quotas, range(self.num_epochs - 1)), _added, initial=(0, 0, 0)))
+        return list(itertools.accumulate(map(self.quotas, range(self.num_known - 1)), _added, initial=(0, 0, 0)))
 
     @cached_property
     def _splits(self) -> dict[Ratios, tuple[Counts, Counts]]:
@@ -236,6 +283,16 @@ class EpochPlan(BaseModel):
     @property
     def _stock(self) -> str:
         return "{} easy, {} medium and {} hard rows".format(*self.live)
+
+
+def _curriculum_of(value: AnyCurriculum | Adaptive) -> Staged | Constant | Linear | Adaptive:
+    """As `curriculum_of`, and the adaptive one, which only a plan with a journal can follow."""
+    kind = value.get("kind") if isinstance(value, dict) else value
+    if isinstance(value, Adaptive):
+        return value
+    if kind == "adaptive":
+        return Adaptive.model_validate({"kind": kind} if isinstance(value, str) else value)
+    return curriculum_of(value)
 
 
 def rank_slice(global_batch_size: int, rank: int, world_size: int) -> tuple[int, int]:

@@ -230,3 +230,29 @@ def test_a_relabelled_row_is_served_with_its_new_label(made):
     child = override(dataset.manifest, store, [Override(sample_id=ids[7].hex(), action="relabel", label=77)])
     rows = pa.Table.from_batches(pull(store, child, 0, num_epochs=1, curriculum="constant", epoch_size=504)).to_pylist()
     assert {row["label"] for row in rows if row["number"] == 7} == {77}
+
+
+def test_an_adaptive_stream_learns_and_its_state_holds_the_journal(made):
+    from curator.epochs.adaptive import Losses
+
+    def taught(one, epochs):
+        for epoch in range(epochs):
+            one.set_epoch(epoch)
+            rows = [name for batch in one for name in batch["difficulty"].to_pylist()]
+            one.record(Losses.of_rows(rows, [0.8**epoch if name == "hard" else 1.0 for name in rows]))
+        one.set_epoch(epochs)
+        return one
+
+    one = taught(stream(made, curriculum="adaptive"), 3)
+    assert one.plan.ratios(3).hard > one.plan.ratios(0).hard
+    expected = numbers(one)
+    state = one.state_dict()
+    for _ in range(2):  # a state round-trips twice in a row
+        other = stream(made, curriculum="adaptive")
+        with pytest.raises(ConflictError, match="not decided yet"):
+            other.set_epoch(3)
+        other.load_state_dict({**state, "samples": 0})
+        assert numbers(other) == expected and other.state_dict() == one.state_dict()
+        state = other.state_dict()
+    with pytest.raises(RequestError, match="takes no losses"):
+        stream(made).record(Losses())
