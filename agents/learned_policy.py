@@ -14,6 +14,7 @@ from typing import Final
 import torch
 
 from agents.observation import Observation
+from curator.stopping import hear
 from curator.verdict import KEEP
 
 __all__ = ["LearnedPolicy", "improve"]
@@ -77,6 +78,7 @@ def improve(
     theta = policy.residual_FA.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([theta], lr=_STEP_SIZE, weight_decay=_WEIGHT_DECAY)
     for _ in range(_STEPS):
+        hear()
         with torch.enable_grad():
             log_pi = (prior + seen.state_BF @ theta).log_softmax(1)
             pi = log_pi.exp()

@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 import torch
 
+from curator.stopping import hear
+
 __all__ = ["STEPS", "fit_heads", "fold_masks", "head_log_probs", "with_bias"]
 
 STEPS: Final = 40
@@ -74,6 +76,7 @@ def _descend(
 ) -> torch.Tensor:
     ahead, momentum = head, torch.ones(head.shape[1])
     for _ in range(steps):
+        hear()
         gradient = _gradient(x, targets, weights, ahead) + ridge * ahead
         new = ahead - (inverse @ gradient.flatten(1)).view_as(head)
         move = new - head

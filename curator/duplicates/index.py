@@ -18,6 +18,7 @@ from curator.duplicates.edges import ALMOST_ONE, Edges
 from curator.duplicates.signatures import band_hashes
 from curator.errors import IntegrityError
 from curator.signals.text.bytescan import kernel
+from curator.stopping import hear
 
 __all__ = ["SMALL_BUCKET", "DuplicateIndex"]
 
@@ -146,6 +147,7 @@ class DuplicateIndex:
         known = np.zeros(0, np.int64)
         similarity = np.zeros(0, np.float32)
         for band in range(self._bands):
+            hear()
             pairs = _bucket_pairs(self._column(f"band-{band}", 1))
             packed = _unknown(pairs[:, 0] * count + pairs[:, 1], known)
             del pairs  # as many as all bands may find; not held while signatures are read
@@ -165,6 +167,7 @@ class DuplicateIndex:
         step = max(BLOCK_BYTES // (2 * 4 * width), 1)
         with (self._folder / "signatures").open("rb", buffering=0) as file:
             for first in range(0, len(packed), step):
+                hear()
                 pairs = np.stack(np.divmod(packed[first : first + step], count), axis=1)
                 ranks, members = np.unique(pairs, return_inverse=True)
                 signatures = self._signatures(file, ranks, width)

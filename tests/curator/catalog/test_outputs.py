@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from curator.catalog import Catalog, CatalogJournal, ClaimedRun
-from curator.errors import IntegrityError, LeaseLostError
+from curator.errors import IntegrityError, LeaseLostError, TransportError
 from curator.run import Journal, Progress, RunRequest, RunState
 
 
@@ -75,6 +75,20 @@ def test_progress_is_written_once_a_period_and_the_heartbeat_brings_the_rest(
     assert catalog.runs.get("local", claimed.id).version == before + 2
     told = [event for event in catalog.events.after("local", 0) if event.kind == "run.progress"]
     assert [event.data["progress"]["rows_done"] for event in told] == [49]
+
+
+def test_progress_that_did_not_get_through_is_brought_by_the_next_heartbeat(
+    catalog: Catalog, claimed: ClaimedRun, journal: CatalogJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise TransportError("the catalog does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalog.runs, "heartbeat", silent)
+        with pytest.raises(TransportError):
+            journal.progress(Progress(phase="score", rows_done=5))
+    journal.flush()
+    assert catalog.runs.get("local", claimed.id).progress.rows_done == 5
 
 
 def test_an_older_progress_is_never_written_over_a_newer_one(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +14,13 @@ from typing import Any
 
 import pytest
 
-from curator.run import RunRequest
+from curator.errors import InputError, RunFailedError, StoppedError
+from curator.run import RunRequest, StopRequest
 from curator.settings import Settings
+from curator.stopping import listening
 from pipelines.execute import execute
 from pipelines.job import Job
+from pipelines.phases import Step
 from tests.pipelines.conftest import MemoryJournal
 from tests.pipelines.test_execute import labelled_recipe, text_recipe
 
@@ -112,3 +117,81 @@ def _ours(pid: int, seen: dict[int, tuple[str, int]]) -> bool:
     while pid in seen and pid != os.getpid():
         pid = seen[pid][1]
     return pid == os.getpid()
+
+
+class Untransportable(Exception):
+    """Holds what no process can hand to another."""
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+def fail_plainly(*_: object) -> dict[str, Any]:
+    raise ValueError("the number is odd")
+
+
+def fail_untransportably(*_: object) -> dict[str, Any]:
+    raise Untransportable("a lock is in it")
+
+
+def fail_as_ours(*_: object) -> dict[str, Any]:
+    raise InputError("is broken", file="rows.csv", row=3)
+
+
+def work_for_long(*_: object) -> dict[str, Any]:
+    time.sleep(300)
+    return {}
+
+
+@pytest.fixture
+def job(tmp_path: Path, texts: Path) -> Job:
+    """A run that has been scored."""
+    journal = MemoryJournal(stop_after=3)
+    request = RunRequest(inputs=(str(texts),), recipe=text_recipe())
+    with pytest.raises(StoppedError):
+        execute(SimpleNamespace(id="run_1", request=request), journal, Settings(root=str(tmp_path)))
+    return Job(str(tmp_path), "run_1")
+
+
+def step_of(name: str, *, per_unit: bool = False) -> Step:
+    return Step(name, "score", f"tests.pipelines.cluster.test_engine:{name}", per_unit)
+
+
+@pytest.mark.parametrize("per_unit", [False, True])
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("fail_plainly", ValueError, r"^the number is odd$"),
+        ("fail_as_ours", InputError, r"^file rows.csv, row 3: is broken$"),
+        (
+            "fail_untransportably",
+            RunFailedError,
+            r"^a worker failed: .*Untransportable: a lock is in it; look at the log",
+        ),
+    ],
+)
+def test_a_workers_error_is_told_in_its_own_words(
+    job: Job, per_unit: bool, name: str, kind: type[Exception], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.cluster.engine import RayEngine
+
+    with (
+        caplog.at_level(logging.ERROR),
+        RayEngine(job, num_workers=1) as engine,
+        pytest.raises(kind, match=words) as seen,
+    ):
+        step = step_of(name, per_unit=per_unit)
+        list(engine.run_units(step, [0], {})) if per_unit else engine.run_set(step, {})
+    assert type(seen.value) is kind and "\x1b" not in str(seen.value)
+    assert f"in {name}" in caplog.text, "the worker's traceback is in the log"
+
+
+def test_a_cancel_ends_a_worker_in_the_midst_of_a_step(job: Job) -> None:
+    from pipelines.cluster.engine import RayEngine
+
+    asked: list[StopRequest | None] = [None, None, "cancel"]
+    engine = RayEngine(job, num_workers=1)
+    with pytest.raises(StoppedError, match="cancel"), engine, listening(lambda: asked.pop(0)):
+        engine.run_set(step_of("work_for_long"), {})
+    assert not asked
