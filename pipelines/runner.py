@@ -21,7 +21,6 @@ from typing import Final
 
 from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedJob, ClaimedRun, RunFault
 from curator.catalog.outputs import ASKED
-from curator.catalog.shelf import shelve
 from curator.errors import (
     ConflictError,
     IntegrityError,
@@ -33,9 +32,9 @@ from curator.errors import (
 )
 from curator.run import RunRequest, RunState, RunSummary
 from curator.settings import Settings
-from curator.shards.manifest import Manifest
 from curator.storage import Store
 from pipelines.lease import JobLease, beating, is_dead, owner_name
+from pipelines.registering import register
 
 __all__ = ["Execute", "Runner", "Train", "main", "run_here", "shelving", "train_claimed"]
 
@@ -286,13 +285,11 @@ def _execute(catalog: Catalog) -> Execute:
 
 
 def shelving(catalog: Catalog, execute: Execute) -> Execute:
-    """The same work; the manifest it makes is in the register before the run counts as succeeded."""
+    """The same work; what it makes is in the register before the run counts as succeeded."""
 
     def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
         summary = execute(claimed, journal, settings)
-        store = Store.open(settings.root)
-        manifest = Manifest.load(store, summary.manifest)
-        shelve(catalog.manifests, store, claimed.tenant, manifest, run=claimed.id)
+        register(catalog, Store.open(settings.root), claimed, summary)
         return summary
 
     return work

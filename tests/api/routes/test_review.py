@@ -24,7 +24,7 @@ def open_queue(house: Any, finished: dict[str, Any]) -> Callable[..., dict[str, 
         made = house.one.post(QUEUES, json={"run": finished["id"], "budget": 6, **settings})
         assert made.status_code == 201, made.text
         assert made.headers["location"] == f"{QUEUES}/{made.json()['id']}"
-        return made.json()  # type: ignore[no-any-return]
+        return made.json()
 
     return make
 
@@ -38,7 +38,7 @@ def reviewers(house: Any) -> tuple[httpx.Client, httpx.Client]:
 def claim(client: httpx.Client, queue: dict[str, Any], n: int = 10) -> list[dict[str, Any]]:
     answer = client.post(f"{QUEUES}/{queue['id']}:claim?n={n}")
     assert answer.status_code == 200, answer.text
-    return answer.json()["items"]  # type: ignore[no-any-return]
+    return answer.json()["items"]
 
 
 def say(client: httpx.Client, item: dict[str, Any], action: str, **more: Any) -> httpx.Response:
