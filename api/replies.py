@@ -17,7 +17,7 @@ from api.errors import Refusal
 from curator.digest import sha256_hex
 from curator.storage import Store
 
-__all__ = ["if_match", "immutable_file", "reply"]
+__all__ = ["if_match", "immutable_file", "needed_match", "reply"]
 
 _CHUNK: Final = 2**20
 
@@ -51,8 +51,27 @@ def if_match(request: Request, version: int) -> int | None:
     return version
 
 
-def immutable_file(request: Request, store: Store, path: str, size: int, digest: str) -> Response:
-    """A file named by its content: whole or one range of it, 304 when the caller has it, cached for ever.
+def needed_match(request: Request, version: int) -> int | None:
+    """As `if_match`, for what must not be done unseen. Raises Refusal 428 without the header."""
+    if request.headers.get("if-match") is None:
+        raise Refusal(
+            428, "precondition_required", f'say which version is meant: read it and send If-Match, now "{version}"'
+        )
+    return if_match(request, version)
+
+
+def immutable_file(
+    request: Request,
+    store: Store,
+    path: str,
+    size: int,
+    digest: str,
+    *,
+    name: str | None = None,
+    media_type: str = "application/vnd.apache.arrow.file",
+) -> Response:
+    """A file named by its content: whole or one range of it, 304 when the caller has it, cached for ever. `name`: what
+    it is saved as.
 
     Several ranges at once are answered with the whole file (RFC 9110 allows that). Raises Refusal 416.
     """
@@ -62,7 +81,7 @@ def immutable_file(request: Request, store: Store, path: str, size: int, digest:
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
         "Vary": "Authorization",
-        "Content-Disposition": f'attachment; filename="{digest}.arrow"',
+        "Content-Disposition": f'attachment; filename="{name or f"{digest}.arrow"}"',
     }
     if _named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
@@ -74,7 +93,6 @@ def immutable_file(request: Request, store: Store, path: str, size: int, digest:
             (low, high), status = found, 206
             headers["Content-Range"] = f"bytes {low}-{high - 1}/{size}"
     headers["Content-Length"] = str(high - low)
-    media_type = "application/vnd.apache.arrow.file"
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     return StreamingResponse(_bytes(store, path, low, high), status, headers, media_type)

@@ -23,6 +23,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/epoch-plans"),
     ("GET", "/v1/training-jobs"),
     ("GET", "/v1/review/queues"),
+    ("GET", "/v1/policies"),
 }
 SAMPLE = "0" * 32
 BODIES: dict[tuple[str, str], Any] = {
@@ -32,6 +33,8 @@ BODIES: dict[tuple[str, str], Any] = {
         "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
     },
     ("POST", "/v1/review/queues/{queue_id}:apply"): {},
+    ("PUT", "/v1/policies/{name}/aliases/{alias}"): {"number": 1},
+    ("POST", "/v1/policies/{name}/aliases/{alias}:rollback"): {},
     ("POST", "/v1/review/items/{item_id}/verdict"): {"action": "keep", "lease": "0.0"},
     ("POST", "/v1/review/items/{item_id}:skip"): {"lease": "0.0"},
     ("POST", "/v1/review/items/{item_id}:release"): {"lease": "0.0"},
@@ -55,9 +58,15 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
     asked = {"run": finished["id"], "budget": 2, "seed": 101}
     queue = house.one.post("/v1/review/queues", json=asked).json()["id"]
     [item] = house.one.post(f"/v1/review/queues/{queue}:claim?n=1").json()["items"]
+    scorecard = {"promise": {"basis": "audited", "false_drop": 0.0, "max_false_drop": 0.05}}
+    about = {"task": "text", "run": finished["id"], "recipe_digest": "d", "path": "policies/walk", "sha256": "0" * 64}
+    house.service.store.write_bytes("policies/walk/judge.safetensors", b"weights")
+    house.service.catalog.policies.record(house.tenant, "walked", "judge_w", **about, scorecard=scorecard)
     verdict = {"action": "keep", "lease": item["lease"]["token"]}
     house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
     return {
+        "name": "walked",
+        "alias": "champion",
         "queue_id": queue,
         "item_id": item["id"],
         "upload_id": send(house.one, parquet),
@@ -137,11 +146,14 @@ def test_nothing_is_told_without_a_key(house: Any, owned: dict[str, str], method
 
 
 def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> None:
-    lists = ("uploads", "datasets", "runs", "manifests", "epoch-plans", "training-jobs", "review/queues")
+    lists = ("uploads", "datasets", "runs", "manifests", "epoch-plans", "training-jobs", "review/queues", "policies")
     for path in (f"/v1/{name}" for name in lists):
-        ids = {item["id"] for item in house.two.get(path).json()["items"]}
-        assert not ids & set(owned.values()), path
-        assert {item["id"] for item in house.one.get(path).json()["items"]} & set(owned.values()), path
+        theirs, mine = (
+            {item.get("id", item.get("name")) for item in client.get(path).json()["items"]}
+            for client in (house.two, house.one)
+        )
+        assert not theirs & set(owned.values()), path
+        assert mine & set(owned.values()), path
 
 
 def test_the_owner_is_let_in_where_others_are_not(house: Any, owned: dict[str, str]) -> None:
