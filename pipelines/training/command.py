@@ -40,8 +40,9 @@ def train_command(
 
     The same manifest and recipe are the same job: stopped by Ctrl-C or SIGTERM (`finished` is false then) or killed,
     the same command goes on from its checkpoint in `out` (default `<root>/training/<job>`; with a server
-    `./winnow-training/<job>`). Its losses go back as feedback of a training job of mode external. Raises RequestError
-    of the fitting kind before anything is written; RunFailedError when it can be resumed.
+    `./winnow-training/<job>`). TensorBoard reads `tensorboard` in that folder. The losses go back as feedback of a
+    training job of mode external. Raises RequestError of the fitting kind before anything is written; RunFailedError
+    when it can be resumed.
     """
     if root is not None and url is not None:
         raise RequestError("give either a root or a server's url, not both: the manifest is looked for in one place")
@@ -67,16 +68,18 @@ def _on_root(
     """
     from curator.catalog import LOCAL_TENANT, Catalog, JobState
     from curator.settings import Settings
-    from pipelines.training.entry import checkpoint_dir
+    from pipelines.training.entry import checkpoint_dir, log_dir
     from pipelines.training.reported import CatalogFeedback
 
     settings = Settings.from_environment(root=root)
     rows = open_rows(settings.root, manifest, recipe)
+    folder = os.fspath(out or checkpoint_dir(settings, name))
     with Catalog.open(settings.database_url) as catalog, until_signalled() as should_stop:
         trainer = Trainer(
             rows,
             recipe,
-            checkpoint_dir=out or checkpoint_dir(settings, name),
+            checkpoint_dir=folder,
+            log_dir=log_dir(folder),
             training_job=name,
             resume=resume,
             feedback=lambda table: sink(table) if job.state == JobState.RUNNING else None,
@@ -103,7 +106,7 @@ def _on_server(
     on_step: OnStep | None,
 ) -> TrainingReport:
     """The server's name of the job is kept in the checkpoint, so that a resumed job is not a second one to it."""
-    folder = out or os.path.join("winnow-training", name)
+    folder = os.fspath(out or os.path.join("winnow-training", name))
     with client, until_signalled() as should_stop:
         rows = open_rows(client, manifest, recipe)
         found = read(Store.open(folder)) if resume else None
@@ -112,6 +115,7 @@ def _on_server(
             rows,
             recipe,
             checkpoint_dir=folder,
+            log_dir=None if "://" in folder else os.path.join(folder, "tensorboard"),
             training_job=job,
             resume=resume,
             feedback=lambda table: _send(client, job, table),

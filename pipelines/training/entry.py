@@ -28,7 +28,7 @@ from pipelines.training.report import TrainingReport
 from pipelines.training.reported import CatalogFeedback
 from pipelines.training.trainer import OnStep, ShouldStop, Trainer
 
-__all__ = ["ENTRIES", "checkpoint_dir", "main", "recipe_of", "run_job"]
+__all__ = ["ENTRIES", "checkpoint_dir", "log_dir", "main", "recipe_of", "run_job"]
 
 ENTRIES: Final = ("text-classifier", "image-classifier", "language-model")
 """What a job may name as its entry: the kinds of recipe. Nothing else is run, so no job can name code."""
@@ -99,6 +99,11 @@ def checkpoint_dir(settings: Settings, job_id: str) -> str:
     return f"{settings.root.rstrip('/')}/training/{job_id}"
 
 
+def log_dir(folder: str) -> str | None:
+    """Where a job with that folder logs for TensorBoard; None in an object store, where files do not grow."""
+    return None if "://" in folder else f"{folder.rstrip('/')}/tensorboard"
+
+
 def _claim(catalog: Catalog, job: TrainingJob, resume: bool) -> TrainingJob:
     if job.mode != "managed":
         raise ConflictError(
@@ -121,10 +126,12 @@ def _trainer(
     plan = None if row is None else EpochPlan.model_validate(row.plan)
     recipe = recipe_of(job, plan)
     manifest = job.spec["manifest"] if row is None else row.manifest
+    folder = checkpoint_dir(settings, job.id)
     return Trainer(
         open_rows(settings.root, manifest, recipe, plan=plan),
         recipe,
-        checkpoint_dir=checkpoint_dir(settings, job.id),
+        checkpoint_dir=folder,
+        log_dir=log_dir(folder),
         training_job=job.id,
         feedback=feedback,
         on_step=on_step,

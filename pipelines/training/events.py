@@ -36,8 +36,9 @@ class EventFile:
 
     def __init__(self, folder: str | os.PathLike[str]):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{os.uname().nodename}.{os.getpid()}.0"
-        self._file = open(Path(folder) / name, "xb")  # noqa: SIM115  (closed by close)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.uname().nodename}.{os.getpid()}"
+        number = len(list(Path(folder).glob(f"{name}.*")))  # jobs of one process within one second
+        self._file = open(Path(folder) / f"{name}.{number}", "xb")  # noqa: SIM115  (closed by close)
         self._write(_field(3, _VERSION))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -52,8 +52,11 @@ def for_process() -> str:
     name = "cudnn" if torch.cuda.is_available() else "cpu"
     if name == "cudnn":
         _held.enter_context(sdpa_kernel(list(_ORDER), set_priority=True))
-    base = os.path.join(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, f"attention-{name}"))
+    base = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.path.join(
+        tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}"
+    )
+    if os.path.basename(base) != f"attention-{name}":  # a process started by one that has chosen inherits the folder
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(base, f"attention-{name}")
     return name
 
 

@@ -6,6 +6,7 @@ Knows the allocator's counters, from PyTorch or from anywhere; nothing of models
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ class MemoryTracker:
     def __init__(self, stats: Stats | None = None, *, reset_peaks: Callable[[], Any] | None = None):
         """`stats` and `reset_peaks`: those of the present CUDA device when not given."""
         self._stats = stats or torch.cuda.memory_stats
-        self._reset = reset_peaks or (torch.cuda.reset_peak_memory_stats if stats is None else lambda: None)
+        own = stats is None and torch.cuda.is_available()
+        self._reset = reset_peaks or (torch.cuda.reset_peak_memory_stats if own else lambda: None)
         self._first = dict(self._stats())
 
     def begin(self) -> None:
@@ -77,8 +79,6 @@ class MemoryTracker:
 def prepare_allocator() -> None:
     """Segments that grow instead of new ones beside them: less is held for nothing. Before the first allocation;
     where PYTORCH_ALLOC_CONF says something else, that stands."""
-    import os
-
     if not torch.cuda.is_available() or {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
         return
     if not torch.cuda.memory_reserved():

@@ -172,10 +172,9 @@ class Trainer:
         Raises InputError for a row that cannot be learned from, RunFailedError when the loss stops being a number.
         """
         self._began = time.monotonic()
-        with cpu_threads(self.recipe.cpu_threads):
+        with cpu_threads(self.recipe.cpu_threads), closing(self._instruments):
             while not self.finished and self._run_epoch():
                 self._end_epoch()
-        self._instruments.close()
         return self.report()
 
     def report(self) -> TrainingReport:

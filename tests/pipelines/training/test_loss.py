@@ -9,7 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.training.loss import IGNORE, chunked_cross_entropy, plain_cross_entropy, row_means
+from pipelines.training.loss import (
+    IGNORE,
+    chunk_slopes,
+    chunked_cross_entropy,
+    document_means,
+    plain_cross_entropy,
+    row_means,
+)
 
 
 def _case(seed: int, positions: int = 37, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
@@ -86,3 +93,34 @@ def test_row_means_leave_padding_out() -> None:
     targets = torch.tensor([[5, 6, IGNORE], [7, IGNORE, IGNORE], [IGNORE, IGNORE, IGNORE]])
     means = row_means(losses, targets).tolist()
     assert means[:2] == [2.0, 2.0] and math.isnan(means[2])
+
+
+def test_document_means_are_those_of_rows_laid_end_to_end() -> None:
+    losses = torch.tensor([[1.0, 3.0, 5.0, 0.0], [2.0, 4.0, 0.0, 0.0]])
+    targets = torch.tensor([[5, 6, 7, IGNORE], [7, 8, IGNORE, IGNORE]])
+    documents = torch.tensor([[0, 0, 1, 0], [2, 2, 2, 0]])
+    assert document_means(losses, targets, documents, 3).tolist() == [2.0, 5.0, 3.0]
+    assert math.isnan(document_means(losses, targets, documents, 4)[3])
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_slopes_are_autograds(rows: int) -> None:
+    draws = torch.Generator().manual_seed(5)
+    logits = (torch.randn(rows, 11, generator=draws, dtype=torch.float64) * 40).requires_grad_()
+    targets = torch.randint(0, 11, (rows,), generator=draws)
+    targets[-1] = IGNORE
+    losses, slopes = chunk_slopes(logits.detach(), targets)
+    wanted = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+    wanted.sum().backward()
+    torch.testing.assert_close(losses, wanted.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slopes, logits.grad, rtol=1e-12, atol=1e-14)
+    assert not slopes[-1].any() and losses[-1] == 0
+
+
+def test_a_dtype_may_be_asked_for() -> None:
+    hidden, weight, targets = _case(6, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        exact, _ = chunked_cross_entropy(hidden, weight, targets, dtype=torch.float32)
+        rough, _ = chunked_cross_entropy(hidden, weight, targets)
+    plain, _ = plain_cross_entropy(hidden, weight, targets)
+    assert exact.item() == pytest.approx(plain.item(), rel=1e-6) and rough.item() != exact.item()

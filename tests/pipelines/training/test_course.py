@@ -1,0 +1,74 @@
+"""The course: rates and contexts by place, the same from wherever the question is asked."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.training.course import Course, is_packed
+from pipelines.training.kinds import LanguageModel, Optimiser, TextClassifier
+from pipelines.training.schedule import learning_rate
+from pipelines.training.sequences import Growth, Packed, stages
+
+GROWING = LanguageModel(
+    context=64,
+    layout=Packed(tokens_per_step=128),
+    growth=(Growth(context=16, until=0.25), Growth(context=32, until=0.5)),
+    optimiser=Optimiser(warmup=0.1),
+)
+
+
+def test_padded_steps_are_batches() -> None:
+    course, recipe = Course(num_batches=20), TextClassifier()
+    assert [course.rate(step, step + 1, recipe) for step in range(20)] == [
+        learning_rate(step, 20, recipe.optimiser) for step in range(20)
+    ]
+    assert course.total_steps(3, 3) == 20 and Course(num_batches=20, limit=7).total_steps(3, 3) == 7
+    assert Course(num_batches=20, limit=99).total_steps(0, 0) == 20
+
+
+def test_packed_rates_follow_the_rows_read() -> None:
+    course = Course(num_batches=20, packed=True)
+    assert course.rate(0, 1, GROWING) == learning_rate(0, 20, GROWING.optimiser)
+    assert course.rate(500, 20, GROWING) == learning_rate(19, 20, GROWING.optimiser)
+    assert course.rate(7, 5, GROWING) == course.rate(8, 5, GROWING)
+    limited = Course(num_batches=20, limit=10, packed=True)
+    assert limited.rate(9, 3, GROWING) == learning_rate(9, 10, GROWING.optimiser)
+
+
+def test_contexts_begin_at_their_share() -> None:
+    assert stages(GROWING.context, GROWING.growth) == ((0.0, 16), (0.25, 32), (0.5, 64))
+    course = Course(num_batches=20, packed=True)
+    assert [course.context(0, read, GROWING) for read in (0, 4, 5, 9, 10, 19, 20)] == [16, 16, 32, 32, 64, 64, 64]
+    limited = Course(num_batches=20, limit=8, packed=True)
+    assert [limited.context(step, 1, GROWING) for step in (0, 1, 2, 4, 7)] == [16, 16, 32, 64, 64]
+
+
+def test_the_guess_of_steps_becomes_exact() -> None:
+    course = Course(num_batches=20, packed=True)
+    assert course.total_steps(0, 0) == 20
+    assert course.total_steps(5, 10) == 10 and course.total_steps(11, 20) == 11
+    assert Course(num_batches=20, limit=6, packed=True).total_steps(5, 10) == 6
+
+
+def test_what_does_not_fit_together_is_refused_in_words() -> None:
+    cases = [
+        ({"growth": [{"context": 64, "until": 0.5}], "context": 32}, r"a growing context grows: \[64, 32\]"),
+        (
+            {"growth": [{"context": 8, "until": 0.5}, {"context": 16, "until": 0.4}], "context": 32},
+            r"growth.until \[0.5, 0.4\] must rise",
+        ),
+        (
+            {"context": 48, "layout": {"kind": "packed", "tokens_per_step": 100}},
+            "tokens_per_step 100 is not a multiple of the context 48; take 144",
+        ),
+        ({"context": 32, "window": 33}, "a window of 33 tokens is longer than the context of 32"),
+    ]
+    for values, complaint in cases:
+        with pytest.raises(ValidationError, match=complaint):
+            LanguageModel.model_validate(values)
+
+
+def test_layouts_by_name() -> None:
+    assert LanguageModel.model_validate({"layout": "packed", "context": 256}).layout == Packed()
+    assert not is_packed(LanguageModel()) and is_packed(GROWING) and not is_packed(TextClassifier())
