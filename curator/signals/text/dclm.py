@@ -1,8 +1,8 @@
 """What DCLM-Baseline's filters ask of a text beyond Gopher's counts: its marks, and the words its line rules take away.
 
 Words are runs of non-whitespace, lines lie between newlines. Definitions follow the code that DCLM-Baseline was made
-with (github.com/mlfoundations/dclm, `baselines/baselines_configs/dclm_baseline_refinedweb.yaml`); the slow
-twin, tests/curator/signals/text/reference.py, spells them out. Knows no thresholds but those that decide which lines would go.
+with (github.com/mlfoundations/dclm, `baselines/baselines_configs/dclm_baseline_refinedweb.yaml`); the slow twin,
+tests/curator/signals/text/reference.py, spells them out. Knows no thresholds but those that say which lines would go.
 """
 
 # mypy: allow-untyped-defs, no-check-untyped-defs
