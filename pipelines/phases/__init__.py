@@ -3,6 +3,11 @@
 `validate` comes before the road: it needs no engine and writes nothing. A unit step works on one work unit anywhere; a
 set step needs the whole set and runs in one process. Both return small JSON values for the journal and put everything
 large into files. Knows no engine.
+
+Verdicts follow from the rows, their sample ids, the trusted sample and the recipe: how rows lie in row groups, where
+units end and who works on them changes none. A unit writes shards of its own, so equal rows cut into equal units make
+the same manifest, and cut into others the same verdicts under another manifest id. Without an id column a sample id is
+a place in a file's content: the same rows in another file are other samples.
 """
 
 from __future__ import annotations
