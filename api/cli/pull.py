@@ -14,7 +14,6 @@ import typer
 
 from api.cli.exits import exit_codes
 from api.cli.options import ApiKey, Root, Url, place_of
-from curator.errors import RequestError
 
 __all__ = ["export", "pull"]
 
@@ -89,21 +88,13 @@ def export(
     api_key: ApiKey = None,
 ) -> None:
     """Write every kept row once, in stored order, in a format other tools read."""
-    from api.cli.export_tar import export_mds, export_webdataset, with_nulls
-    from api.cli.exports import export_jsonl, export_parquet
     from api.cli.outputs import output_folder, written_to
+    from curator.exports import write_export
     from curator.shards.reader import ShardReader
 
-    output_folder(out)
+    store = output_folder(out)
     with place_of(root, url, api_key) as place:
         content = place.source.manifest(manifest)
-        if not content.num_live:
-            raise RequestError(f"{manifest} has no kept rows; there is nothing to export")
-        rows = partial(ShardReader(place.source).iter_batches, content)
         with written_to(out):
-            if form is ExportFormat.MDS:
-                files = export_mds(rows(), with_nulls(rows()), out)
-            else:
-                write = {"parquet": export_parquet, "jsonl": export_jsonl, "webdataset": export_webdataset}[form.value]
-                files = write(rows(), manifest, out)
+            files = write_export(ShardReader(place.source), content, form.value, store)
     typer.echo(f"{content.num_live} rows in {len(files)} files under {out}")

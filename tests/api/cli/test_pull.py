@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
 
-from api.cli import exports
 from curator.client.shard_stream import pull
 
 Winnow = Callable[..., Result]
@@ -114,42 +114,21 @@ def test_a_folder_in_use_is_left_alone(winnow: Winnow, finished: Any, here: Path
     assert [path.name for path in (here / "x").iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("form", ["parquet", "jsonl"])
-def test_large_exports_are_cut_into_files_in_order(here: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr(exports, "FILE_BYTES", 200)
-    batches = [
-        pa.record_batch({"n": [start, start + 1], "sample_id": pa.array([bytes(16)] * 2, pa.binary(16))})
-        for start in range(0, 10, 2)
-    ]
-    write = exports.export_parquet if form == "parquet" else exports.export_jsonl
-    names = write(batches, "man_1", "x")
-    assert names == [f"man_1-{number:05d}.{form}" for number in range(len(names))]
-    assert len(names) == 2
-    rows = []
-    for name in names:
-        path = here / "x" / name
-        rows += (
-            pq.read_table(path).to_pylist()
-            if form == "parquet"
-            else [json.loads(line) for line in path.read_text().splitlines()]
-        )
-    assert [row["n"] for row in rows] == list(range(10))
+def read_mds(folder: Path) -> list[Any]:
+    """The ids, by a reader of the layout's own."""
+    from tests.curator.exports.test_archives import read_mds as rows_of
+
+    return rows_of(folder)
 
 
-def test_jsonl_has_a_form_for_bytes_times_and_decimals(here: Path) -> None:
-    import datetime
-    import decimal
-
-    batch = pa.record_batch(
-        {
-            "b": [b"\x00\xff"],
-            "t": [datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)],
-            "d": [decimal.Decimal("1.50")],
-            "f": [float("nan")],
-            "sample_id": pa.array([bytes(16)], pa.binary(16)),
-        }
-    )
-    [name] = exports.export_jsonl([batch], "m", "x")
-    row = json.loads((here / "x" / name).read_text())
-    assert (row["b"], row["t"], row["d"], row["sample_id"]) == ("AP8=", "2020-01-02T03:04:05+00:00", "1.50", "00" * 16)
-    assert row["f"] != row["f"]
+@pytest.mark.parametrize("form", ["mds", "webdataset"])
+def test_the_command_writes_every_kept_row(winnow: Callable[..., Result], finished: Any, here: Path, form: str) -> None:
+    done = winnow("export", finished.summary["manifest"], "--format", form, "--out", "x", "--root", finished.root)
+    assert done.exit_code == 0, done.stderr
+    if form == "mds":
+        rows = read_mds(here / "x")
+    else:
+        [path] = (here / "x").iterdir()
+        with tarfile.open(path) as archive:
+            rows = [json.load(archive.extractfile(member)) for member in archive]  # type: ignore[arg-type]
+    assert [row["id"] for row in rows] == [f"d{number}" for number in range(100)]

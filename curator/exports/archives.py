@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from api.cli.exports import as_text, files, parts, with_hex_ids
+from curator.exports.tables import as_text, files, parts, with_hex_ids
 from curator.shards.layout import SAMPLE_ID
 from curator.storage import Store
 
@@ -29,7 +29,7 @@ MDS_FILE_BYTES: Final = 64 << 20
 """MDS counts offsets in 32 bits; its own writer makes shards of this size."""
 
 
-def export_webdataset(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
+def export_webdataset(batches: Iterable[pa.RecordBatch], name: str, store: Store) -> list[str]:
     """Writes `<name>-00000.tar` and so on; returns the names.
 
     A row's key is its sample id in hex. Columns of bytes are members of their own, named after the image format they
@@ -51,7 +51,7 @@ def export_webdataset(batches: Iterable[pa.RecordBatch], name: str, folder: str)
 
         return write
 
-    return files(batches, name, folder, ".tar", opened)
+    return files(batches, name, store, ".tar", opened)
 
 
 def _extension(column: str, value: bytes, *, alone: bool) -> str:
@@ -81,13 +81,13 @@ def with_nulls(batches: Iterable[pa.RecordBatch]) -> set[str]:
     }
 
 
-def export_mds(batches: Iterable[pa.RecordBatch], nullable: Collection[str], folder: str) -> list[str]:
+def export_mds(batches: Iterable[pa.RecordBatch], nullable: Collection[str], store: Store) -> list[str]:
     """Writes `shard.00000.mds` and so on and, last, `index.json`; returns the names.
 
     Text, bytes and numbers have encodings of their own; whatever is nested or holds a null (`nullable`), which MDS
     cannot say, is JSON, bytes within it base64.
     """
-    store, names, shards = Store.open(folder), [], []
+    names, shards = [], []
     for number, part in enumerate(parts(map(with_hex_ids, batches), MDS_FILE_BYTES)):
         config: dict[str, Any] = {}
         samples: list[bytes] = []

@@ -34,7 +34,7 @@ FILE_BYTES: Final = 256 << 20
 """Uncompressed bytes after which the next file begins."""
 
 
-def export_parquet(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
+def export_parquet(batches: Iterable[pa.RecordBatch], name: str, store: Store) -> list[str]:
     """Writes `<name>-00000.parquet` and so on; returns the names."""
     import pyarrow.parquet as pq
 
@@ -42,10 +42,10 @@ def export_parquet(batches: Iterable[pa.RecordBatch], name: str, folder: str) ->
         writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression="zstd"))
         return lambda batch: writer.write_batch(batch)
 
-    return files(batches, name, folder, ".parquet", opened)
+    return files(batches, name, store, ".parquet", opened)
 
 
-def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> list[str]:
+def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, store: Store) -> list[str]:
     """Writes `<name>-00000.jsonl` and so on; returns the names."""
 
     def opened(sink: Any, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
@@ -55,18 +55,18 @@ def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, folder: str) -> l
 
         return write
 
-    return files(batches, name, folder, ".jsonl", opened)
+    return files(batches, name, store, ".jsonl", opened)
 
 
 def files(
     batches: Iterable[pa.RecordBatch],
     name: str,
-    folder: str,
+    store: Store,
     extension: str,
     opened: Callable[[Any, pa.Schema, ExitStack], Callable[[pa.RecordBatch], None]],
 ) -> list[str]:
     """Writes batches, ids in hex, to files of about FILE_BYTES; `opened` makes what writes a batch to a sink."""
-    store, names = Store.open(folder), []
+    names = []
     for number, part in enumerate(parts(map(with_hex_ids, batches), FILE_BYTES)):
         names.append(f"{name}-{number:05d}{extension}")
         with store.writer(names[-1]) as sink, ExitStack() as stack:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import struct
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from typer.testing import Result
 
-from api.cli import export_tar, exports
-from api.cli.export_tar import export_mds, export_webdataset, with_nulls
+from curator.exports import archives, export_mds, export_webdataset, tables, with_nulls
 from curator.readers import discover, plan_inputs, read
+from curator.storage import Store
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 ROWS: list[dict[str, Any]] = [
@@ -72,8 +70,8 @@ def read_mds(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("file_bytes", [1, 1 << 20])
 def test_mds_says_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_bytes: int) -> None:
-    monkeypatch.setattr(export_tar, "MDS_FILE_BYTES", file_bytes)
-    names = export_mds(batches(), with_nulls(batches()), str(tmp_path))
+    monkeypatch.setattr(archives, "MDS_FILE_BYTES", file_bytes)
+    names = export_mds(batches(), with_nulls(batches()), Store.open(tmp_path))
     assert names == [*(f"shard.{number:05d}.mds" for number in range(3 if file_bytes == 1 else 1)), "index.json"]
     assert read_mds(tmp_path) == [{**row, "sample_id": key.hex()} for row, key in zip(ROWS, IDS, strict=True)]
 
@@ -82,12 +80,12 @@ def test_mds_columns_that_hold_nulls_are_json(tmp_path: Path) -> None:
     table = pa.table(
         {"t": ["x", None], "b": [None, b"\x00"], "n": [1, None], "sample_id": pa.array(IDS[:2], pa.binary(16))}
     )
-    export_mds(table.to_batches(), with_nulls(table.to_batches()), str(tmp_path))
+    export_mds(table.to_batches(), with_nulls(table.to_batches()), Store.open(tmp_path))
     assert [(row["t"], row["b"], row["n"]) for row in read_mds(tmp_path)] == [("x", None, 1), (None, "AA==", None)]
 
 
 def test_webdataset_rows_come_back_through_our_own_reader(tmp_path: Path) -> None:
-    [name] = export_webdataset(batches(), "man_1", str(tmp_path))
+    [name] = export_webdataset(batches(), "man_1", Store.open(tmp_path))
     plan = plan_inputs(discover([str(tmp_path / name)]), unit_rows=10)
     rows = [row for _, batch in read(plan.units[0], schema=plan.schema) for row in batch.to_pylist()]
     assert [row["__key__"] for row in rows] == [key.hex() for key in IDS]
@@ -104,29 +102,16 @@ def test_webdataset_names_images_by_column_where_there_are_several(tmp_path: Pat
     table = pa.table(
         {"a": [PNG], "b": [PNG], "c": pa.array([None], pa.binary()), "sample_id": pa.array(IDS[:1], pa.binary(16))}
     )
-    [name] = export_webdataset(table.to_batches(), "m", str(tmp_path))
+    [name] = export_webdataset(table.to_batches(), "m", Store.open(tmp_path))
     with tarfile.open(tmp_path / name) as archive:
         assert archive.getnames() == [f"{'00' * 16}.{end}" for end in ("a.png", "b.png", "json")]
 
 
 def test_equal_rows_make_equal_tars_cut_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "FILE_BYTES", 1)
-    names = [export_webdataset(batches(), "m", str(tmp_path / folder)) for folder in "ab"]
+    monkeypatch.setattr(tables, "FILE_BYTES", 1)
+    names = [export_webdataset(batches(), "m", Store.open(tmp_path / folder)) for folder in "ab"]
     assert names[0] == names[1] == ["m-00000.tar", "m-00001.tar", "m-00002.tar"]
     for name in names[0]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         with tarfile.open(tmp_path / "a" / name) as archive:
             assert len(archive.getnames()) == 2
-
-
-@pytest.mark.parametrize("form", ["mds", "webdataset"])
-def test_the_command_writes_every_kept_row(winnow: Callable[..., Result], finished: Any, here: Path, form: str) -> None:
-    done = winnow("export", finished.summary["manifest"], "--format", form, "--out", "x", "--root", finished.root)
-    assert done.exit_code == 0, done.stderr
-    if form == "mds":
-        rows = read_mds(here / "x")
-    else:
-        [path] = (here / "x").iterdir()
-        with tarfile.open(path) as archive:
-            rows = [json.load(archive.extractfile(member)) for member in archive]  # type: ignore[arg-type]
-    assert [row["id"] for row in rows] == [f"d{number}" for number in range(100)]
