@@ -121,19 +121,19 @@ def _file(path: str) -> Source:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise InputError("no permission to look at it; grant access or leave it out", file=path) from error
         raise InputError(f"cannot be looked at: {error.strerror}", file=path) from error
-    source = _named(path, status.st_size)
+    source = _named(path, status.st_size, status.st_mtime_ns)
     if not os.access(path, os.R_OK):
         raise InputError("no permission to read it; grant read access or leave it out", file=path)
     return source
 
 
-def _named(uri: str, size: int) -> Source:
+def _named(uri: str, size: int, modified_ns: int | None = None) -> Source:
     kind = known(address_of(uri)[0] if "://" in uri else uri)
     if kind is None:
         raise InputError(f"unknown extension; known ones are {', '.join(EXTENSIONS)}. Rename or convert it", file=uri)
     if size == 0:
         raise InputError("the file is empty (0 bytes); write it again or leave it out", file=uri)
-    return Source(uri=uri, format=kind[0], compression=kind[1], size_bytes=size)
+    return Source(uri=uri, format=kind[0], compression=kind[1], size_bytes=size, modified_ns=modified_ns)
 
 
 def _remote(text: str) -> list[Source]:

@@ -7,10 +7,12 @@ end the process, under a read it is an error.
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,7 +22,7 @@ from curator.readers.limits import Limits
 from curator.readers.unit import Source
 from curator.storage import Store
 
-__all__ = ["CappedStream", "address_of", "content_digest", "damaged", "open_file", "open_text", "same_size"]
+__all__ = ["CappedStream", "address_of", "content_digest", "damaged", "open_file", "open_text", "same_file"]
 
 CHUNK_BYTES: Final = 1 << 22
 TAIL_BYTES: Final = 256
@@ -69,16 +71,33 @@ def content_digest(source: Source) -> str:
     return digest.hexdigest()
 
 
-def same_size(source: Source) -> None:
-    """Raises InputError if the file is no longer as long as when it was listed."""
+def same_file(source: Source, digest: str) -> None:
+    """Raises InputError if the file is no longer the one that was listed, whose bytes had this digest.
+
+    Costs a look at its size and time; a local file that was written to since is digested again, once a process: it may
+    have been copied back or only touched.
+    """
     with open_file(source.uri) as handle:
         size = handle.size()
     if size != source.size_bytes:
-        raise InputError(
-            f"{size} bytes long, but {source.size_bytes} when the run was planned: the file was changed in between, "
-            "and its rows no longer have the ids they were given; start a new run",
-            file=source.uri,
-        )
+        raise _changed(f"{size} bytes long, but {source.size_bytes} when the run was planned", source)
+    if source.modified_ns is not None:
+        now_ns = os.stat(source.uri).st_mtime_ns
+        if now_ns != source.modified_ns and _digest_at(source, now_ns) != digest:
+            raise _changed("not the bytes it held when the run was planned, though as many", source)
+
+
+@lru_cache(maxsize=256)
+def _digest_at(source: Source, modified_ns: int) -> str:
+    return content_digest(source)
+
+
+def _changed(what: str, source: Source) -> InputError:
+    return InputError(
+        f"{what}: the file was changed in between, and its rows no longer have the ids they were given; start a "
+        "new run",
+        file=source.uri,
+    )
 
 
 def damaged(source: Source, error: BaseException, *, where: str = "", row: int | None = None) -> InputError:

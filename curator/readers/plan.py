@@ -15,7 +15,7 @@ from curator.readers.columns import checked, conform, pieces, select, widest
 from curator.readers.csv_text import read_csv, scan_csv
 from curator.readers.jsonl import read_jsonl, scan_jsonl
 from curator.readers.limits import LIMITS, Limits
-from curator.readers.opening import content_digest, damaged, same_size
+from curator.readers.opening import content_digest, damaged, same_file
 from curator.readers.parquet import read_parquet, scan_parquet
 from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
 from curator.readers.webdataset import read_webdataset, scan_webdataset
@@ -115,7 +115,7 @@ def read(
     """
     uri = unit.source.uri
     wanted = select(schema, columns, uri)
-    same_size(unit.source)
+    same_file(unit.source, unit.content_digest)
     row = unit.first_row
     for raw in _raw(unit, wanted, batch_rows, limits):
         whole = checked(raw, uri, row, limits)

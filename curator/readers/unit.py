@@ -26,6 +26,7 @@ class Source(BaseModel):
     format: Format
     compression: Compression = "none"
     size_bytes: int = Field(gt=0, description="size of the file as stored")
+    modified_ns: int | None = Field(None, description="when a local file was last written, in ns since the epoch")
 
 
 class WorkUnit(BaseModel):

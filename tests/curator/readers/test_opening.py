@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,20 @@ def test_a_file_that_grew_since_the_plan_is_refused(write: Write) -> None:
 def test_a_file_of_the_same_length_with_other_rows_is_refused(write: Write) -> None:
     path = write("a.jsonl", b'{"a": 11}\n{"a": 22}\n')
     plan = plan_inputs(discover([path]), unit_rows=100)
+    written = os.stat(path).st_mtime_ns
     Path(path).write_bytes(b'{"a": 111111111111}\n')
+    os.utime(path, ns=(written, written))  # as a copy that keeps times
     with pytest.raises(InputError, match="1 rows read where 2 were counted"):
+        list(read(plan.units[0], schema=plan.schema))
+
+
+def test_a_file_rewritten_at_the_same_size_is_refused_and_one_only_touched_is_read(write: Write) -> None:
+    path = write("a.jsonl", LINES)
+    plan = plan_inputs(discover([path]), unit_rows=100)
+    os.utime(path, ns=(1, 1))
+    assert sum(batch.num_rows for _, batch in read(plan.units[0], schema=plan.schema)) > 0
+    Path(path).write_bytes(b"".join(LINES.splitlines(keepends=True)[::-1]))
+    with pytest.raises(InputError, match="changed in between"):
         list(read(plan.units[0], schema=plan.schema))
 
 
