@@ -12,7 +12,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from curator.errors import RecipeError
-from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, Regions, TextClassifier, TrainingRecipe
+from pipelines.training.sequences import Packed
 
 __all__ = ["PRESETS", "meant", "parse_recipe", "preset_names"]
 
@@ -30,6 +31,7 @@ PRESETS: Final[Mapping[str, TrainingRecipe]] = {
         depth=12,
         heads=12,
         context=1024,
+        layout=Packed(),
         epochs=1,
         global_batch_size=32,
         optimiser=Optimiser(learning_rate=6e-4, weight_decay=0.1, warmup=0.02),
@@ -79,9 +81,9 @@ def _filled(value: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _complaint(item: Any, value: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in item["loc"][1:]) or "recipe"
     kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-    if kind == "union_tag_not_found":
+    if kind == "union_tag_not_found" and not item["loc"]:
         return f"`kind` is missing; {_EXAMPLE}"
-    if kind == "union_tag_invalid":
+    if kind == "union_tag_invalid" and not item["loc"]:
         tag = str(item["ctx"]["tag"])
         return f"unknown kind {tag!r}{meant(tag, _kinds())}; there are {', '.join(_kinds())}"
     if kind == "extra_forbidden":
@@ -97,7 +99,13 @@ def _kinds() -> tuple[str, ...]:
 
 def _known_keys(kind: str) -> list[str]:
     recipe = PRESETS[kind]
-    return [*type(recipe).model_fields, *type(recipe.columns).model_fields, *Optimiser.model_fields]
+    return [
+        *type(recipe).model_fields,
+        *type(recipe.columns).model_fields,
+        *Optimiser.model_fields,
+        *Packed.model_fields,
+        *Regions.model_fields,
+    ]
 
 
 def meant(word: str, names: Iterable[str]) -> str:

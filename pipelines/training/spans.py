@@ -39,7 +39,7 @@ class Spans:
     blocks: BlockMask | None = None
     """for flex"""
     longest: int = 0
-    """no document is longer; rounded up to an eighth of the sequence, so that few graphs are compiled"""
+    """no document is longer; rounded up to whole blocks"""
     window: int | None = None
     num_pairs: int = 0
     """(query, key) pairs of all sequences, padding left out"""
@@ -62,8 +62,7 @@ def spans(lengths: Sequence[Sequence[int]], length: int, *, kernel: Kernel, wind
     if any(sum(row) != length for row in filled):
         raise ValueError(f"documents of {max(map(sum, filled))} tokens do not fit into a sequence of {length}")
     first_BT = first_positions(filled, length, window)
-    step = -(-length // 8)
-    longest = min(-(-max(size for row in filled for size in row) // step) * step, length)
+    longest = min(-(-max(size for row in filled for size in row) // BLOCK) * BLOCK, length)
     made = Spans(kernel, torch.from_numpy(first_BT), longest=longest, window=window, num_pairs=num_pairs)
     if kernel == "varlen":
         return replace(made, offsets=torch.from_numpy(_offsets(filled)))

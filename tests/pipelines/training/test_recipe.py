@@ -60,6 +60,13 @@ def test_a_preset_is_filled_in_key_by_key() -> None:
         ({"kind": "text-classifier", "ngrams": [1]}, "ngrams are distinct lengths from 2 to 16"),
         ({"kind": "image-classifier", "width": 20}, "make it a multiple of 8"),
         ({"kind": "language-model", "precision": "fp8"}, "precision: .*'fp32', 'bf16' or 'fp16'"),
+        ({"kind": "language-model", "layout": "paked"}, "layout: .*'paked'"),
+        (
+            {"kind": "language-model", "layout": {"kind": "packed", "open_sequence": 8}},
+            "unknown key 'layout.packed.open_sequence', did you mean 'open_sequences'",
+        ),
+        ({"kind": "language-model", "context": 100, "layout": "packed"}, "is not a multiple of the context 100"),
+        ({"kind": "language-model", "regions": {"los": "fp32"}}, "unknown key 'regions.los', did you mean 'loss'"),
         ({"preset": "digit"}, "no preset 'digit', did you mean 'digits'"),
         ({"preset": "digits", "kind": "language-model"}, "preset 'digits' is a image-classifier"),
     ],
@@ -67,6 +74,15 @@ def test_a_preset_is_filled_in_key_by_key() -> None:
 def test_complaints(value: Any, complaint: str) -> None:
     with pytest.raises(RecipeError, match=complaint):
         parse_recipe(value)
+
+
+def test_parts_are_filled_in_and_layouts_have_a_short_form() -> None:
+    recipe = parse_recipe({"preset": "language-model-85m", "regions": {"loss": "fp32"}, "rotary": {"scaling": "yarn"}})
+    assert recipe.layout.kind == "packed" and recipe.regions.loss == "fp32" and recipe.regions.residual == "auto"
+    assert recipe.rotary.scaling == "yarn" and recipe.rotary.base == 10_000
+    assert parse_recipe({"kind": "language-model", "layout": "packed"}) == parse_recipe(
+        {"kind": "language-model", "layout": {"kind": "packed"}}
+    )
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

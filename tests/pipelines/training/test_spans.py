@@ -80,8 +80,9 @@ def test_moved_spans_look_at_moved_tensors() -> None:
 
 def test_offsets_are_padded_to_few_sizes() -> None:
     made = spans([[3, 5], [4]], 8, kernel="varlen")
-    assert made.offsets is not None and made.offsets.dtype == torch.int32 and made.longest == 5
+    assert made.offsets is not None and made.offsets.dtype == torch.int32 and made.longest == 8
     assert made.offsets.tolist() == [0, 3, 8, 12, 16, *[16] * 59]
+    assert spans([[130, 800]], 1024, kernel="varlen").longest == 896
     many = spans([[1] * 100], 100, kernel="varlen").offsets
     assert many is not None and len(many) == 128
 
