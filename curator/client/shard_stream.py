@@ -11,15 +11,16 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from curator.client.decoded import DecodedCopies
+from curator.client.packing import Pack, unpack
 from curator.client.shared import Lender
 from curator.client.sources import open_source
-from curator.client.windows import Chunk, Draft, Share, gather
+from curator.client.windows import Chunk, Share, gather
 from curator.epochs.adaptive import Adaptive, Losses
 from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.journal import Journal
@@ -28,12 +29,20 @@ from curator.epochs.shuffle import Shuffle
 from curator.errors import ConflictError, RequestError
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
+from curator.storage import Store
 
 __all__ = ["ShardStream", "Worker", "pull"]
 
 STATE_VERSION = 1
 _POSITION = b"winnow.position"
 _EPOCH = b"winnow.epoch"
+
+
+class Drafted(Protocol):
+    """Rows of some batches that are still to be put together."""
+
+    def chunk(self) -> Chunk:
+        """The rows in order; may run in another thread."""
 
 
 class Worker(NamedTuple):
@@ -54,7 +63,8 @@ class ShardStream:
     world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
-    then only mapped, not decoded. The order depends on the plan alone: not on world_size, workers or resumptions.
+    then only mapped, not decoded. packed: read epochs that `packing.pack` wrote, in sequence. The order depends on the
+    plan alone: not on world_size, workers or resumptions.
 
     Raises RequestError on a request that cannot be met, NotFoundError, IntegrityError naming shard and offset,
     TransportError when a server stays silent.
@@ -84,6 +94,7 @@ class ShardStream:
         tail: Tail = "drop",
         transform: Callable[[pa.RecordBatch], Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        packed: bool = False,
     ):
         self._source = open_source(source, cache_dir)
         self.manifest = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
@@ -99,7 +110,7 @@ class ShardStream:
         )
         self.rank, self.world_size = _detected(rank, world_size)
         self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
-        self._columns, self._transform, self._cache_dir = columns, transform, cache_dir
+        self._columns, self._transform, self._cache_dir, self._packed = columns, transform, cache_dir, packed
         self._journal = Journal.begin(self.plan) if isinstance(self.plan.curriculum, Adaptive) else None
         self._cursor = self._new_cursor()
         self._done: int | None = None
@@ -204,7 +215,7 @@ class ShardStream:
         if worker.sends:
             self._cursor[2] = 1
         lender = Lender() if worker.sends else None
-        for chunk in _ahead(gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)):
+        for chunk in _ahead(self._drafts(epoch, share)):
             shared = None if lender is None else lender.share(chunk.rows)
             known = {**(chunk.rows.schema.metadata or {}), _EPOCH: b"%d" % epoch}
             for number, first, rows in _cut(chunk):
@@ -212,6 +223,17 @@ class ShardStream:
                 self._done = position
                 batch = rows.replace_schema_metadata({**known, _POSITION: b"%d" % position})
                 yield batch if lender is None or shared is None else lender.lend(batch, shared, first)
+
+    def _drafts(self, epoch: int, share: Share) -> Iterator[Drafted]:
+        """Gathered from the manifest's shards, or, where the epoch is packed, read in sequence."""
+        if not self._packed:
+            return gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
+        store = getattr(self._source, "store", None)
+        if not isinstance(store, Store):
+            raise RequestError("packed=True needs a root directory or an object store; a server does not serve packs")
+        record = Pack.load(store, self.plan, epoch)
+        packed = self._source.manifest(record.manifest)
+        return unpack(record, packed, self.plan, self._rows(), share, self._columns)
 
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
@@ -298,7 +320,7 @@ def _cut(chunk: Chunk) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         first = end
 
 
-def _ahead(drafts: Iterator[Draft]) -> Iterator[Chunk]:
+def _ahead(drafts: Iterator[Drafted]) -> Iterator[Chunk]:
     """The chunks of the drafts: while one is used, the next is put together by a thread and the one after is drafted
     by another."""
     with ThreadPoolExecutor(1, "winnow-draft") as drafter, ThreadPoolExecutor(1, "winnow-gather") as gatherer:

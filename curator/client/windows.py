@@ -21,7 +21,7 @@ from curator.shards.manifest import Manifest
 from curator.shards.picked import Picked, together
 from curator.shards.reader import ShardReader
 
-__all__ = ["Share", "difficulty_column", "gather"]
+__all__ = ["Chunk", "Draft", "Share", "difficulty_column", "gather", "named_difficulties"]
 
 CHUNK_ROWS = 4096
 CHUNK_BYTES = 32 * 2**20  # of compressed rows: heavy rows come in smaller chunks
@@ -74,7 +74,7 @@ class Draft:
     def chunk(self) -> Chunk:
         """The rows in order; lets other threads run while it copies."""
         rows = together(self.parts, self.order)
-        rows = rows.append_column(difficulty_column(rows.schema.names), _named(self.codes))
+        rows = rows.append_column(difficulty_column(rows.schema.names), named_difficulties(self.codes))
         return Chunk(self.batches, self.ends, rows)
 
 
@@ -101,7 +101,8 @@ def gather(
         sizes[-1] += len(slots.nth) - sizes.sum()
         parts, order = _fill(slots, windows)
         if not parts:
-            parts = [reader.pick(manifest, np.array([_any_place(manifest)] * min(len(order), 1), ndmin=2), columns)]
+            place = np.array([_any_place(manifest)] * min(len(order), 1), dtype=np.int64)
+            parts = [reader.pick(manifest, place.reshape(-1, 2), columns)]
         yield Draft(batches, np.cumsum(sizes), parts, order, slots.difficulty)
 
 
@@ -124,7 +125,8 @@ def difficulty_column(names: Sequence[str]) -> str:
     return "curriculum_difficulty" if "difficulty" in names else "difficulty"
 
 
-def _named(codes: np.ndarray) -> pa.Array:
+def named_difficulties(codes: np.ndarray) -> pa.Array:
+    """Codes uint8[m] as words, null for PADDING."""
     padded = codes == PADDING
     values = pa.array(codes.astype(np.int8), mask=padded) if padded.any() else arrow_ints(codes.astype(np.int8))
     return pa.DictionaryArray.from_arrays(values, arrow_words(NAMES))

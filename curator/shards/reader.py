@@ -109,6 +109,15 @@ class ShardReader:
         schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
         return pick(schema, len(places), chosen)
 
+    def batch(
+        self, manifest: Manifest, shard: int, number: int, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatch:
+        """One record batch of a shard, living rows or not, labels overlaid; nothing of it is kept in memory.
+
+        Raises as `iter_batches`.
+        """
+        return self._decode(manifest, shard, number, columns)
+
     def locate(self, manifest: Manifest | str, sample_ids: pa.Array) -> np.ndarray:
         """The (shard number, row number) of each sample id, kept or quarantined, living or not: int64[m, 2].
 
