@@ -21,7 +21,9 @@ _WARPS = 32
 """Two rows for each multiprocessor: at a vocabulary of 50,304 in 16 bits, 26 of an H200's 60 MB of cache."""
 
 
-def in_place_slopes(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+def in_place_slopes(
+    logits_NV: Tensor, targets_N: Tensor, *, block: int = _BLOCK, warps: int = _WARPS
+) -> tuple[Tensor, Tensor]:
     """(loss float32[N], `logits_NV` itself, now holding the gradient of each row's loss); both 0 where ignored.
 
     float32 sums whatever the dtype of the logits; rows must be contiguous; a target outside [0, V) is undefined.
@@ -31,7 +33,7 @@ def in_place_slopes(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tenso
     size, stride = logits_NV.shape[1], logits_NV.stride(0)
     if len(targets_N):
         _slopes[(len(targets_N),)](
-            logits_NV, targets_N, losses, size, stride, IGNORED=IGNORE, BLOCK=_BLOCK, num_warps=_WARPS
+            logits_NV, targets_N, losses, size, stride, IGNORED=IGNORE, BLOCK=block, num_warps=warps
         )
     return losses, logits_NV
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -153,7 +154,10 @@ def slopes_alone(copied: float) -> None:
     logits = [torch.randn(4096, 50_304, generator=draws, device="cuda").bfloat16() for _ in range(3)]
     fused, floor_s, turn = torch.compile(chunk_slopes), 2 * logits[0].nbytes / copied, iter(range(10**9))
     print(f"\n{'slopes of a chunk':<26}{'ms':>9}{'x the bytes floor':>19}")
-    for name, slopes in (("eager", chunk_slopes), ("compiled", fused), ("own kernel", in_place_slopes)):
+    ways: list[tuple[str, Any]] = [("eager", chunk_slopes), ("compiled", fused), ("own kernel", in_place_slopes)]
+    for block, warps in ((4096, 16), (8192, 16), (16_384, 32)):
+        ways.append((f"own kernel, {block} by {warps}", partial(in_place_slopes, block=block, warps=warps)))
+    for name, slopes in ways:
         seconds = median_s(lambda s=slopes: s(logits[next(turn) % 3], targets))
         print(f"{name:<26}{seconds * 1e3:>9.3f}{seconds / floor_s:>19.2f}", flush=True)
 

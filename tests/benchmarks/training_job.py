@@ -141,8 +141,11 @@ def _held(folder: str, manifest: Manifest, own: LanguageModel, steps: int) -> fl
 
 
 def parity(folder: str, manifest: Manifest, held_out: pa.Table, steps: int, precisions: list[str]) -> None:
-    """Steps of 8,192 tokens."""
-    print(f"\nloss after {steps} steps of 8,192 tokens (mean of the last 50), and on {HELD_OUT} held-out documents")
+    """Every precision over the same batches."""
+    tokens = recipe(layout=Packed(tokens_per_step=8192)).layout.tokens_per_step  # type: ignore[union-attr]
+    print(
+        f"\nloss after {steps} steps of {tokens:,} tokens (mean of the last 50), and on {HELD_OUT} held-out documents"
+    )
     exact: tuple[float, float] | None = None
     for precision in precisions:
         own = recipe(precision=precision, layout=Packed(tokens_per_step=8192))

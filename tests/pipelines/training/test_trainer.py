@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -283,3 +284,36 @@ def test_truncation_and_resizing_are_in_the_report() -> None:
         TableRows(images(32, size=11), seed=0, global_batch_size=16), SMALL["image-classifier"]
     ).run()
     assert images_report.num_resized == images_report.num_samples == 96
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_context_grows_row_by_row_too(window: int | None) -> None:
+    """Padded: the first third of the steps cuts at 12 tokens, the rest at 48; a window does not change what is read."""
+    recipe = fast(
+        SMALL["language-model"],
+        epochs=1,
+        window=window,
+        growth=[{"context": 12, "until": 0.34}],
+        rotary={"scaling": "ntk"},
+    )
+    table, seen = texts(96), []
+    report = Trainer(TableRows(table, seed=0, global_batch_size=16), recipe, on_step=seen.append).run()
+    assert len(seen) == 6 and report.finished
+    order = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(96)
+    sizes = np.array([len(text) for text in table.column("text").to_pylist()])[order]
+    contexts = np.repeat([12, 12, 12, 48, 48, 48], 16)
+    assert report.num_truncated == int((sizes + 2 > contexts).sum()) > 16
+    assert report.num_tokens == int(np.minimum(sizes + 2, contexts).sum())
+    assert report.bytes_truncated == int(np.maximum(sizes + 2 - contexts, 0).sum())
+
+
+def test_a_window_is_what_the_model_is_scored_with() -> None:
+    """A model trained through a window is the same model without one where texts are shorter than it."""
+    plain = fast(SMALL["language-model"], epochs=2)
+    wide, narrow = (fast(plain, window=window) for window in (48, 2))
+    losses = {
+        name: Trainer(TableRows(texts(48), seed=0, global_batch_size=16), recipe).run().losses
+        for name, recipe in {"plain": plain, "wide": wide, "narrow": narrow}.items()
+    }
+    assert losses["wide"] == pytest.approx(losses["plain"], rel=1e-5)
+    assert losses["narrow"] != pytest.approx(losses["plain"], rel=1e-5)
