@@ -1,7 +1,7 @@
-"""The runner: a process that takes queued runs and training jobs from the catalog and works on one at a time.
+"""The runner: a process that takes queued runs, training jobs and exports from the catalog, one at a time.
 
-Knows nothing of what they do (`execute.py`, `training/entry.py`) or of HTTP. It can be killed at any moment: whatever
-it held is taken over when its lease runs out, and what it committed is not done again.
+Knows nothing of what they do (`execute.py`, `training/entry.py`, `exporting.py`) or of HTTP. It can be killed at any
+moment: whatever it held is taken over when its lease runs out, and what it committed is not done again.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from curator.errors import (
 from curator.run import RunRequest, RunState, RunSummary
 from curator.settings import Settings
 from curator.storage import Store
+from pipelines.exporting import export_once
 from pipelines.lease import JobLease, beating, is_dead, owner_name
 from pipelines.registering import register
 
-__all__ = ["Execute", "Runner", "Train", "main", "run_here", "shelving", "train_claimed"]
+__all__ = ["Execute", "Export", "Runner", "Train", "main", "run_here", "shelving", "train_claimed"]
 
 Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
 """The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` between work units and raises
@@ -46,16 +47,26 @@ Train = Callable[[Catalog, JobLease, Settings], object]
 """The training of one claimed job: `train_claimed`. It writes into the job's row how it ended, and stops early when
 `lease.should_stop()` says so."""
 
+Export = Callable[[Catalog, Settings, str, threading.Event], bool]
+"""The writing of one export: `pipelines.exporting.export_once`."""
+
 log: Final = logging.getLogger(__name__)
 _TIDY_EVERY_S, _EVENTS_KEPT_S = 3600.0, 7 * 86400.0
 
 
 class Runner:
-    """Claims and works until told to stop. `execute` does the work of one run, `train` that of one training job;
-    without `train` the jobs are left to others."""
+    """Claims and works until told to stop. `execute` does the work of one run, `train` that of one training job,
+    `export` that of one export; without `train` or `export` those are left to others."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, execute: Execute, train: Train | None = None):
-        self.settings, self.catalog, self.execute, self.train = settings, catalog, execute, train
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        execute: Execute,
+        train: Train | None = None,
+        export: Export | None = None,
+    ):
+        self.settings, self.catalog, self.execute, self.train, self.export = settings, catalog, execute, train, export
         self.owner = owner_name()
         self._shutdown = threading.Event()
         self._claimed: ClaimedRun | ClaimedJob | None = None
@@ -70,7 +81,7 @@ class Runner:
         while not self._shutdown.is_set():
             try:
                 self._tidy()
-                worked = self.run_once() or self.train_once()
+                worked = self.run_once() or self.train_once() or self.export_once()
             except RetryableError as error:
                 log.warning("the catalog is out of reach, asking again: %s", error)
                 worked = False
@@ -128,6 +139,12 @@ class Runner:
             with suppress(LeaseLostError):  # it has ended, which is the rule
                 self.catalog.jobs.release(job)
         return True
+
+    def export_once(self) -> bool:
+        """Writes one export if there is one. False: nothing to do."""
+        if self.export is None or self._shutdown.is_set():
+            return False
+        return self.export(self.catalog, self.settings, self.owner, self._shutdown)
 
     def _tidy(self) -> None:
         """Forgets old events and answered idempotency keys, and sweeps what killed processes left, once an hour."""
@@ -339,10 +356,10 @@ def _end(runner: Runner, grace_s: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m pipelines.runner [--root DIR]`: works until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.runner", description="Works on queued Winnow runs and training jobs."
+        prog="python -m pipelines.runner", description="Works on queued Winnow runs, training jobs and exports."
     )
     parser.add_argument("--root", help="where runs, shards and manifests lie (default: WINNOW_ROOT, ./winnow-data)")
-    parser.add_argument("--once", action="store_true", help="work on at most one run or training job, then end")
+    parser.add_argument("--once", action="store_true", help="work on one run, training job or export at most, then end")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -353,10 +370,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, _execute(catalog), train_claimed)
+        runner = Runner(settings, catalog, _execute(catalog), train_claimed, export_once)
         with _signals(partial(_end, runner, settings.grace_s)):
             if options.once:
-                _ = runner.run_once() or runner.train_once()
+                _ = runner.run_once() or runner.train_once() or runner.export_once()
             else:
                 runner.run_forever()
     return 0
