@@ -45,5 +45,9 @@ def test_rules_learn_nothing_and_unknown_jobs_are_named(tmp_path: Path, labelled
     recipe, root = tmp_path / "recipe.yaml", tmp_path / "root"
     recipe.write_text("task: text\ncolumns: {text: text}\nprocess: [exact_duplicates]\n")
     words = ["curate", str(labelled["a"]), "--recipe", str(recipe), "--out", str(root)]
+    refused = CliRunner().invoke(app, [*words, "--feedback", "trn_absent"])
+    assert refused.exit_code == 2 and "policy.kind is 'rules'" in refused.stderr
+    assert CliRunner().invoke(app, words).exit_code == 0
+    recipe.write_text("task: text\ncolumns: {text: text}\npolicy: {kind: learned}\n")
     unknown = CliRunner().invoke(app, [*words, "--feedback", "trn_absent"])
     assert unknown.exit_code == 2 and "trn_absent" in unknown.stderr
