@@ -22,7 +22,9 @@ from api.routes import (
     datasets,
     decisions,
     epoch_plans,
+    exports,
     manifests,
+    operations,
     policies,
     recipes,
     review,
@@ -49,6 +51,8 @@ RESOURCES = (
     shards,
     epoch_plans,
     training_jobs,
+    exports,
+    operations,
     system,
 )
 

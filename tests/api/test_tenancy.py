@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
 from api.app import RESOURCES
+from pipelines.exporting import export_once
 
 PUBLIC = {"/healthz/live", "/healthz/ready", "/version", "/", "/dashboard/{name}"}
 OWN_ONLY = {  # take no id of anything a tenant owns
@@ -24,6 +26,8 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/training-jobs"),
     ("GET", "/v1/review/queues"),
     ("GET", "/v1/policies"),
+    ("GET", "/v1/exports"),
+    ("GET", "/v1/operations"),
 }
 SAMPLE = "0" * 32
 BODIES: dict[tuple[str, str], Any] = {
@@ -62,9 +66,16 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
     about = {"task": "text", "run": finished["id"], "recipe_digest": "d", "path": "policies/walk", "sha256": "0" * 64}
     house.service.store.write_bytes("policies/walk/judge.safetensors", b"weights")
     house.service.catalog.policies.record(house.tenant, "walked", "judge_w", **about, scorecard=scorecard)
+    export = house.one.post("/v1/exports", json={"manifest": manifest, "format": "jsonl"}).json()["id"]
+    while export_once(house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event()):
+        pass
+    [file] = house.one.get(f"/v1/exports/{export}").json()["files"]
     verdict = {"action": "keep", "lease": item["lease"]["token"]}
     house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
     return {
+        "export_id": export,
+        "file": file["name"],
+        "operation_id": finished["id"],
         "name": "walked",
         "alias": "champion",
         "queue_id": queue,
@@ -85,6 +96,7 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
 
 def address(path: str, owned: dict[str, str]) -> str:
     values = {**owned, "digest": owned["index" if "indexes" in path else "shard"]}
+    values["name"] = owned["file" if "/files/" in path else "name"]
     query = f"?base={owned['manifest_id']}" if path.endswith("/diff") else ""
     query = f"?run={owned['run_id']}" if path.startswith("/v1/samples") else query
     return path.format(**values) + query
@@ -95,7 +107,8 @@ BY_ID = [
     pair
     for pair in GUARDED
     if pair not in OWN_ONLY
-    and pair[1] not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs", "/v1/review/queues"}
+    and pair[1]
+    not in {"/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs", "/v1/review/queues", "/v1/exports"}
 ]
 
 
@@ -114,6 +127,7 @@ def test_another_tenants_id_is_not_there(house: Any, owned: dict[str, str], meth
         ("/v1/runs", {"dataset": "{dataset_id}", "recipe": "text"}),
         ("/v1/epoch-plans", {"manifest": "{manifest_id}"}),
         ("/v1/review/queues", {"run": "{run_id}"}),
+        ("/v1/exports", {"manifest": "{manifest_id}", "format": "jsonl"}),
         ("/v1/training-jobs", {"manifest": "{manifest_id}", "mode": "external"}),
         ("/v1/training-jobs", {"plan": "{plan_id}", "mode": "external"}),
     ],
@@ -146,7 +160,18 @@ def test_nothing_is_told_without_a_key(house: Any, owned: dict[str, str], method
 
 
 def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> None:
-    lists = ("uploads", "datasets", "runs", "manifests", "epoch-plans", "training-jobs", "review/queues", "policies")
+    lists = (
+        "uploads",
+        "datasets",
+        "runs",
+        "manifests",
+        "epoch-plans",
+        "training-jobs",
+        "review/queues",
+        "policies",
+        "exports",
+        "operations",
+    )
     for path in (f"/v1/{name}" for name in lists):
         theirs, mine = (
             {item.get("id", item.get("name")) for item in client.get(path).json()["items"]}

@@ -1,0 +1,39 @@
+"""/v1/operations: one view to poll over runs, training jobs and exports.
+
+Parses and answers; `api/operations.py` tells.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from starlette.responses import Response
+
+from api.auth import Reader
+from api.bodies import routes_under
+from api.operations import OperationList, OperationView, operation, operations_page
+from api.replies import reply
+from api.service import service_of
+
+routes = routes_under("/v1/operations", "operations")
+
+
+@routes.get("", response_model=OperationList)
+def list_operations(
+    request: Request,
+    caller: Reader,
+    kind: Literal["run", "training_job", "export"] | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """The tenant's runs, training jobs and exports in one list, newest first."""
+    service = service_of(request)
+    return reply(request, operations_page(service, caller.tenant, kind=kind, cursor=cursor, limit=limit))
+
+
+@routes.get("/{operation_id}", response_model=OperationView)
+def get_operation(request: Request, caller: Reader, operation_id: str) -> Response:
+    """One of them by its id; its ETag is the resource's version."""
+    found = operation(service_of(request), caller.tenant, operation_id)
+    return reply(request, found, etag=str(found.version))
