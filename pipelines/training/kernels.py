@@ -95,12 +95,13 @@ def probe(
     heads: int,
     width: int,
     length: int,
-    packed: bool,
+    packed: bool = False,
+    padded: bool = False,
     causal: bool,
-    window: int | None,
+    window: int | None = None,
 ) -> str:
     """The family of kernels that serves a job's attention: seen by the profiler on CUDA, forward and backward of one
-    row of noise; "cpu" on a CPU. A row under 64 positions is probed at 64.
+    row of noise; "cpu" on a CPU. `padded`: with a mask of keys. A row under 64 positions is probed at 64.
     """
     if device.type != "cuda":
         return "cpu"
@@ -114,8 +115,10 @@ def probe(
     draws = torch.Generator(device).manual_seed(0)
     noise = torch.randn(shape, generator=draws, device=device, dtype=dtype, requires_grad=True)
 
+    keys = torch.arange(shape[2], device=device)[None] < shape[2] - 1 if padded else None
+
     def once() -> None:
-        attend(noise, noise, noise, causal=causal, spans=where).sum().backward()
+        attend(noise, noise, noise, causal=causal, keys_BT=keys, spans=where).sum().backward()
 
     once()
     return family(observed(once))

@@ -37,7 +37,7 @@ class StepRecord(_Frozen):
     pace: Pace
     """over the last steps, up to 20"""
     memory_bytes: int
-    """allocated on the GPU at most, or resident on the CPU at most, until now"""
+    """allocated on the GPU at most since the first three steps, or resident on the CPU at most"""
 
 
 def progress_line(record: StepRecord) -> str:
@@ -117,7 +117,7 @@ class TrainingReport(_Frozen):
     allocator: AllocatorFigures | None
     """of this process's steps after its first three; None on a CPU"""
     peak_memory_bytes: int
-    """allocated on the GPU at most, or resident on the CPU at most"""
+    """allocated on the GPU at most, by this process since its first three steps; or resident on the CPU at most"""
     checkpoint: str | None
     model: str | None
     """the weights of a finished job"""

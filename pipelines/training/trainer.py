@@ -229,6 +229,7 @@ class Trainer:
             width=recipe.width // recipe.heads,
             length=recipe.context,
             packed=is_packed(recipe),
+            padded=not isinstance(recipe, LanguageModel),
             causal=isinstance(recipe, LanguageModel),
             window=recipe.window if isinstance(recipe, LanguageModel) else None,
         )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from pydantic import ValidationError
-
-from pipelines.training.course import Course, is_packed
+from pipelines.training.course import Course
 from pipelines.training.kinds import LanguageModel, Optimiser, TextClassifier
 from pipelines.training.schedule import learning_rate
 from pipelines.training.sequences import Growth, Packed, stages
@@ -49,26 +46,3 @@ def test_the_guess_of_steps_becomes_exact() -> None:
     assert course.total_steps(0, 0) == 20
     assert course.total_steps(5, 10) == 10 and course.total_steps(11, 20) == 11
     assert Course(num_batches=20, limit=6, packed=True).total_steps(5, 10) == 6
-
-
-def test_what_does_not_fit_together_is_refused_in_words() -> None:
-    cases = [
-        ({"growth": [{"context": 64, "until": 0.5}], "context": 32}, r"a growing context grows: \[64, 32\]"),
-        (
-            {"growth": [{"context": 8, "until": 0.5}, {"context": 16, "until": 0.4}], "context": 32},
-            r"growth.until \[0.5, 0.4\] must rise",
-        ),
-        (
-            {"context": 48, "layout": {"kind": "packed", "tokens_per_step": 100}},
-            "tokens_per_step 100 is not a multiple of the context 48; take 144",
-        ),
-        ({"context": 32, "window": 33}, "a window of 33 tokens is longer than the context of 32"),
-    ]
-    for values, complaint in cases:
-        with pytest.raises(ValidationError, match=complaint):
-            LanguageModel.model_validate(values)
-
-
-def test_layouts_by_name() -> None:
-    assert LanguageModel.model_validate({"layout": "packed", "context": 256}).layout == Packed()
-    assert not is_packed(LanguageModel()) and is_packed(GROWING) and not is_packed(TextClassifier())

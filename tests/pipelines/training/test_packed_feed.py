@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pyarrow as pa
-import pytest
 import torch
 
 from pipelines.training.feed import TensorBatch, feed_for
@@ -14,7 +13,6 @@ from pipelines.training.kinds import LanguageColumns, LanguageModel
 from pipelines.training.loss import IGNORE
 from pipelines.training.packed_feed import FeedState, PackedFeed
 from pipelines.training.packing import state_from_arrays
-from pipelines.training.row_losses import RowLosses
 from pipelines.training.sequences import Packed
 from pipelines.training.tokens import BEGIN, END
 
@@ -126,30 +124,6 @@ def test_a_context_that_changes_finishes_what_was_read() -> None:
     assert not list(feed.change_context(24)), "it already is"
     [after] = feed.finish()
     assert after.context == 24 and after.inputs.shape == (2, 24)
-
-
-@pytest.mark.parametrize("long_texts", ["split", "cut"])
-def test_row_losses_are_means_over_all_of_a_rows_targets(long_texts: str) -> None:
-    """Each position is given a loss of its own; what comes out is what one pass over the whole row would say."""
-    recipe = _recipe(long_texts=long_texts)
-    draws, sums, counts = np.random.default_rng(0), np.zeros(len(TEXTS)), np.zeros(len(TEXTS))
-    found: dict[bytes, float] = {}
-    row_losses = RowLosses()
-    for batch in _all(PackedFeed(recipe, "mask"), _rows(TEXTS)):
-        assert batch.document_BT is not None and batch.rows is not None
-        each = draws.random(batch.targets.shape).astype(np.float32)
-        means = np.zeros(len(batch), dtype=np.float32)
-        for piece, (row, _, targets) in enumerate(batch.rows.tolist()):
-            mine = ((batch.document_BT == piece) & (batch.targets != IGNORE)).numpy()
-            means[piece] = each[mine].astype(np.float64).mean()
-            sums[row], counts[row] = sums[row] + each[mine].sum(dtype=np.float64), counts[row] + targets
-        row_losses = RowLosses(json.loads(json.dumps(row_losses.state())))
-        names, losses = row_losses.settle(batch, means)
-        assert not set(names.to_pylist()) & set(found), "a row is told of once"
-        found |= dict(zip(names.to_pylist(), losses.tolist(), strict=True))
-    assert not len(row_losses) and len(found) == len(TEXTS)
-    wanted = {number.to_bytes(16, "big"): sums[number] / counts[number] for number in range(len(TEXTS))}
-    assert found == pytest.approx(wanted, rel=1e-6)
 
 
 def test_the_padded_feed_of_a_packed_recipe_scores_rows_one_by_one() -> None:
