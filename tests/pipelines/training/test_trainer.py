@@ -147,9 +147,12 @@ train(root, manifest, parse_recipe(json.loads(recipe)), checkpoint_dir=folder, o
 """
 
 
-def test_killed_twice_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
+PACKED = fast(SMALL["language-model"], context=16, layout={"kind": "packed", "tokens_per_step": 256}, epochs=2)
+
+
+@pytest.mark.parametrize("recipe", [SMALL["text-classifier"], PACKED], ids=["rows", "packed"])
+def test_killed_twice_and_resumed_gives_the_same_bits(tmp_path: Path, recipe: TrainingRecipe) -> None:
     """SIGKILL between checkpoints, in a process of its own: steps after the last checkpoint are done again, equally."""
-    recipe = SMALL["text-classifier"]
     manifest = write_curated(Store.open(tmp_path / "root"), texts(150)).id
     _, seen = _train(tmp_path / "root", manifest, recipe, tmp_path / "whole")
     log = tmp_path / "log"
