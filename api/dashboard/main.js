@@ -3,6 +3,7 @@
 import { el } from "./parts.js";
 import { get, NeedsKey, Poll, Refused, useKey } from "./rest.js";
 import { emptyState, runsTable } from "./runs.js";
+import { ReviewPage } from "./review.js";
 import { RunPage } from "./run.js";
 
 const byId = (id) => document.getElementById(id);
@@ -47,8 +48,11 @@ function show() {
   page?.close();
   page = null;
   const id = wanted();
-  byId("run").hidden = !id.startsWith("run_");
+  const review = id.startsWith("rev_");
+  byId("run").hidden = !id.startsWith("run_") && !review;
+  byId("runs").hidden = review;
   byId("run").replaceChildren();
+  if (review) page = new ReviewPage(byId("run"), id, fault);
   if (id.startsWith("run_")) page = new RunPage(byId("run"), id, fault, () => list.now());
   list.now();
 }

@@ -31,6 +31,21 @@ export async function get(path) {
 
 export const post = async (path) => (await send(path, { method: "POST" })).json();
 
+// A POST with a body: what is answered, and its ETag.
+export async function tell(path, body, options = {}) {
+  const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const answer = await send(path, { method: "POST", ...sent, ...options });
+  return { body: await answer.json(), etag: answer.headers.get("ETag") };
+}
+
+// A file saved under a name; fetched, as a link could not show the key.
+export async function download(path, name) {
+  const url = URL.createObjectURL(await (await send(path)).blob());
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
 // Calls `look` now and again after as many milliseconds as it answers (null: only once more when the tab is shown
 // again). Nothing is asked while the tab is hidden.
 export class Poll {

@@ -4,6 +4,7 @@ import { Examples } from "./examples.js";
 import { faultOf, ordersOf } from "./orders.js";
 import { ago, bars, card, copyButton, count, el, legend, seconds, stack, state } from "./parts.js";
 import { get, Poll, post } from "./rest.js";
+import { Reviews } from "./reviews.js";
 import { counted, outcome, rowsOf, titleOf } from "./runs.js";
 import { scorecard } from "./scorecard.js";
 
@@ -16,6 +17,7 @@ export class RunPage {
   constructor(place, id, onError, onChange) {
     Object.assign(this, { place, id, onError, onChange });
     this.examples = null;
+    this.reviews = null;
     this.top = el("div");
     this.body = el("div", { class: "grid" });
     place.replaceChildren(this.top, this.body);
@@ -49,9 +51,10 @@ export class RunPage {
     if (focused) this.top.querySelector(`[data-order="${focused}"]`)?.focus();
     if (run.state === "succeeded" && !this.examples) {
       this.examples = new Examples(run, () => this.draw(run, metrics), this.onError);
+      this.reviews = new Reviews(run, metrics.scorecard?.review?.length, this.onError);
     }
     const left = [this.reasons(metrics), run.summary ? scorecard(metrics, this.showsFigures, (open) => (this.showsFigures = open)) : null].filter(Boolean);
-    const right = [run.summary ? difficulty(metrics) : null, phases(metrics), run.summary ? manifest(run) : null].filter(Boolean);
+    const right = [run.summary ? difficulty(metrics) : null, phases(metrics), run.summary ? manifest(run) : null, this.reviews?.node].filter(Boolean);
     const columns = [left, right].filter((column) => column.length).map((column) => el("div", { class: "column" }, column));
     const parts = [progress(run, metrics), ...notices(run), ...columns, this.examples?.node];
     const keep = this.body.contains(document.activeElement) ? document.activeElement.textContent : null;
