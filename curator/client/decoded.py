@@ -5,6 +5,7 @@ Knows shards' bytes and a folder; nothing of where shards come from or in what o
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import uuid
@@ -13,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import ValidationError
 
-from curator.errors import IntegrityError
+from curator.errors import DiskFullError, IntegrityError
 from curator.shards.manifest import ShardInfo
 from curator.shards.open_shard import OpenShard, page_checksum
 from curator.shards.writer import MAGIC_BYTES, frame_checksum
@@ -73,6 +74,13 @@ class DecodedCopies:
             os.replace(temporary, self._data(digest))
             temporary.write_text(note.model_dump_json())
             os.replace(temporary, self._note(digest))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFullError(
+                f"no space left for an uncompressed copy of shard {digest} in {self._root}; free some, or read without "
+                "cache_dir"
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.journal import Journal
 from curator.epochs.plan import EpochPlan, Tail, rank_slice
 from curator.epochs.shuffle import Shuffle
-from curator.errors import ConflictError, RequestError
+from curator.errors import ConflictError, RequestError, WinnowError
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
 from curator.storage import Store
@@ -215,14 +215,19 @@ class ShardStream:
         if worker.sends:
             self._cursor[2] = 1
         lender = Lender() if worker.sends else None
-        for chunk in _ahead(self._drafts(epoch, share)):
-            shared = None if lender is None else lender.share(chunk.rows)
-            known = {**(chunk.rows.schema.metadata or {}), _EPOCH: b"%d" % epoch}
-            for number, first, rows in _cut(chunk):
-                position = min((number + 1) * size, length)
-                self._done = position
-                batch = rows.replace_schema_metadata({**known, _POSITION: b"%d" % position})
-                yield batch if lender is None or shared is None else lender.lend(batch, shared, first)
+        try:
+            for chunk in _ahead(self._drafts(epoch, share)):
+                shared = None if lender is None else lender.share(chunk.rows)
+                known = {**(chunk.rows.schema.metadata or {}), _EPOCH: b"%d" % epoch}
+                for number, first, rows in _cut(chunk):
+                    position = min((number + 1) * size, length)
+                    self._done = position
+                    batch = rows.replace_schema_metadata({**known, _POSITION: b"%d" % position})
+                    yield batch if lender is None or shared is None else lender.lend(batch, shared, first)
+        except WinnowError as error:
+            told = f"Epoch {epoch} stops at position {self._done}: what came before was handed out, nothing after it."
+            error.args = (f"{error} {told}",)
+            raise
 
     def _drafts(self, epoch: int, share: Share) -> Iterator[Drafted]:
         """Gathered from the manifest's shards, or, where the epoch is packed, read in sequence."""
