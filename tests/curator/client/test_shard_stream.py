@@ -81,13 +81,13 @@ def test_rows_are_those_of_the_plan(made, **options):
 @settings(max_examples=30, deadline=None)
 def test_resume_again_and_again_with_another_world_size(made, data):
     """Stop anywhere, three times in a row, each time on another number of ranks: nothing lost, nothing twice."""
-    shuffle = data.draw(OPTIONS["shuffle"])
-    whole = across_ranks(made, 1, shuffle=shuffle)
+    options = {name: data.draw(OPTIONS[name]) for name in ("shuffle", "tail", "curriculum", "seed")}
+    whole = across_ranks(made, 1, **options)
     seen: list[int] = []
     state = None
     for _ in range(3):
-        world_size = data.draw(st.sampled_from([1, 2, 3, 4, 6]))
-        ranks = [stream(made, shuffle=shuffle, rank=r, world_size=world_size) for r in range(world_size)]
+        world_size = data.draw(st.sampled_from([1, 2, 3, 4, 6, 12]))
+        ranks = [stream(made, **options, rank=r, world_size=world_size) for r in range(world_size)]
         for one in ranks:
             one.set_epoch(1)
             if state is not None:
@@ -102,9 +102,36 @@ def test_resume_again_and_again_with_another_world_size(made, data):
         assert all(s == states[0] for s in states)
         state = states[0]
         assert state["samples"] == len(seen)
-    last = stream(made, shuffle=shuffle)
+    last = stream(made, **options)
     last.load_state_dict(state)
     assert seen + numbers(last) == whole
+
+
+@given(st.fixed_dictionaries({k: OPTIONS[k] for k in ("shuffle", "tail", "curriculum", "seed")}), st.data())
+@settings(max_examples=20, deadline=None)
+def test_no_row_comes_back_before_its_difficulty_is_exhausted(made, options, data):
+    """Over all epochs, each resumed once in the middle on another number of ranks."""
+    rows: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
+    for epoch in range(4):
+        state = None
+        for stop in (data.draw(st.integers(1, 5)), 10**6):
+            world_size = data.draw(st.sampled_from([1, 2, 3, 4, 6, 12]))
+            ranks = [stream(made, **options, rank=r, world_size=world_size) for r in range(world_size)]
+            for one in ranks:
+                one.load_state_dict(state or {**one.state_dict(), "epoch": epoch})
+            running = [iter(one) for one in ranks]
+            for _ in range(stop):
+                parts = [next(it, None) for it in running]
+                if parts[0] is None:
+                    break
+                for part in parts:
+                    for number, name in zip(part["number"].to_pylist(), part["difficulty"].to_pylist(), strict=True):
+                        rows[name].append(number)
+            state = ranks[0].state_dict()
+    for name, live in zip(("easy", "medium", "hard"), made[1].manifest.live, strict=True):
+        for begin in range(0, len(rows[name]), live):
+            one_pass = rows[name][begin : begin + live]
+            assert len(set(one_pass)) == len(one_pass)
 
 
 def test_a_state_taken_twice_is_the_same_and_round_trips(made):
