@@ -6,14 +6,17 @@ Knows pydantic and FastAPI's routes; nothing of resources.
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from curator.errors import RequestError
 
-__all__ = ["Body", "View", "routes_under"]
+__all__ = ["Body", "Note", "View", "routes_under"]
+
+Note = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+"""A person's words for the trail. Without NUL, which PostgreSQL does not store."""
 
 
 class Body(BaseModel):

@@ -17,7 +17,7 @@ from api.errors import Refusal
 from curator.digest import sha256_hex
 from curator.storage import Store
 
-__all__ = ["if_match", "immutable_file", "needed_match", "reply"]
+__all__ = ["if_match", "immutable_file", "known_already", "needed_match", "reply"]
 
 _CHUNK: Final = 2**20
 
@@ -37,6 +37,13 @@ def reply(
     if request.method in ("GET", "HEAD") and _named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=out)
     return Response(data, status, out, media_type="application/json")
+
+
+def known_already(request: Request, etag: str) -> Response | None:
+    """The 304 for a caller who has this version, found before the answer is put together; None for any other."""
+    if not _named(request.headers.get("if-none-match"), f'"{etag}"'):
+        return None
+    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"})
 
 
 def if_match(request: Request, version: int) -> int | None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.auth import Promoter, Reader
-from api.bodies import Body, View, routes_under
+from api.bodies import Body, Note, View, routes_under
 from api.replies import immutable_file, needed_match, reply
 from api.service import Service, service_of
 from curator.catalog import PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
@@ -87,11 +87,11 @@ class MoveList(View):
 
 class Move(Body):
     number: int = Field(ge=1, lt=2**31)
-    note: str = Field(default="", max_length=1000)
+    note: Note = ""
 
 
 class Rollback(Body):
-    note: str = Field(default="", max_length=1000)
+    note: Note = ""
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]

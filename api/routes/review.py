@@ -12,11 +12,11 @@ from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from api.auth import Caller, Reader, Reviewer, Writer
-from api.bodies import Body, routes_under
+from api.bodies import Body, Note, routes_under
 from api.errors import Refusal
 from api.once import create_once
 from api.overrides import Overridden
-from api.replies import reply
+from api.replies import known_already, reply
 from api.review_use import apply_verdicts, check_label, trusted_file, trusted_table
 from api.review_views import (
     Claimed,
@@ -61,7 +61,7 @@ class NewVerdict(Body):
 
     action: ReviewAction
     label: Label | None = None
-    note: str = Field(default="", max_length=1000)
+    note: Note = ""
     lease: str | None = None
 
 
@@ -73,7 +73,7 @@ class Apply(Body):
     """`manifest`: the one to change, by default the run's newest."""
 
     manifest: str | None = None
-    note: str = Field(default="", max_length=1000)
+    note: Note = ""
 
 
 @routes.post("/queues", status_code=201, response_model=QueueDetail)
@@ -118,7 +118,9 @@ def list_queues(
 def get_queue(request: Request, caller: Reader, queue_id: str) -> Response:
     """How far a review is, and how far its reviewers agree."""
     service = service_of(request)
-    return reply(request, queue_detail(service, service.catalog.reviews.get(caller.tenant, queue_id)))
+    queue = service.catalog.reviews.get(caller.tenant, queue_id)
+    stamp = str(service.catalog.reviews.stamp(queue_id))  # before the items are read: never newer than what is told
+    return known_already(request, stamp) or reply(request, queue_detail(service, queue), etag=stamp)
 
 
 @routes.get("/queues/{queue_id}/items", response_model=ItemList)

@@ -48,9 +48,17 @@ def decode_cursor(cursor: str, kinds: Sequence[type]) -> list[Any]:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error):
         key = None
-    if not isinstance(key, list) or len(key) != len(kinds) or not all(map(isinstance, key, kinds)):
+    fits = isinstance(key, list) and len(key) == len(kinds) and all(map(isinstance, key, kinds))
+    if not fits or not all(map(_storable, key)):
         raise RequestError(f"cursor {cursor!r} was not given out by this list; start again without a cursor")
     return key
+
+
+def _storable(part: Any) -> bool:
+    """Whether every database can be asked for it: no NUL or lone surrogate, no number above 63 bits."""
+    if isinstance(part, str):
+        return "\0" not in part and not any("\ud800" <= letter <= "\udfff" for letter in part)
+    return isinstance(part, float) or -(2**63) <= part < 2**63
 
 
 def page_of(rows: Sequence[T], limit: int, key: Callable[[T], Sequence[str | int | float]]) -> Page[T]:

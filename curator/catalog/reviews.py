@@ -154,6 +154,12 @@ class Reviews:
             rows = connection.execute(query.group_by(_ANSWERS.queue))
             return {queue: (int(wanted), int(done)) for queue, wanted, done in rows}
 
+    def stamp(self, queue_id: str) -> int:
+        """A number that grows with every claim, answer, skip and return: what is told of a queue changes with it."""
+        query = sa.select(sa.func.sum(_ANSWERS.fence)).where(_ANSWERS.queue == queue_id)
+        with self._db.read() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def num_skipped(self, queue_id: str) -> int:
         """How often items of a queue were skipped."""
         query = sa.select(sa.func.count()).select_from(review_skips.join(review_items, _ITEMS.id == _SKIPS.item))

@@ -62,6 +62,9 @@ def test_a_queue_is_opened_once_for_the_same_settings(
     first = house.one.get(f"{QUEUES}/{queue['id']}")
     again = house.one.get(f"{QUEUES}/{queue['id']}", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, first.json()["poll_after_ms"]) == (304, 3000)
+    claim(house.one, queue, 1)
+    later = house.one.get(f"{QUEUES}/{queue['id']}", headers={"If-None-Match": first.headers["etag"]})
+    assert (later.status_code, later.json()["states"]["leased"]) == (200, 1)
 
 
 def test_a_key_opens_one_queue(house: Any, finished: dict[str, Any]) -> None:
@@ -137,6 +140,8 @@ def test_a_verdict_counts_once_and_may_be_amended(
         ({"action": "burn"}, 422),
         ({"action": "keep", "lease": "token"}, 400),
         ({"action": "keep", "extra": 1}, 422),
+        ({"action": "keep", "note": "a\0b"}, 422),
+        ({"action": "keep", "note": "x" * 1001}, 422),
     ],
 )
 def test_verdicts_that_cannot_be(

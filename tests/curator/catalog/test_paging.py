@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from curator.catalog.paging import checked_limit, decode_cursor, encode_cursor, page_of
 from curator.errors import RequestError
 
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
-@given(st.lists(st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
+
+@given(st.lists(st.one_of(TEXT, NUMBERS, st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
 def test_a_cursor_round_trips(key: list[str | int | float]) -> None:
     assert decode_cursor(encode_cursor(key), [type(part) for part in key]) == key
 
@@ -19,6 +22,12 @@ def test_a_cursor_round_trips(key: list[str | int | float]) -> None:
 def test_a_foreign_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(RequestError, match="start again without a cursor"):
         decode_cursor(cursor, [str])
+
+
+@pytest.mark.parametrize("part", [2**63, -(2**63) - 1, "\0", "a\ud800"])
+def test_what_no_database_can_be_asked_for_is_refused(part: str | int) -> None:
+    with pytest.raises(RequestError, match="start again without a cursor"):
+        decode_cursor(encode_cursor([part]), [type(part)])
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
