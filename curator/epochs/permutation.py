@@ -79,9 +79,8 @@ def _round_keys(key: Key) -> list[np.ndarray]:
     return [mix64(key + np.array(r * _GOLDEN & _MASK, dtype=np.uint64)) for r in range(ROUNDS)]
 
 
-def _scramble(x: np.ndarray, key: np.ndarray, scratch: np.ndarray) -> np.ndarray:
-    """The round function on uint64[m], in place; its low bits depend on all of x and key."""
-    x ^= key
+def _scramble(x: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """The round function on uint64[m] already mixed with the key, in place; its low bits depend on all of x."""
     x *= np.uint64(_C1)
     x ^= np.right_shift(x, np.uint64(32), out=scratch)
     x *= np.uint64(_C2)
@@ -90,20 +89,22 @@ def _scramble(x: np.ndarray, key: np.ndarray, scratch: np.ndarray) -> np.ndarray
 
 
 def _feistel(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.ndarray:
+    """All rounds: each swaps the halves and mixes the one into the other. Even in number, so the split ends as it
+    began."""
     left = bits // 2
-    low, mixed, scratch = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    for key in keys:
-        right = bits - left
-        np.bitwise_and(x, np.uint64((1 << right) - 1), out=low)
-        np.copyto(mixed, low)
-        _scramble(mixed, key, scratch)
-        mixed &= np.uint64((1 << left) - 1)
-        x = np.right_shift(x, np.uint64(right), out=x)
-        x ^= mixed
-        low <<= np.uint64(left)
-        x |= low
-        left = right
-    return x
+    right = bits - left
+    low, high = x & np.uint64((1 << right) - 1), x >> np.uint64(right)
+    mixed, scratch = np.empty_like(x), np.empty_like(x)
+    widths = (left, right)
+    for number, key in enumerate(keys):
+        np.bitwise_xor(low, key, out=mixed)
+        _scramble(mixed, scratch)
+        mixed &= np.uint64((1 << widths[number % 2]) - 1)
+        high ^= mixed
+        low, high = high, low
+    high <<= np.uint64(right)
+    high |= low
+    return high
 
 
 def _feistel_inverse(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.ndarray:
@@ -112,7 +113,7 @@ def _feistel_inverse(x: np.ndarray, bits: int, keys: list[np.ndarray]) -> np.nda
         left = bits - left  # the split this round began with
         right = bits - left
         low = x >> np.uint64(left)
-        high = (x ^ _scramble(low.copy(), key, np.empty_like(low))) & np.uint64((1 << left) - 1)
+        high = (x ^ _scramble(low ^ key, np.empty_like(low))) & np.uint64((1 << left) - 1)
         x = (high << np.uint64(right)) | low
     return x
 
