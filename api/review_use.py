@@ -22,7 +22,7 @@ from curator.errors import ConflictError, RequestError
 from curator.shards import Override
 from curator.shards.layout import LABEL_BEFORE
 
-__all__ = ["apply_verdicts", "check_label", "trusted_file", "trusted_table"]
+__all__ = ["apply_verdicts", "check_label", "has_truth", "trusted_file", "trusted_table"]
 
 
 def check_label(queue: ReviewQueue, item: ReviewItem, action: str, label: Label | None) -> None:
@@ -62,10 +62,21 @@ def apply_verdicts(service: Service, caller: Caller, queue: ReviewQueue, *, base
     return overturn(service, caller, run, changes, base=base, note=note or f"review {queue.id}")
 
 
+def has_truth(queue: ReviewQueue, item: ReviewItem) -> bool:
+    """Whether a settled row has a place in a trusted sample: where rows have labels, a dropped one has no true label,
+    and one kept as it was given has none if it was given none."""
+    action = item.answers[0].action
+    return (
+        queue.about["label"] is None
+        or action == "relabel"
+        or (action == "keep" and item.verdict["given_label"] is not None)
+    )
+
+
 def trusted_table(service: Service, queue: ReviewQueue, *, with_trusted: bool) -> pa.Table:
     """Settled rows as the trusted sample a run takes: the data's id column, and the true label or `keep`.
 
-    A dropped row of a labelled task is left out, as it has no true label. with_trusted: with the rows of the run's own
+    Rows without a truth are left out (`has_truth`). with_trusted: with the rows of the run's own
     trusted sample, so that the next run can be given one file. Raises ConflictError without an id column to join by,
     or without a row.
     """
@@ -80,7 +91,7 @@ def trusted_table(service: Service, queue: ReviewQueue, *, with_trusted: bool) -
         truth = pa.array([item.answers[0].action == "keep" for item in items], pa.bool_())
         parts.append(pa.table({column: _take(service, queue, _places(items), [column])[column], "keep": truth}))
     else:
-        parts.append(_labelled(service, queue, [item for item in items if item.answers[0].action != "drop"]))
+        parts.append(_labelled(service, queue, [item for item in items if has_truth(queue, item)]))
     if with_trusted:
         parts.append(_given(service, queue))
     table = pa.concat_tables(parts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from api.bodies import View
 from api.cells import shown_row
+from api.review_use import has_truth
 from api.service import Service
 from curator.agreement import cohens_kappa, raw_agreement
 from curator.catalog import Answer, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
@@ -145,7 +146,7 @@ def queue_detail(service: Service, queue: ReviewQueue) -> QueueDetail:
     given = sum(answer.state == "answered" for answer in answers)
     states = Counter(item.state for item in items)
     settled = [item for item in items if item.state == "settled"]
-    without_label = sum(queue.about["label"] is not None and _first(item).action == "drop" for item in settled)
+    without_truth = sum(not has_truth(queue, item) for item in settled)
     order: tuple[ItemState, ...] = ("open", "leased", "settled", "disputed")
     return QueueDetail(
         **_basics(queue, (len(answers), given)),
@@ -154,8 +155,8 @@ def queue_detail(service: Service, queue: ReviewQueue) -> QueueDetail:
         uncertain=_part([item for item in items if item.why == "uncertain"]),
         audit=_part([item for item in items if item.why == "audit"]),
         agreement=_agreement(items),
-        trusted_rows=len(settled) - without_label,
-        trusted_left_out=without_label,
+        trusted_rows=len(settled) - without_truth,
+        trusted_left_out=without_truth,
         poll_after_ms=None if given == len(answers) else 3000,
     )
 

@@ -263,6 +263,7 @@ def labelled_run(house: Any, send: Any) -> dict[str, Any]:
     from pipelines.runner import Runner
 
     rows = [{"id": n, "text": f"row {n} says something of its own", "label": n % 3} for n in range(60)]
+    rows += [{"id": 60 + n, "text": f"nobody has said what row {n} is", "label": None} for n in range(20)]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     dataset = house.one.post("/v1/datasets", json={"upload_ids": [send(house.one, sink.getvalue())]}).json()["id"]
@@ -274,11 +275,24 @@ def labelled_run(house: Any, send: Any) -> dict[str, Any]:
     return house.one.get(f"/v1/runs/{run}").json()
 
 
+def test_a_row_kept_without_a_label_has_no_truth(house: Any, labelled_run: dict[str, Any], reviewers: Any) -> None:
+    queue = house.one.post(QUEUES, json={"run": labelled_run["id"], "budget": 80, "audit_share": 1}).json()
+    bare, other = [], []
+    for item in claim(reviewers[0], queue, 80):
+        assert say(reviewers[0], item, "keep").status_code == 200
+        (bare if item["verdict"]["given_label"] is None else other).append(item["row"]["id"])
+    assert len(bare) == 20
+    told = house.one.get(f"{QUEUES}/{queue['id']}").json()
+    assert (told["trusted_rows"], told["trusted_left_out"]) == (60, 20)
+    table = pq.read_table(io.BytesIO(house.one.get(f"{QUEUES}/{queue['id']}/trusted").content))
+    assert table["label"].null_count == 0 and sorted(table["id"].to_pylist()) == sorted(other)
+
+
 def test_labels_are_checked_against_the_datas_own(house: Any, labelled_run: dict[str, Any], reviewers: Any) -> None:
     assert labelled_run["state"] == "succeeded", labelled_run["error"]
-    queue = house.one.post(QUEUES, json={"run": labelled_run["id"], "budget": 5}).json()
+    queue = house.one.post(QUEUES, json={"run": labelled_run["id"], "budget": 30}).json()
     assert (queue["label"], queue["classes"]) == ("label", [0, 1, 2])
-    items = claim(reviewers[0], queue)
+    items = [item for item in claim(reviewers[0], queue, 30) if item["verdict"]["given_label"] is not None]
     given = items[0]["verdict"]["given_label"]
     for label in (given, 7, "1", True, None):
         assert say(reviewers[0], items[0], "relabel", label=label).status_code == 400, label
