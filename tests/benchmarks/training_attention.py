@@ -155,7 +155,7 @@ def slopes_alone(copied: float) -> None:
     fused, floor_s, turn = torch.compile(chunk_slopes), 2 * logits[0].nbytes / copied, iter(range(10**9))
     print(f"\n{'slopes of a chunk':<26}{'ms':>9}{'x the bytes floor':>19}")
     ways: list[tuple[str, Any]] = [("eager", chunk_slopes), ("compiled", fused), ("own kernel", in_place_slopes)]
-    for block, warps in ((4096, 16), (8192, 16), (16_384, 32)):
+    for block, warps in ((8192, 16), (8192, 32), (16_384, 32)):
         ways.append((f"own kernel, {block} by {warps}", partial(in_place_slopes, block=block, warps=warps)))
     for name, slopes in ways:
         seconds = median_s(lambda s=slopes: s(logits[next(turn) % 3], targets))

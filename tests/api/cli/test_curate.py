@@ -246,7 +246,7 @@ def test_resuming_where_nothing_was_curated_writes_nothing(winnow: Winnow, here:
     assert done.exit_code == 2
     assert "nothing was ever curated" in done.stderr and str(here / "new") in done.stderr
     (here / "a.jsonl").write_text('{"text": "x"}\n')
-    words = ["curate", here / "a.jsonl", "--recipe", "text", "--feedback", "trn_1", "--out", here / "new"]
+    words = ["curate", here / "a.jsonl", "--recipe", "classification", "--feedback", "trn_1", "--out", here / "new"]
     assert "nothing to learn from" in winnow(*words).stderr
     assert [path.name for path in here.iterdir()] == ["a.jsonl"]
 
