@@ -10,7 +10,6 @@ pickled, each on its own.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -25,15 +24,15 @@ from curator.shards.arrays import arrow_ints
 
 __all__ = ["Lender"]
 
-MAX_LENT = 4096
-"""Batches a lender remembers; those a queue holds longer than that are pickled whole."""
+MAX_LENT = 32
+"""Batches a lender remembers until they are sent, which keeps their rows in memory; older ones are pickled whole."""
 
 Place = tuple[int, int, int, int]  # the file's descriptor, its number, its size, first row
 _LENT: OrderedDict[int, tuple[pa.RecordBatch, Place]] = OrderedDict()
 _BORROWED: dict[int, tuple[int, pa.RecordBatch]] = {}
+_FILES: dict[int, tuple[int, int]] = {}
+"""Number and size of the files the loop has not mapped yet, by descriptor; a later epoch's lender closes them too."""
 _LOCK = threading.Lock()
-_NUMBERS = itertools.count()
-"""Of all files of this process, by whatever lender: descriptors come again, these do not."""
 
 
 class Lender:
@@ -41,7 +40,6 @@ class Lender:
     if it was lent, and else pickled without what it is not part of."""
 
     def __init__(self) -> None:
-        self._files: dict[int, tuple[int, int]] = {}  # by descriptor: (number, size)
         ForkingPickler.register(pa.RecordBatch, _reduced)
 
     def share(self, rows: pa.RecordBatch) -> int | None:
@@ -58,28 +56,28 @@ class Lender:
         except OSError:  # no memory for it: the pipe has to do
             os.close(file)
             return None
-        self._files[file] = next(_NUMBERS), size
+        _FILES[file] = int.from_bytes(os.urandom(8), "big"), size  # descriptors and processes' ids come again
         return file
 
     def lend(self, batch: pa.RecordBatch, file: int, first: int) -> pa.RecordBatch:
         """Remembers that a batch is rows `first` and on of a shared file."""
         with _LOCK:
-            _LENT[id(batch)] = batch, (file, *self._files[file], first)
+            _LENT[id(batch)] = batch, (file, *_FILES[file], first)
             while len(_LENT) > MAX_LENT:
                 _LENT.popitem(last=False)
         return batch
 
     def _close_read(self) -> None:
         """Closes the files that the loop has mapped."""
-        for file, (_, size) in list(self._files.items()):
+        for file, (_, size) in list(_FILES.items()):
             if os.pread(file, 1, size) == b"\x01":
-                del self._files[file]
+                del _FILES[file]
                 os.close(file)
 
 
 def _reduced(batch: pa.RecordBatch) -> Any:
     with _LOCK:
-        known = _LENT.get(id(batch))
+        known = _LENT.pop(id(batch), None)
     if known is not None and known[0] is batch:
         return _borrowed, (os.getpid(), *known[1], batch.num_rows, batch.schema.metadata)
     # a copy: pickling a slice would send the whole chunk it is cut from
