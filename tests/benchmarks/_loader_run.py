@@ -77,7 +77,9 @@ def write_winnow(folder: Path) -> None:
     (folder / "winnow" / "manifest").write_text(manifest.id)
 
 
-def winnow(folder: Path, workers: int, *, copies: bool, lists: bool, every_row: bool = False) -> tuple[Batches, Rows]:
+def winnow(
+    folder: Path, workers: int, *, copies: bool, lists: bool, packed: bool = False, every_row: bool = False
+) -> tuple[Batches, Rows]:
     """The middle epochs (0.2/0.5/0.3), so that all three difficulties are mixed."""
     from curator import Manifest, ShardStream
     from curator.storage import Store
@@ -95,17 +97,43 @@ def winnow(folder: Path, workers: int, *, copies: bool, lists: bool, every_row: 
         else "staged",
         cache_dir=str(folder / "winnow-copies") if copies else None,
         tail="short",
+        packed=packed,
     )
+    num_epochs = 4
+    if packed:
+        num_epochs = 2
+        _pack(stream, folder, [0] if every_row else [3, 4])
     loader: Any = None
     if workers:
         loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=True)  # type: ignore[arg-type]
 
     def batches(epoch: int) -> Iterable[Any]:
-        stream.set_epoch(3 + epoch % 4)
+        stream.set_epoch(0 if every_row else 3 + epoch % num_epochs)
         source: Iterable[Any] = loader if workers else stream
         return map(strings, source) if lists else source
 
     return batches, of_lists if lists else of_arrow
+
+
+def _pack(stream: Any, folder: Path, epochs: list[int]) -> None:
+    """Packs what is not packed yet, tells what it took, and makes the copies."""
+    from curator.client.packing import Pack, pack
+    from curator.errors import NotFoundError
+    from curator.shards import ShardReader
+    from curator.storage import Store
+
+    store = Store.open(folder / "winnow")
+    for epoch in epochs:
+        try:
+            Pack.load(store, stream.plan, epoch)
+        except NotFoundError:
+            began = time.perf_counter()
+            pack(stream.plan, stream.manifest, ShardReader(store), store, epoch)
+            rows = stream.plan.num_positions(epoch)
+            print(f"packed epoch {epoch}: {rows / (time.perf_counter() - began):,.0f} rows/s", file=sys.stderr)
+        stream.set_epoch(epoch)
+        for _ in stream.iter_batches():
+            pass
 
 
 def strings(batch: Any) -> dict[str, list[Any]]:
@@ -261,6 +289,18 @@ def datasets_strings(folder: Path, workers: int) -> tuple[Batches, Rows]:
     return lambda epoch: map(strings, batches(epoch)), of_lists
 
 
+def datasets_flat(folder: Path, workers: int) -> tuple[Batches, Rows]:
+    """`shuffle().flatten_indices()` written to disk beforehand: one shuffled order, read in sequence ever after."""
+    import datasets
+
+    path = folder / "datasets-flat"
+    if not path.exists():
+        data = datasets.load_from_disk(str(folder / "datasets")).shuffle(seed=1).flatten_indices()
+        data.save_to_disk(str(path))
+    data = datasets.load_from_disk(str(path)).with_format("arrow")
+    return lambda epoch: data.iter(BATCH), of_arrow
+
+
 def datasets_sampled(folder: Path, workers: int, *, arrow: bool) -> tuple[Batches, Rows]:
     """Map-style under a DataLoader with a batch sampler, as its guide for PyTorch advises."""
     import datasets
@@ -306,6 +346,8 @@ LOADERS: dict[str, Maker] = {
     "winnow, str": lambda f, w: winnow(f, w, copies=False, lists=True),
     "winnow + copies, Arrow": lambda f, w: winnow(f, w, copies=True, lists=False),
     "winnow + copies, str": lambda f, w: winnow(f, w, copies=True, lists=True),
+    "winnow + copies, packed, Arrow": lambda f, w: winnow(f, w, copies=True, lists=False, packed=True),
+    "winnow + copies, packed, str": lambda f, w: winnow(f, w, copies=True, lists=True, packed=True),
     "litdata, str": lambda f, w: litdata(f, w, collate=True),
     "litdata, default collate": lambda f, w: litdata(f, w, collate=False),
     "mosaic, str": lambda f, w: mosaic(f, w, collate=True),
@@ -314,6 +356,7 @@ LOADERS: dict[str, Maker] = {
     "webdataset, str": lambda f, w: webdataset(f, w, decode=True),
     "datasets iter, Arrow": datasets_iter,
     "datasets iter, str": datasets_strings,
+    "datasets iter, packed, Arrow": datasets_flat,
     "datasets batch sampler, Arrow": lambda f, w: datasets_sampled(f, w, arrow=True),
     "datasets batch sampler, str": lambda f, w: datasets_sampled(f, w, arrow=False),
     "datasets iterable, str": datasets_iterable,
@@ -389,7 +432,8 @@ def main() -> None:
     torch.set_num_threads(1)
     batches, rows = LOADERS[loader](folder, workers)
     if mode == "check" and loader.startswith("winnow"):
-        batches, rows = winnow(folder, workers, copies="copies" in loader, lists="str" in loader, every_row=True)
+        kinds = {"copies": "copies" in loader, "lists": "str" in loader, "packed": "packed" in loader}
+        batches, rows = winnow(folder, workers, **kinds, every_row=True)
     if mode == "time":
         print(json.dumps(timed(batches, rows, float(seconds))))
     else:
