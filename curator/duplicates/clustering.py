@@ -10,39 +10,35 @@ import numpy as np
 
 from curator.duplicates.edges import Edges
 from curator.duplicates.forest import components
-from curator.duplicates.operators import Keep
 from curator.signals.text.bytescan import kernel
 
 __all__ = ["clusters"]
 
 
 def clusters(
-    num_rows: int, edges: Edges, threshold: float, *, keep: Keep = "first", lengths: np.ndarray | None = None
+    num_rows: int, edges: Edges, threshold: float, *, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(duplicate_of int64[num_rows], similarity float32[num_rows]); -1 and NaN for rows that stay.
 
-    Rows tied by a chain of pairs of at least `threshold` form a cluster; one row of it stays: the first, or the longest
-    by `lengths` (int[num_rows]; ties: the first), and every other names it. Its similarity is that of the pair with the
-    kept row where there is one, else of its own closest pair in the chain.
-    Raises ValueError on `longest` without lengths.
+    Rows tied by a chain of pairs of at least `threshold` form a cluster; one row of it stays, and every other names it:
+    the heaviest by `weights` (int64[num_rows]), of equals the first; without weights the first. A row's similarity is
+    that of its pair with the kept row where there is one, else of its own closest pair in the chain.
     """
-    if keep == "longest" and lengths is None:
-        raise ValueError("keep 'longest' needs the rows' lengths")
     close = edges.similarity >= np.float32(threshold)
     a, b, similarity = (part[close] for part in edges)
     root = components(num_rows, a, b)
-    kept = root if keep == "first" or lengths is None else _longest(root, np.ascontiguousarray(lengths, np.int64))
+    kept = root if weights is None else _heaviest(root, np.ascontiguousarray(weights, np.int64))
     of = np.where(kept[root] == np.arange(num_rows), -1, kept[root])
     return of, _similarities(a, b, similarity, of)
 
 
 @kernel
-def _longest(root, lengths):
-    """best[r]: the longest member of the component with root r, the first among equals."""
+def _heaviest(root, weights):
+    """best[r]: the heaviest member of the component with root r, the first among equals."""
     best = root.copy()
     for row in range(root.size):
         r = root[row]
-        if lengths[row] > lengths[best[r]] or (lengths[row] == lengths[best[r]] and row < best[r]):
+        if weights[row] > weights[best[r]] or (weights[row] == weights[best[r]] and row < best[r]):
             best[r] = row
     return best
 

@@ -16,10 +16,13 @@ from curator.duplicates import SIMILARITY_FLOOR, DuplicateIndex, Edges, ExactDup
 from curator.recipe import Recipe
 from pipelines.copies import COPIES, write_copies
 from pipelines.job import Job
+from pipelines.judging import truth_of
 from pipelines.rules import any_of, readable, said
 from pipelines.side import bytes_matrix
 
 __all__ = ["find_duplicates", "read_edges", "resolve"]
+
+_OVER_ANY_LENGTH = 2**48
 
 
 def resolve(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -72,35 +75,47 @@ def find_duplicates(job: Job, recipe: Recipe, starts: np.ndarray, edges: Edges) 
     thresholds. starts: int64[units + 1], the first row of each unit.
 
     A row that any row operator drops, wherever it stands in `process`, or that lacks content or label takes no part:
-    it is nobody's keeper. Set operators run in the recipe's order, and a row that one drops takes no part in the next.
+    it is nobody's keeper; a trusted row is the keeper before any other, so that what is known of it counts for its
+    copies. Set operators run in the recipe's order, and a row that one drops takes no part in the next.
     So a keeper is dropped only by the policy or the trusted sample, which speak of its content and label: its copies,
     which share them, stay dropped with it, as duplicates of the row they name.
     """
-    usable, lengths = _usable_and_lengths(job, recipe, starts)
+    usable, lengths, trusted = _of_every_row(job, recipe, starts)
     found: list[_Found] = []
     for position, op in enumerate(recipe.process):
         if op not in recipe.set_operators:
             continue
         part = edges.where(usable, exact_only=op.kind == "exact_duplicates")
         threshold = 1.0 if isinstance(op, ExactDuplicates) else op.threshold
-        of, similarity = clusters(len(usable), part, threshold, keep=op.keep, lengths=lengths)
+        weights = lengths * (op.keep == "longest") + trusted * _OVER_ANY_LENGTH
+        of, similarity = clusters(len(usable), part, threshold, weights=weights)
         dropped = np.flatnonzero(of >= 0)
         found.append(_Found(dropped, position, of[dropped], similarity[dropped]))
         usable[dropped] = False
     return _batches(job, starts, found)
 
 
-def _usable_and_lengths(job: Job, recipe: Recipe, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of every row: whether it has content and label and no row operator drops it; its content's length in bytes."""
-    usable, lengths = np.ones(int(starts[-1]), bool), np.zeros(int(starts[-1]), np.int64)
+class _Rows(NamedTuple):
+    """Of every row: whether it has content and label and no row operator drops it; its content's length in bytes;
+    whether it is trusted."""
+
+    usable: np.ndarray
+    lengths: np.ndarray
+    trusted: np.ndarray
+
+
+def _of_every_row(job: Job, recipe: Recipe, starts: np.ndarray) -> _Rows:
+    total = int(starts[-1])
+    every = _Rows(np.ones(total, bool), np.zeros(total, np.int64), np.zeros(total, bool))
     for unit in range(len(job.plan.units)):
         table = job.read_side(unit, "signals")
         span = slice(int(starts[unit]), int(starts[unit + 1]))
-        lengths[span] = table["content_bytes"].to_numpy()
-        usable[span] = ~any_of(said(recipe, table, readable(job, unit, table)))
+        every.lengths[span] = table["content_bytes"].to_numpy()
+        every.trusted[span] = truth_of(job, bytes_matrix(table["sample_id"], np.uint8)) >= 0
+        every.usable[span] = ~any_of(said(recipe, table, readable(job, unit, table)))
         if job.plan.label_type is not None:
-            usable[span] &= table["label"].is_valid().to_numpy()
-    return usable, lengths
+            every.usable[span] &= table["label"].is_valid().to_numpy()
+    return every
 
 
 def _batches(job: Job, starts: np.ndarray, found: list[_Found]) -> list[pa.RecordBatch]:

@@ -23,7 +23,7 @@ def edges_of(pairs: list[tuple[int, int, float]]) -> Edges:
     return Edges(np.array(a, np.int64), np.array(b, np.int64), np.array(similarity, np.float32))
 
 
-def slow(pairs: list[tuple[int, int, float]], threshold: float, lengths: list[int] | None) -> list[int]:
+def slow(pairs: list[tuple[int, int, float]], threshold: float, weights: list[int] | None) -> list[int]:
     """Clusters by flooding."""
     neighbours: dict[int, set[int]] = {row: set() for row in range(20)}
     for a, b, similarity in pairs:
@@ -37,23 +37,22 @@ def slow(pairs: list[tuple[int, int, float]], threshold: float, lengths: list[in
             new = neighbours[fresh.pop()] - reached
             reached |= new
             fresh += new
-        kept = min(reached, key=lambda member: (-lengths[member] if lengths else 0, member))
+        kept = min(reached, key=lambda member: (-weights[member] if weights else 0, member))
         of[row] = kept if kept != row else -1
     return of
 
 
 @settings(max_examples=200, deadline=None)
 @given(PAIRS, st.randoms(use_true_random=False), st.sampled_from([0.6, 0.8, 1.0]), st.booleans())
-def test_agrees_with_flooding_in_any_order(pairs, shuffler, threshold: float, longest: bool) -> None:  # type: ignore[no-untyped-def]
-    lengths = [shuffler.randrange(3) for _ in range(20)] if longest else None
-    keep = "longest" if longest else "first"
-    array = None if lengths is None else np.array(lengths)
-    of, similarity = clusters(20, edges_of(pairs), threshold, keep=keep, lengths=array)
-    assert of.tolist() == slow(pairs, threshold, lengths)
+def test_agrees_with_flooding_in_any_order(pairs, shuffler, threshold: float, weighed: bool) -> None:  # type: ignore[no-untyped-def]
+    weights = [shuffler.randrange(3) for _ in range(20)] if weighed else None
+    array = None if weights is None else np.array(weights)
+    of, similarity = clusters(20, edges_of(pairs), threshold, weights=array)
+    assert of.tolist() == slow(pairs, threshold, weights)
     assert (np.isnan(similarity) == (of < 0)).all()
     assert (similarity[of >= 0] >= np.float32(threshold)).all()
     shuffler.shuffle(pairs)
-    again, same = clusters(20, edges_of(pairs), threshold, keep=keep, lengths=array)
+    again, same = clusters(20, edges_of(pairs), threshold, weights=array)
     np.testing.assert_array_equal(again, of)
     np.testing.assert_array_equal(same, similarity)
 
@@ -63,11 +62,6 @@ def test_similarity_is_to_the_kept_row_or_to_the_closest_link() -> None:
     of, similarity = clusters(5, edges, 0.8)
     assert of.tolist() == [-1, 0, 0, 0, -1]
     assert similarity[1:4].tolist() == pytest.approx([0.9, 0.99, 0.85])
-
-
-def test_longest_needs_lengths() -> None:
-    with pytest.raises(ValueError, match="needs the rows' lengths"):
-        clusters(2, edges_of([]), 0.8, keep="longest")
 
 
 def test_no_rows() -> None:

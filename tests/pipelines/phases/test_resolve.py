@@ -133,6 +133,25 @@ def test_a_keeper_that_the_policy_drops_takes_its_copies_along(tmp_path: Path, l
     assert sum(row["action"] == "keep" for row in right) > 0.8 * len(right)
 
 
+@pytest.mark.parametrize("keep", ["first", "longest"])
+def test_a_trusted_row_is_the_keeper_of_its_copies(tmp_path: Path, keep: str) -> None:
+    """Its truth is not lost to an earlier or longer copy of which nothing is known."""
+    texts = prose(30)
+    rows: list[dict[str, Any]] = [{"id": n, "text": texts[n // 3], "label": "ab"[n >= 60]} for n in range(90)]
+    for row in rows[::3]:
+        row["text"] += " And more words."
+    trusted = [{"id": 3 * n + 2, "label": "b" if n % 2 else "a"} for n in range(20)]
+    recipe = {**LABELLED, "process": [{"near_duplicates": {"threshold": 0.6, "keep": keep}}]}
+    _, ledger = curated(tmp_path, rows, recipe, trusted)
+    for n in range(30):
+        first, middle, last = (ledger[3 * n + place] for place in range(3))
+        if n < 20:
+            assert (first["duplicate_of"], middle["duplicate_of"], last["duplicate_of"]) == (3 * n + 2, 3 * n + 2, None)
+            assert last["reason"] == ("trusted_label" if n % 2 else None)
+        else:
+            assert (first["duplicate_of"], middle["duplicate_of"], last["duplicate_of"]) == (None, 3 * n, 3 * n)
+
+
 def test_under_a_learned_policy_for_text_a_dropped_keeper_is_dropped_by_judgement(tmp_path: Path) -> None:
     good, rng = prose(240), random.Random(8)
     junk = [" ".join(rng.choice(["buy", "now", "click", "win"]) for _ in range(60)) for _ in range(120)]
