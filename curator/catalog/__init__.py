@@ -11,8 +11,9 @@ from curator.catalog.events import Event, Events
 from curator.catalog.exports import ClaimedExport, Export, ExportFormat, Exports
 from curator.catalog.feedback import Feedback, FeedbackBatch, Receipt
 from curator.catalog.idempotency import Idempotency, Replay, Started
-from curator.catalog.jobs import ClaimedJob, Jobs, JobState, TrainingJob
+from curator.catalog.jobs import ClaimedJob, Jobs, TrainingJob
 from curator.catalog.keys import LOCAL_TENANT, ApiKey, Keys, Scope, Tenant
+from curator.catalog.leased import JobState
 from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page

@@ -1,0 +1,200 @@
+"""Work that one runner at a time does: a table's rows claimed, kept alive, given back, taken from the dead.
+
+Knows nothing of what the work is: exports (exports.py) and training jobs (jobs.py) say what is created and who may
+move it. The fence grows with every claim and every loss, so a runner whose lease was taken can change nothing more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+
+from curator.catalog.database import Database, insert_new, now
+from curator.catalog.events import emit
+from curator.errors import LeaseLostError, NotFoundError
+
+__all__ = ["Claim", "JobState", "Leases", "Work"]
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_S = JobState
+_NO_LEASE: Final[dict[str, Any]] = {"lease_owner": None, "lease_until": None}
+
+
+class Work(BaseModel):
+    """What every such row tells. `version` grows with every visible change (the ETag), not with a bare heartbeat."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    tenant: str
+    state: JobState
+    attempt: int
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Claim(BaseModel):
+    """Work that is this process's to do, as long as the fence holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    tenant: str
+    attempt: int
+    owner: str
+    fence: int
+
+
+W = TypeVar("W", bound=Work)
+C = TypeVar("C", bound=Claim)
+
+
+class Leases(Generic[W, C]):
+    """The rows of one table as leased work. `oldest` orders the queue, `noun` names a row in messages, `event` is the
+    kind of the event that tells of a change of state."""
+
+    def __init__(
+        self,
+        database: Database,
+        table: sa.Table,
+        work: type[W],
+        claim: type[C],
+        *,
+        oldest: str,
+        noun: str,
+        event: str,
+    ):
+        self._db, self._table, self._work, self._claim = database, table, work, claim
+        self._oldest, self._noun, self._event = table.c[oldest], noun, event
+        self.columns: Final = [table.c[name] for name in work.model_fields]
+
+    def add(self, **values: Any) -> W:
+        """A first attempt, or the row that is there when its id was used before. Raises NotFoundError when that one is
+        another tenant's."""
+        fresh = {"attempt": 1, "fence": 0, "version": 1, "created_at": now(), "updated_at": now()}
+        with self._db.write() as connection:
+            inserted = insert_new(connection, self._table, **fresh, **values)
+            work = self.row(connection, values["tenant"], values["id"])
+            if inserted:
+                self._tell(connection, work, None)
+            return work
+
+    def row(self, connection: sa.Connection, tenant: str, work_id: str, *, lock: bool = True) -> W:
+        """The row, locked until the transaction ends. Raises NotFoundError, for another tenant's too."""
+        query = sa.select(*self.columns).where(self._table.c.tenant == tenant, self._table.c.id == work_id)
+        row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no {self._noun} {work_id!r}; check the id and the credential")
+        return self._work(**row)
+
+    def moved(self, connection: sa.Connection, work: W, to: JobState, **values: Any) -> W:
+        """The locked row in its new state, under no lease unless `values` give one, and the event that tells of it.
+        What is lawful is the caller's affair. Last in its transaction (see `emit`)."""
+        changes = {"state": to, "version": work.version + 1, "updated_at": now(), **_NO_LEASE, **values}
+        connection.execute(sa.update(self._table).where(self._table.c.id == work.id).values(**changes))
+        after = self.row(connection, work.tenant, work.id)
+        self._tell(connection, after, work.state)
+        return after
+
+    def claim(self, owner: str, lease_s: float, *conditions: sa.ColumnElement[bool]) -> C | None:
+        """Takes the oldest queued row that meets the conditions for `lease_s` seconds; None if there is none. Two
+        runners never get the same one: the row is locked while it is chosen."""
+        queued = sa.select(*self.columns).where(self._table.c.state == _S.QUEUED, *conditions).order_by(self._oldest)
+        with self._db.write() as connection:
+            row = connection.execute(queued.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
+            if row is None:
+                return None
+            work = self._work(**row)
+            fence = self._lease(connection, work.id).fence + 1
+            lease = {"fence": fence, "lease_owner": owner, "lease_until": now() + lease_s}
+            self.moved(connection, work, _S.RUNNING, **lease)
+            kept = work.model_dump(include=set(self._claim.model_fields))
+            return self._claim(owner=owner, fence=fence, **kept)
+
+    def heartbeat(
+        self,
+        claim: C,
+        lease_s: float,
+        progress: Mapping[str, Any] | None,
+        states: Collection[JobState] = (_S.RUNNING,),
+    ) -> None:
+        """Renews the lease and writes the progress if one is given. Raises LeaseLostError when the row is in none of
+        `states` or another runner's."""
+        with self._db.write() as connection:
+            held = self._held(connection, claim, states)
+            values: dict[str, Any] = {"lease_owner": claim.owner, "lease_until": now() + lease_s}
+            if progress is not None:
+                values |= {"progress": dict(progress), "version": held.version + 1, "updated_at": now()}
+            connection.execute(sa.update(self._table).where(self._table.c.id == claim.id).values(**values))
+
+    def let_go(self, claim: C, to: JobState, **values: Any) -> W:
+        """Ends the lease: done, failed, or back in the queue. Raises LeaseLostError when it is no longer this
+        runner's, which after its end it is not."""
+        with self._db.write() as connection:
+            return self.moved(connection, self._held(connection, claim, (_S.RUNNING,)), to, **values)
+
+    def reap(self, max_attempts: int, is_dead: Callable[[str], bool] | None) -> list[W]:
+        """Takes rows away from owners whose lease ran out (or that `is_dead` says are gone): they are queued with the
+        next attempt, or failed after `max_attempts`. Running rows that never had a lease are nobody's to take."""
+        leases = self._leases().where(self._table.c.state == _S.RUNNING, self._table.c.lease_owner.is_not(None))
+        with self._db.read() as connection:
+            found = connection.execute(leases).all()
+        reaped = []
+        for lease in found:
+            if lease.expired or (is_dead is not None and is_dead(lease.lease_owner)):
+                work = self._reap_one(lease, max_attempts)
+                reaped += [work] if work is not None else []
+        return reaped
+
+    def _reap_one(self, seen: sa.Row[Any], attempts: int) -> W | None:
+        """One row a transaction (see `emit`); looks again under the lock, as the owner may have come back."""
+        with self._db.write() as connection:
+            work = self.row(connection, seen.tenant, seen.id)
+            lease = self._lease(connection, seen.id)
+            came_back = seen.expired and not lease.expired
+            if work.state != _S.RUNNING or lease.lease_owner != seen.lease_owner or came_back:
+                return None
+            fence = lease.fence + 1
+            if work.attempt < attempts:
+                return self.moved(connection, work, _S.QUEUED, attempt=work.attempt + 1, fence=fence)
+            told = f"its runner was lost in attempt {work.attempt} of {attempts}; look for what kills it"
+            error = {"code": "lease_lost", "message": told}
+            return self.moved(connection, work, _S.FAILED, error=error, fence=fence)
+
+    def _held(self, connection: sa.Connection, claim: C, states: Collection[JobState]) -> W:
+        present = self.row(connection, claim.tenant, claim.id)
+        fence = self._lease(connection, claim.id).fence
+        if fence != claim.fence or present.state not in states:
+            raise LeaseLostError(
+                f"{self._noun} {claim.id} is {present.state} with fence {fence}, this runner held fence {claim.fence}; "
+                "it stops here"
+            )
+        return present
+
+    def _leases(self) -> sa.Select[Any]:
+        row = self._table.c
+        return sa.select(row.tenant, row.id, row.lease_owner, row.fence, (row.lease_until < now()).label("expired"))
+
+    def _lease(self, connection: sa.Connection, work_id: str) -> sa.Row[Any]:
+        return connection.execute(self._leases().where(self._table.c.id == work_id)).one()
+
+    def _tell(self, connection: sa.Connection, work: W, before: JobState | None) -> None:
+        data = {"from_state": before, "to_state": work.state, "attempt": work.attempt, "version": work.version}
+        emit(connection, work.tenant, self._event, work.id, data)
