@@ -53,7 +53,7 @@ class Counting:
 
 
 class Remote(Counting, RemoteStoreSource):
-    pass
+    """With a cache: only what it lacks is fetched, and counted."""
 
 
 class Direct(StoreSource):

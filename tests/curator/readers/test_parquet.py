@@ -202,10 +202,10 @@ def peak_bytes(plan: InputPlan, limits: Limits) -> int:
     before = pa.default_memory_pool()
     pa.set_memory_pool(POOLS[-1])
     try:
-        for _ in read(plan.units[0], schema=plan.schema, limits=limits):
-            pass
+        num_rows = sum(rows.batch.num_rows for rows in read(plan.units[0], schema=plan.schema, limits=limits))
     finally:
         pa.set_memory_pool(before)
+    assert num_rows == plan.units[0].rows
     return int(POOLS[-1].max_memory())
 
 
