@@ -54,6 +54,7 @@ export class Examples {
     try {
       page = (await get(this.address())).body;
     } catch (error) {
+      this.told.textContent = error.message; // stays, when the next poll of the run has gone well
       this.onError(error);
       return;
     }
