@@ -181,7 +181,7 @@ def run_here(
 
     Ctrl-C and SIGTERM stop it between two work units and leave it paused. Raises StoppedError then, NotFoundError or
     ConflictError when there is nothing to resume, LeaseLostError, and whatever `execute` raises once the run's row
-    says failed.
+    says failed. To resume a run that succeeded is to be told its summary: who was killed just after it may not know.
     """
     if (request is None) == (resume is None):
         raise RequestError("give either a request for a new run or the run to resume")
@@ -191,7 +191,10 @@ def run_here(
         if request is not None:
             claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
         else:
-            claimed = catalog.runs.claim_this(tenant, str(resume), owner, settings.lease_s, is_dead=is_dead)
+            earlier = catalog.runs.last(tenant) if resume == "last" else catalog.runs.get(tenant, str(resume))
+            if earlier.summary is not None:
+                return earlier.summary
+            claimed = catalog.runs.claim_this(tenant, earlier.id, owner, settings.lease_s, is_dead=is_dead)
         if on_claimed is not None:
             on_claimed(claimed)
         journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown)

@@ -161,6 +161,12 @@ class Runs:
                     return _take(connection, row, owner, lease_s)
                 transition(connection, row, _S.FAILED, "the stored request cannot be read", error=fault.model_dump())
 
+    def last(self, tenant: str) -> Run:
+        """The tenant's newest run. Raises NotFoundError."""
+        with self._db.read() as connection:
+            run_id = _last(connection, tenant)
+        return self.get(tenant, run_id)
+
     def create_claimed(self, tenant: str, request: RunRequest, owner: str, lease_s: float) -> ClaimedRun:
         """Creates a run and takes it in one transaction, so that no other runner on this catalog can."""
         with self._db.write() as connection:

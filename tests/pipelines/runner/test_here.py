@@ -79,9 +79,22 @@ def test_run_here_refuses_what_cannot_be(settings: Settings, catalog: Catalog) -
             run_here(catalog, settings, three_units, **wrong)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError):
         run_here(catalog, settings, three_units, resume="last")
+    run_here(catalog, settings, three_units, request=REQUEST)
+    run = catalog.runs.create("local", REQUEST)
+    catalog.runs.request_stop("local", run.id, "cancel")
+    with pytest.raises(ConflictError, match="cancelled"):
+        run_here(catalog, settings, three_units, resume=run.id)
+
+
+@pytest.mark.parametrize("name", ["last", None])
+def test_resuming_what_succeeded_tells_its_summary(settings: Settings, catalog: Catalog, name: str | None) -> None:
+    """A process killed between its run's last write and its own last word leaves a run that is done."""
+
+    def never(*_: object) -> RunSummary:
+        raise AssertionError("nothing is done again")
+
     done = run_here(catalog, settings, three_units, request=REQUEST)
-    with pytest.raises(ConflictError, match="succeeded"):
-        run_here(catalog, settings, three_units, resume=done.run)
+    assert run_here(catalog, settings, never, resume=name or done.run) == done
 
 
 def test_run_here_may_be_called_from_another_thread(settings: Settings, catalog: Catalog) -> None:
