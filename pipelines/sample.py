@@ -65,17 +65,21 @@ class Lowest:
 
     def places(self) -> np.ndarray:
         """The chosen rows by ascending id: fields unit, row, size (int64), and high, low (uint64) of the id."""
-        self._cut()
-        return self._parts[0]
+        chosen = self._cut()
+        return self._parts[0][:chosen]
 
-    def _cut(self) -> None:
+    def _cut(self) -> int:
+        """Forgets what cannot be chosen any more; how many rows would be chosen now. The first row beyond them is
+        kept: lower ids may still come, and it is where the choice ends, whatever comes after it."""
         every = np.concatenate([np.empty(0, _PLACE), *self._parts])
         ordered = every[np.lexsort((every["low"], every["high"]))]
         fitting = int(np.searchsorted(np.cumsum(ordered["size"]), self.max_bytes, "right"))
-        kept = ordered[: max(1, min(self.max_rows, fitting))]
-        if len(kept) < len(ordered):
-            self._bound = kept["high"][-1]
-        self._parts, self._rows, self._bytes = [kept], len(kept), int(kept["size"].sum())
+        chosen = min(max(1, min(self.max_rows, fitting)), len(ordered))
+        if chosen < len(ordered):
+            self._bound = ordered["high"][chosen]
+        self._parts, self._rows = [ordered[: chosen + 1].copy()], chosen
+        self._bytes = int(ordered["size"][:chosen].sum())
+        return chosen
 
 
 def contents(job: Job, places: np.ndarray, scored: Mapping[int, Mapping[str, Any]]) -> pa.Array:

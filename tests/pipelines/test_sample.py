@@ -26,6 +26,15 @@ from pipelines.side import bytes_matrix
 LABELLED = {"task": "classification", "columns": {"text": "text", "label": "label"}}
 
 
+def test_a_row_that_fits_before_one_that_does_not_is_taken_even_if_it_comes_later() -> None:
+    ids = np.zeros((3, 16), np.uint8)
+    ids[:, 0] = [1, 3, 2]
+    lowest = Lowest(max_rows=9, max_bytes=10)
+    lowest.add(0, np.array([0, 1]), ids[:2], np.array([4, 30]))  # so much that the second is forgotten at once
+    lowest.add(1, np.array([0]), ids[2:], np.array([6]))
+    assert lowest.places()[["unit", "row"]].tolist() == [(0, 0), (1, 0)]
+
+
 @given(
     st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 300), st.lists(st.integers(0, 40), min_size=1), st.data()
 )
