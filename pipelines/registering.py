@@ -7,18 +7,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from curator.catalog import Catalog, ClaimedRun, PolicyVersion
+from curator.catalog import Catalog, CatalogJournal, ClaimedRun, PolicyVersion
 from curator.catalog.shelf import shelve
 from curator.digest import sha256_hex
 from curator.run import RunSummary
+from curator.settings import Settings
 from curator.shards.manifest import Manifest
 from curator.storage import Store
+from pipelines.attempt import Execute
 from pipelines.phases import SET_UNIT
 
-__all__ = ["WEIGHTS", "policy_name", "register"]
+__all__ = ["WEIGHTS", "policy_name", "register", "shelved_work", "shelving"]
 
 WEIGHTS: Final = "judge.safetensors"
 """The file of a policy's folder that holds its weights."""
+
+
+def shelved_work(catalog: Catalog) -> Execute:
+    """The real work of a run, loaded only by a process that does it (torch and ray come with it)."""
+    from pipelines.execute import execute
+
+    return shelving(catalog, execute)
+
+
+def shelving(catalog: Catalog, execute: Execute) -> Execute:
+    """The same work; what it makes is in the register before the run counts as succeeded."""
+
+    def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
+        summary = execute(claimed, journal, settings)
+        register(catalog, Store.open(settings.root), claimed, summary)
+        return summary
+
+    return work
 
 
 def register(catalog: Catalog, store: Store, claimed: ClaimedRun, summary: RunSummary) -> PolicyVersion | None:

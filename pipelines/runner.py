@@ -7,41 +7,26 @@ moment: whatever it held is taken over when its lease runs out, and what it comm
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
-import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedJob, ClaimedRun, RunFault
-from curator.catalog.outputs import ASKED
-from curator.errors import (
-    ConflictError,
-    IntegrityError,
-    LeaseLostError,
-    RequestError,
-    RetryableError,
-    StoppedError,
-    WinnowError,
-)
-from curator.run import RunRequest, RunState, RunSummary
+from curator.catalog import Catalog, CatalogJournal, ClaimedJob, ClaimedRun
+from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowError
 from curator.settings import Settings
-from curator.storage import Store
+from pipelines.attempt import Execute, attempt, wait_s
 from pipelines.exporting import export_once
+from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
-from pipelines.registering import register
+from pipelines.registering import shelved_work
+from pipelines.tidying import tidy
 
-__all__ = ["Execute", "Export", "Runner", "Train", "main", "run_here", "shelving", "train_claimed"]
-
-Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
-"""The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` between work units and raises
-StoppedError with the answer."""
+__all__ = ["Export", "Runner", "Train", "main", "train_claimed"]
 
 Train = Callable[[Catalog, JobLease, Settings], object]
 """The training of one claimed job: `train_claimed`. It writes into the job's row how it ended, and stops early when
@@ -51,7 +36,7 @@ Export = Callable[[Catalog, Settings, str, threading.Event], bool]
 """The writing of one export: `pipelines.exporting.export_once`."""
 
 log: Final = logging.getLogger(__name__)
-_TIDY_EVERY_S, _EVENTS_KEPT_S = 3600.0, 7 * 86400.0
+_TIDY_EVERY_S: Final = 3600.0
 
 
 class Runner:
@@ -99,7 +84,7 @@ class Runner:
         journal = CatalogJournal(self.catalog, claimed, lease_s=self.settings.lease_s, shutdown=self._shutdown)
         self._claimed = claimed
         try:
-            _work(self.catalog, claimed, journal, self.execute, self.settings, again=True)
+            attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
             log.info("run %s: succeeded", claimed.id)
         except WinnowError as error:
             log.warning("run %s: %s", claimed.id, error)
@@ -128,7 +113,7 @@ class Runner:
             self._faults = 0
         except RetryableError as error:
             self._faults += 1
-            self._train_at = time.monotonic() + _wait_s(self._faults)
+            self._train_at = time.monotonic() + wait_s(self._faults)
             log.warning("training job %s: %s", job.id, error)
         except WinnowError as error:
             log.warning("training job %s: %s", job.id, error)
@@ -147,13 +132,15 @@ class Runner:
         return self.export(self.catalog, self.settings, self.owner, self._shutdown)
 
     def _tidy(self) -> None:
-        """Forgets old events and answered idempotency keys, and sweeps what killed processes left, once an hour."""
-        if time.monotonic() < self._tidy_at:
-            return
-        self._tidy_at = time.monotonic() + _TIDY_EVERY_S
-        _sweep(self.settings)
-        self.catalog.events.prune(_EVENTS_KEPT_S)
-        self.catalog.idempotency.prune()
+        """Once an hour."""
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + _TIDY_EVERY_S
+            tidy(self.catalog, self.settings)
+
+    def end_within(self, grace_s: float) -> None:
+        """Stops; work that has not stopped after `grace_s` seconds is given back and the process ends under it."""
+        self.stop()
+        cut_off_after(grace_s, self.abandon)
 
     def abandon(self) -> None:
         """Gives the run or job at hand back although its work goes on: the last act before the process ends. What
@@ -163,123 +150,6 @@ class Runner:
             self.catalog.runs.release(claimed, "the runner's grace period was over")
         elif claimed is not None:
             self.catalog.jobs.release(claimed)
-
-
-def run_here(
-    catalog: Catalog,
-    settings: Settings,
-    execute: Execute | None = None,
-    *,
-    request: RunRequest | None = None,
-    resume: str | None = None,
-    tenant: str = LOCAL_TENANT,
-    on_claimed: Callable[[ClaimedRun], None] | None = None,
-) -> RunSummary:
-    """One run in this process without a server: made and claimed in one step, so that no runner on this root takes
-    it. `execute` defaults to the real work. `resume` names an earlier run (or `last`) to go on with, instead of a
-    `request`.
-
-    Ctrl-C and SIGTERM stop it between two work units and leave it paused. Raises StoppedError then, NotFoundError or
-    ConflictError when there is nothing to resume, LeaseLostError, and whatever `execute` raises once the run's row
-    says failed. To resume a run that succeeded is to be told its summary: who was killed just after it may not know.
-    """
-    if (request is None) == (resume is None):
-        raise RequestError("give either a request for a new run or the run to resume")
-    act, shutdown, owner = execute or _execute(catalog), threading.Event(), owner_name()
-    _sweep(settings)
-    with _signals(shutdown.set):
-        if request is not None:
-            claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
-        else:
-            earlier = catalog.runs.last(tenant) if resume == "last" else catalog.runs.get(tenant, str(resume))
-            if earlier.summary is not None:
-                return earlier.summary
-            claimed = catalog.runs.claim_this(tenant, earlier.id, owner, settings.lease_s, is_dead=is_dead)
-        if on_claimed is not None:
-            on_claimed(claimed)
-        journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown)
-        return _work(catalog, claimed, journal, act, settings, pause=True)
-
-
-def _work(
-    catalog: Catalog,
-    claimed: ClaimedRun,
-    journal: CatalogJournal,
-    execute: Execute,
-    settings: Settings,
-    *,
-    pause: bool = False,
-    again: bool = False,
-) -> RunSummary:
-    """A claimed run from validating to its end, whatever that is; its row says so before anything is raised.
-
-    Stopped: released (`pause`: to paused rather than the queue). A passing fault: queued anew with `again`.
-    """
-    try:
-        with beating(journal, settings.heartbeat_s):
-            _advance(catalog, claimed, RunState.VALIDATING, RunState.RUNNING)
-            summary = execute(claimed, journal, settings)
-            journal.heartbeat()  # the last progress, before the state that ends it
-            _advance(catalog, claimed, RunState.RUNNING, RunState.FINALIZING)
-            _advance(catalog, claimed, RunState.FINALIZING, RunState.SUCCEEDED, summary=summary)
-            return summary
-    except LeaseLostError:
-        raise
-    except StoppedError as stopped:
-        catalog.runs.release(claimed, f"stopped: {stopped.request}", pause=pause)
-        raise
-    except RetryableError as error:
-        if not again or claimed.attempt >= settings.max_attempts:
-            catalog.runs.fail(claimed, _fault(error))
-        else:
-            wait_s = _wait_s(claimed.attempt)
-            catalog.runs.release(claimed, f"trying again in {wait_s:g} s: {error}", again_in_s=wait_s)
-        raise
-    except Exception as error:
-        catalog.runs.fail(claimed, _fault(error))
-        raise
-    except BaseException:  # a second Ctrl-C, or sys.exit
-        catalog.runs.release(claimed, "interrupted", pause=pause)
-        raise
-
-
-def _sweep(settings: Settings) -> None:
-    """Unfinished files of killed processes go; those of living ones, of this root's other runs too, stay."""
-    try:
-        swept = Store.open(settings.root).sweep()
-    except (OSError, WinnowError) as error:
-        log.warning("what killed processes left in %s could not be swept: %s", settings.root, error)
-        return
-    if swept:
-        log.info("swept %d unfinished files of killed processes", swept)
-
-
-def _advance(
-    catalog: Catalog, claimed: ClaimedRun, from_state: RunState, to: RunState, summary: RunSummary | None = None
-) -> None:
-    """The next state, unless somebody asked for a stop meanwhile. Raises StoppedError then, LeaseLostError."""
-    try:
-        catalog.runs.move(claimed, {from_state}, to, reason=f"{from_state} done", summary=summary)
-    except ConflictError as error:
-        asked = ASKED.get(catalog.runs.state(claimed))
-        if asked is None:
-            raise
-        raise StoppedError(asked) from error
-
-
-def _fault(error: Exception) -> RunFault:
-    """What the run's row says. Going on can mend everything but a wrong request and wrong bytes."""
-    resumable = not isinstance(error, RequestError | IntegrityError)
-    if isinstance(error, WinnowError):
-        return RunFault(code=error.code, message=str(error), resumable=resumable)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunFault(code="disk_full", message=f"no space left: {error}; free some and resume", resumable=True)
-    return RunFault(code="internal", message=f"{type(error).__name__}: {error}", resumable=True)
-
-
-def _wait_s(times: int) -> float:
-    """Seconds to wait after a passing fault that happened `times` times: 2, 4, 8 … 60."""
-    return min(2.0**times, 60.0)
 
 
 def train_claimed(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
@@ -295,65 +165,6 @@ def train_claimed(catalog: Catalog, lease: JobLease, settings: Settings) -> None
         should_stop=lease.should_stop,
         on_step=lambda step: lease.progress(step=step.step, total_steps=step.total_steps, loss=step.loss),
     )
-
-
-def _execute(catalog: Catalog) -> Execute:
-    """The real work, loaded only by a process that does it (torch and ray come with it)."""
-    from pipelines.execute import execute
-
-    return shelving(catalog, execute)
-
-
-def shelving(catalog: Catalog, execute: Execute) -> Execute:
-    """The same work; what it makes is in the register before the run counts as succeeded."""
-
-    def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
-        summary = execute(claimed, journal, settings)
-        register(catalog, Store.open(settings.root), claimed, summary)
-        return summary
-
-    return work
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C call `stop` the first time; the second time they do what they did before. Signals are only
-    heard in the main thread: in another one this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def heard(number: int, frame: object) -> None:
-        restore()
-        stop()
-
-    for number in before:
-        signal.signal(number, heard)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def _end(runner: Runner, grace_s: float) -> None:
-    """Stops the runner; work that has not stopped after `grace_s` is given back and the process ends under it."""
-
-    def cut() -> None:
-        log.warning("the grace period of %g s is over, ending now", grace_s)
-        try:
-            runner.abandon()
-        finally:
-            os._exit(3)
-
-    runner.stop()
-    timer = threading.Timer(grace_s, cut)
-    timer.daemon = True
-    timer.start()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -373,8 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, _execute(catalog), train_claimed, export_once)
-        with _signals(partial(_end, runner, settings.grace_s)):
+        runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, export_once)
+        with told_to_end(partial(runner.end_within, settings.grace_s)):
             if options.once:
                 _ = runner.run_once() or runner.train_once() or runner.export_once()
             else:

@@ -20,7 +20,8 @@ from curator.run import Progress, RunRequest, RunSummary
 from curator.settings import Settings
 from curator.storage import Store
 from pipelines.execute import check, execute
-from pipelines.runner import run_here, shelving
+from pipelines.here import run_here
+from pipelines.registering import shelving
 
 __all__ = ["curate_here", "request_of"]
 

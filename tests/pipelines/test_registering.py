@@ -14,8 +14,8 @@ from curator.recipe import parse
 from curator.run import RunRequest
 from curator.settings import Settings
 from curator.storage import Store
+from pipelines.here import run_here
 from pipelines.registering import WEIGHTS, policy_name, register
-from pipelines.runner import run_here
 
 LEARNED = {
     "task": "classification",
@@ -26,7 +26,7 @@ LEARNED = {
 
 def curated(root: Path, labelled: dict[str, Path], recipe: dict[str, Any]) -> tuple[Catalog, ClaimedRun, Any]:
     from pipelines.execute import execute
-    from pipelines.runner import shelving
+    from pipelines.registering import shelving
 
     settings = Settings(root=str(root))
     catalog = Catalog.open(settings.database_url)

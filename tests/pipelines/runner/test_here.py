@@ -18,7 +18,8 @@ from curator.errors import (
 )
 from curator.run import RunState, RunSummary
 from curator.settings import Settings
-from pipelines.runner import Runner, run_here
+from pipelines.here import run_here
+from pipelines.runner import Runner
 from tests.pipelines.runner.work import REQUEST, summary_of, three_units, until
 
 S = RunState

@@ -20,7 +20,8 @@ from curator.errors import (
 )
 from curator.run import RunState, RunSummary
 from curator.settings import Settings
-from pipelines.runner import Runner, main, run_here
+from pipelines.here import run_here
+from pipelines.runner import Runner, main
 from tests.pipelines.runner.work import PATIENCE_S, states, three_units, until
 
 S = RunState

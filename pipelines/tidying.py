@@ -1,0 +1,37 @@
+"""What nobody needs any more goes: unfinished files of killed processes, old events, answered idempotency keys.
+
+Knows the store and the catalog; nothing of runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from curator.catalog import Catalog
+from curator.errors import WinnowError
+from curator.settings import Settings
+from curator.storage import Store
+
+__all__ = ["sweep_unfinished", "tidy"]
+
+log: Final = logging.getLogger(__name__)
+_EVENTS_KEPT_S: Final = 7 * 86400.0
+
+
+def tidy(catalog: Catalog, settings: Settings) -> None:
+    """All of it. Raises RetryableError when the catalog is out of reach."""
+    sweep_unfinished(settings)
+    catalog.events.prune(_EVENTS_KEPT_S)
+    catalog.idempotency.prune()
+
+
+def sweep_unfinished(settings: Settings) -> None:
+    """Unfinished files of killed processes go; those of living ones, of this root's other runs too, stay."""
+    try:
+        swept = Store.open(settings.root).sweep()
+    except (OSError, WinnowError) as error:
+        log.warning("what killed processes left in %s could not be swept: %s", settings.root, error)
+        return
+    if swept:
+        log.info("swept %d unfinished files of killed processes", swept)
