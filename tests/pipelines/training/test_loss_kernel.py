@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-from importlib.metadata import version
-from pathlib import Path
-
-import pytest
 import torch
-from packaging.version import Version
 
 from pipelines.training.loss import chunk_slopes
 from pipelines.training.step import slopes_for
+from tests.pipelines.training.triton_interpreter import interpreted, run
 
 INTERPRETED = """
 import torch
@@ -40,22 +32,9 @@ print("equal")
 """
 
 
-def _interpreter_works() -> bool:
-    """Triton before 3.7 interprets no kernel under NumPy 2.3 and later."""
-    return importlib.util.find_spec("triton") is not None and Version(version("triton")) >= Version("3.7")
-
-
-@pytest.mark.skipif(not _interpreter_works(), reason="needs Triton 3.7 or later (pip install 'triton>=3.7')")
+@interpreted
 def test_the_kernel_equals_its_twin_in_the_interpreter() -> None:
-    """In a process of its own: the interpreter is chosen before Triton is loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED],
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == "equal", done.stderr
+    assert run(INTERPRETED) == "equal"
 
 
 def test_a_cpu_gets_the_twin() -> None:
