@@ -20,7 +20,7 @@ from torch import Tensor
 from curator.errors import IntegrityError, NotFoundError
 from curator.storage import Store
 from pipelines.training.classes import ClassTable, Label
-from pipelines.training.course import Course
+from pipelines.training.identity import Identity
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model, empty
 from pipelines.training.packed_feed import FeedState
@@ -64,16 +64,11 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[2] = 2
-    training_job: str
-    manifest: str
-    plan: str
-    recipe: TrainingRecipe
+    format: Literal[3] = 3
+    identity: Identity
     classes: tuple[Label, ...] | None
-    precision: str
     epoch: int
     step: int
-    course: Course
     cursor: dict[str, Any] | None
     """the stream's place inside `epoch`; None: at its first batch"""
     num_read: int

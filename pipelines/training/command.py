@@ -110,7 +110,7 @@ def _on_server(
     with client, until_signalled() as should_stop:
         rows = open_rows(client, manifest, recipe)
         found = read(Store.open(folder)) if resume else None
-        job = found[0].training_job if found else _created(client, manifest)
+        job = found[0].identity.training_job if found else _created(client, manifest)
         trainer = Trainer(
             rows,
             recipe,

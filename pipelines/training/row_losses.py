@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.training.feed import TensorBatch
 
-__all__ = ["RowLosses"]
+__all__ = ["RowLosses", "State"]
 
 State = list[tuple[int, float, int]]
 

@@ -10,25 +10,22 @@ with the same bytes as one that was never killed.
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from curator.digest import content_id
-from curator.errors import ConflictError, RequestError, RunFailedError
+from curator.errors import RequestError, RunFailedError
 from curator.storage import Store
 from pipelines.training import checkpoint as disk
+from pipelines.training.accounts import Accounts, OnStep, Taken
 from pipelines.training.classes import ClassTable
-from pipelines.training.clock import Clock, Reading, Underway
+from pipelines.training.clock import Clock
 from pipelines.training.course import Course, is_packed
-from pipelines.training.feed import TensorBatch
 from pipelines.training.feedback import Feedback, FeedbackBuffer
+from pipelines.training.identity import Identity
 from pipelines.training.instruments import Instruments
 from pipelines.training.kernels import for_process, probe
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
@@ -37,15 +34,13 @@ from pipelines.training.meters import WARM_UP
 from pipelines.training.model import build, num_parameters
 from pipelines.training.precision import cpu_threads, place_recipe
 from pipelines.training.pull import open_rows
-from pipelines.training.report import StepRecord, Tally, TrainingReport
-from pipelines.training.row_losses import RowLosses
+from pipelines.training.report import Tally, TrainingReport
 from pipelines.training.rows import RowStream
 from pipelines.training.step import Learner
 from pipelines.training.supply import Place, Supplied, Supply
 
 __all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
 
-OnStep = Callable[[StepRecord], None]
 ShouldStop = Callable[[], bool]
 
 _STEPS_IN_FLIGHT = 3
@@ -88,15 +83,6 @@ def train(
     return trainer.run()
 
 
-@dataclass(frozen=True)
-class _Pending:
-    batch: TensorBatch
-    underway: Underway
-    step: int
-    total_steps: int
-    rate: float
-
-
 class Trainer:
     """One job over one row stream. Make it, `run()` it; `learner.model` and `classes` are the outcome."""
 
@@ -133,7 +119,7 @@ class Trainer:
                 f"{rows.manifest} gives no batch of {recipe.global_batch_size} rows in {self.epochs} epochs: there is "
                 "nothing to train on. Look at what the run kept (winnow report), or make global_batch_size smaller."
             )
-        found = disk.read(self.store) if self.store is not None and resume else None
+        found = self._found() if resume else None
         self.classes = self._class_table(found[0] if found else None)
         self.attention = self._attention()
         self.learner = Learner(
@@ -142,16 +128,25 @@ class Trainer:
             self.placement,
             compile_with="inductor" if recipe.compile else None,
         )
-        self.epoch, self.step, self.tally, self.place = 0, 0, Tally(), Place()
-        self._row_losses = RowLosses()
-        self.resumed_from = self._resume(*found) if found else None
+        self.epoch, self.step, self.place = 0, 0, Place()
         self._supply = Supply(rows, recipe, self.classes, self.course, self.placement)
-        self._feedback = FeedbackBuffer(feedback, plan=rows.plan, training_job=self.job)
-        self._on_step, self._should_stop = on_step, should_stop
         self._instruments = Instruments(self.learner.model, self.placement, log_dir)
         self._clock = Clock(self.placement.device)
-        self._pending: deque[_Pending] = deque()
-        self._steps_here, self._began = 0, time.monotonic()
+        self._accounts = Accounts(
+            self._clock,
+            FeedbackBuffer(feedback, plan=rows.plan, training_job=self.job),
+            self._instruments,
+            tally=found[0].tally if found else Tally(),
+            row_losses=found[0].row_losses if found else None,
+            on_step=on_step,
+        )
+        self._should_stop = should_stop
+        self._steps_here = 0
+        self.resumed_from = self._resume(*found) if found else None
+
+    @property
+    def tally(self) -> Tally:
+        return self._accounts.tally
 
     @property
     def total_steps(self) -> int:
@@ -171,7 +166,7 @@ class Trainer:
 
         Raises InputError for a row that cannot be learned from, RunFailedError when the loss stops being a number.
         """
-        self._began = time.monotonic()
+        self._accounts.begin()
         with cpu_threads(self.recipe.cpu_threads), closing(self._instruments):
             while not self.finished and self._run_epoch():
                 self._end_epoch()
@@ -234,26 +229,28 @@ class Trainer:
             window=recipe.window if isinstance(recipe, LanguageModel) else None,
         )
 
-    def _resume(self, found: disk.Checkpoint, tensors: dict[str, torch.Tensor]) -> int:
-        here = {
-            "training_job": self.job,
-            "manifest": self.rows.manifest,
-            "plan": self.rows.plan,
-            "recipe": self.recipe,
-            "precision": self.placement.precision,
-            "course": self.course,
-        }
-        other = [name for name, value in here.items() if getattr(found, name) != value]
-        if other:
+    @property
+    def _identity(self) -> Identity:
+        return Identity(
+            training_job=self.job,
+            manifest=self.rows.manifest,
+            plan=self.rows.plan,
+            recipe=self.recipe,
+            precision=self.placement.precision,
+            course=self.course,
+        )
+
+    def _found(self) -> tuple[disk.Checkpoint, dict[str, torch.Tensor]] | None:
+        """The folder's checkpoint, if it is this job's."""
+        found = None if self.store is None else disk.read(self.store)
+        if found is not None:
             assert self.store is not None
-            shown = "; ".join(f"{name}: {_brief(getattr(found, name))}, now {_brief(here[name])}" for name in other)
-            raise ConflictError(
-                f"{self.store.uri} holds the checkpoint of another job ({shown}). Going on from it would mix the two. "
-                "Use another checkpoint folder, or start over with resume off."
-            )
+            self._identity.refuse_other(found[0].identity, self.store.uri)
+        return found
+
+    def _resume(self, found: disk.Checkpoint, tensors: dict[str, torch.Tensor]) -> int:
         disk.restore(self.learner, found, tensors)
-        self.epoch, self.step, self.tally = found.epoch, found.step, found.tally
-        self.place, self._row_losses = disk.place_of(found, tensors), RowLosses(found.row_losses)
+        self.epoch, self.step, self.place = found.epoch, found.step, disk.place_of(found, tensors)
         return found.step
 
     def _run_epoch(self) -> bool:
@@ -275,103 +272,43 @@ class Trainer:
         self.step, self.place, self._steps_here = self.step + 1, supplied.place, self._steps_here + 1
         total = self.course.total_steps(self.step, self.place.num_read)
         underway = self._clock.launched(began, result)
-        self._pending.append(_Pending(supplied.batch, underway, self.step, total, rate))
-        self._settle(_STEPS_IN_FLIGHT if self.placement.device.type == "cuda" else 0)
+        self._accounts.add(Taken(supplied.batch, underway, self.epoch, self.step, total, rate))
+        self._accounts.settle(_STEPS_IN_FLIGHT if self.placement.device.type == "cuda" else 0)
         if self._steps_here == WARM_UP:
-            self._settle()
+            self._accounts.settle()
             self._instruments.warm()
         if self.step % self.recipe.checkpoint_every == 0 and not self._at_limit:
             self._save()
 
     def _end_epoch(self) -> None:
-        self._settle()
-        tally, read = self.tally, self.place.num_read
+        self._accounts.settle()
+        read = self.place.num_read
         promised = sum(self.rows.num_batches(epoch) for epoch in range(self.epoch + 1))
         if read != promised and not self._at_limit:
             raise RunFailedError(
                 f"plan {self.rows.plan} promised {promised} batches up to epoch {self.epoch} and {read} came: "
                 "rows would be missed or repeated. Check the manifest (winnow report) and resume."
             )
-        mean = tally.epoch_loss / max(tally.epoch_samples, 1)
-        self.tally = tally.model_copy(update={"losses": (*tally.losses, mean), "epoch_loss": 0.0, "epoch_samples": 0})
+        self._accounts.end_epoch()
         self.epoch, self.place = self.epoch + 1, Place(num_read=read)
         if self.finished and self.store is not None:
             disk.save_model(self.store, self.learner.model, self.recipe, self.classes)
         self._save()
 
-    def _settle(self, in_flight: int = 0) -> None:
-        """Looks at what all but the last few steps saw: counts, feedback, `on_step`, a loss that must be a number."""
-        while len(self._pending) > in_flight:
-            pending = self._pending.popleft()
-            seen = self._clock.read(pending.underway)
-            if not np.isfinite(seen.mean):
-                raise RunFailedError(
-                    f"the loss of step {pending.step} is {seen.mean} ({self.placement.precision}): the model is lost. "
-                    "The last checkpoint stands; start over with a smaller learning_rate, or with bf16 or fp32."
-                )
-            sample_ids, losses = self._row_losses.settle(pending.batch, seen.losses)
-            self._count(pending.batch, seen, losses)
-            self._feedback.add(sample_ids, self.epoch, pending.step, losses, seen.correct)
-            self._tell(pending, seen, len(losses))
-
-    def _count(self, batch: TensorBatch, seen: Reading, losses: np.ndarray) -> None:
-        """`losses`: of the rows that are complete."""
-        tally, now = self.tally, time.monotonic()
-        known = losses[~np.isnan(losses)].astype(np.float64)
-        self._instruments.add(batch, seen, len(losses))
-        self.tally = tally.model_copy(
-            update={
-                "num_samples": tally.num_samples + len(losses) + batch.num_without_target,
-                "num_tokens": tally.num_tokens + batch.num_tokens,
-                "num_truncated": tally.num_truncated + batch.num_truncated,
-                "bytes_truncated": tally.bytes_truncated + batch.bytes_truncated,
-                "num_resized": tally.num_resized + batch.num_resized,
-                "num_without_target": tally.num_without_target + batch.num_without_target + len(losses) - len(known),
-                "num_skipped_steps": tally.num_skipped_steps + seen.skipped,
-                "last_loss": seen.mean,
-                "epoch_loss": tally.epoch_loss + float(known.sum()),
-                "epoch_samples": tally.epoch_samples + len(known),
-                "seconds": tally.seconds + now - self._began,
-            }
-        )
-        self._began = now
-
-    def _tell(self, pending: _Pending, seen: Reading, num_samples: int) -> None:
-        record = StepRecord(
-            epoch=self.epoch,
-            step=pending.step,
-            total_steps=pending.total_steps,
-            loss=seen.mean,
-            learning_rate=pending.rate,
-            gradient_norm=seen.gradient_norm,
-            num_samples=num_samples,
-            pace=self._instruments.recent,
-            memory_bytes=self._instruments.peak_memory_bytes,
-        )
-        self._instruments.log(record)
-        if self._on_step is not None:
-            self._on_step(record)
-
     def _save(self) -> None:
         """Feedback first, then the checkpoint: a crash between the two repeats feedback, it never skips any."""
-        self._settle()
-        self._feedback.flush()
-        self._instruments.flush()
+        self._accounts.settle()
+        self._accounts.flush()
         if self.store is None:
             return
         found = disk.Checkpoint(
-            training_job=self.job,
-            manifest=self.rows.manifest,
-            plan=self.rows.plan,
-            recipe=self.recipe,
+            identity=self._identity,
             classes=None if self.classes is None else self.classes.labels,
-            precision=self.placement.precision,
             epoch=self.epoch,
             step=self.step,
-            course=self.course,
             cursor=self.place.cursor,
             num_read=self.place.num_read,
-            row_losses=self._row_losses.state(),
+            row_losses=self._accounts.row_losses(),
             scaler=self.learner.scaler.state_dict(),
             tally=self.tally,
         )
@@ -386,9 +323,3 @@ def refuse_many_processes() -> None:
             f"WORLD_SIZE is {world}: a launcher started several processes, and each would train a whole model of "
             "its own. Start one, or pull ranks of the plan with ShardStream into your own distributed loop."
         )
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, Course):
-        return f"{value.num_batches} batches" + (f", {value.limit} steps" if value.limit is not None else "")
-    return f"recipe {value.digest[:12]}" if hasattr(value, "digest") else repr(value)

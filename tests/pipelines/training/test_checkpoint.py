@@ -59,7 +59,7 @@ def test_damage_is_refused(tmp_path: Path) -> None:
 def test_another_versions_checkpoint_is_refused(tmp_path: Path) -> None:
     _stopped(SMALL["text-classifier"], tmp_path)
     file = tmp_path / CHECKPOINT
-    file.write_bytes(file.read_bytes().replace(b'{\\"format\\":2,', b'{\\"format\\":3,'))
+    file.write_bytes(file.read_bytes().replace(b'{\\"format\\":3,', b'{\\"format\\":4,'))
     with pytest.raises(IntegrityError, match="was not written by this version"):
         read(Store.open(tmp_path))
 
