@@ -6,29 +6,31 @@ Parses and answers; `curator.epochs` holds the formula.
 from __future__ import annotations
 
 import datetime as dt
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.auth import Caller, Reader, Writer
+from api.auth import Feeder, Reader, Writer
 from api.blocks import Blocks, blocks
 from api.bodies import Body, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
+from api.plan_shelf import begin, journal_of, known_plan, report
 from api.replies import reply
 from api.service import service_of
 from curator.catalog import PlanRow
+from curator.epochs.adaptive import Losses
+from curator.epochs.journal import Journal
 from curator.epochs.plan import EpochPlan
 
 routes = routes_under("/v1/epoch-plans", "epoch-plans")
 
 
 class NewPlan(Body):
-    """`curriculum`: staged, constant or linear, or one with parameters ({"kind": …}). `epoch_size`: null for the
-    largest that repeats no row."""
+    """`curriculum`: staged, constant, linear or adaptive, or one with parameters ({"kind": …}). `epoch_size`: null for
+    the largest that repeats no row."""
 
     manifest: str
     curriculum: str | dict[str, Any] = "staged"
@@ -74,7 +76,7 @@ def create_plan(request: Request, caller: Writer, body: NewPlan) -> Response:
     def make(_: str) -> tuple[int, str, PlanView]:
         manifest = known_manifest(service, caller.tenant, body.manifest)
         plan = EpochPlan.of(manifest, **body.model_dump(exclude={"manifest"}))
-        row = service.catalog.plans.create(caller.tenant, manifest.id, plan.model_dump(mode="json"), digest=plan.id)
+        row = begin(service, caller.tenant, manifest.id, plan)
         return 201, f"/v1/epoch-plans/{row.id}", _view(row)
 
     return create_once(request, caller, body, "epl", make)
@@ -91,14 +93,15 @@ def list_plans(
 
 @routes.get("/{plan_id}", response_model=PlanView)
 def get_plan(request: Request, caller: Reader, plan_id: str) -> Response:
-    """The plan: everything an epoch's order depends on."""
-    return reply(request, _view(_row(request, caller, plan_id)))
+    """The plan by its id or its digest: everything an epoch's order depends on, ratios decided so far included."""
+    row, plan = known_plan(service_of(request), caller.tenant, plan_id)
+    return reply(request, _view(row.model_copy(update={"plan": plan.model_dump(mode="json")})))
 
 
 @routes.get("/{plan_id}/epochs/{epoch}", response_model=EpochView)
 def get_epoch(request: Request, caller: Reader, plan_id: str, epoch: int) -> Response:
     """One epoch's mix and length."""
-    plan = _plan(_row(request, caller, plan_id))
+    _, plan = known_plan(service_of(request), caller.tenant, plan_id)
     easy, medium, hard = plan.quotas(epoch)
     view = EpochView(
         plan=plan.id,
@@ -123,10 +126,11 @@ def get_blocks(
     limit: Annotated[int, Query(ge=1, le=65_536)] = 4096,
 ) -> Response:
     """Where a rank's next rows lie: shard and row for each position."""
-    service, row = service_of(request), _row(request, caller, plan_id)
+    service = service_of(request)
+    row, plan = known_plan(service, caller.tenant, plan_id)
     manifest = known_manifest(service, caller.tenant, row.manifest)
     found = blocks(
-        _plan(row),
+        plan,
         manifest,
         service.reader,
         epoch=epoch,
@@ -138,20 +142,16 @@ def get_blocks(
     return reply(request, found)
 
 
-def _row(request: Request, caller: Caller, plan_id: str) -> PlanRow:
-    return service_of(request).catalog.plans.get(caller.tenant, plan_id)
+@routes.get("/{plan_id}/journal", response_model=Journal)
+def get_journal(request: Request, caller: Reader, plan_id: str) -> Response:
+    """The epochs of an adaptive plan decided so far, and the reports they follow from."""
+    return reply(request, journal_of(service_of(request), caller.tenant, plan_id))
 
 
-def _plan(row: PlanRow) -> EpochPlan:
-    return _parsed(row.digest, PlanRow.model_dump_json(row, include={"plan"}))
-
-
-@lru_cache(maxsize=64)
-def _parsed(digest: str, text: str) -> EpochPlan:
-    """Laying out every epoch takes a while; a puller asks for the same plan again and again."""
-    import json
-
-    return EpochPlan.model_validate(json.loads(text)["plan"])
+@routes.post("/{plan_id}/epochs/{epoch}/losses", response_model=Journal)
+def post_losses(request: Request, caller: Feeder, plan_id: str, epoch: int, body: Losses) -> Response:
+    """What an epoch of an adaptive plan came to, by difficulty: the next epoch's ratios follow."""
+    return reply(request, report(service_of(request), caller.tenant, plan_id, epoch, body))
 
 
 def _view(row: PlanRow) -> PlanView:

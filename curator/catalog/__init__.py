@@ -17,8 +17,9 @@ from curator.catalog.leased import JobState
 from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
-from curator.catalog.plans import PlanRow, Plans
+from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
+from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
 from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
 from curator.catalog.reviews import Reviews
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
@@ -30,6 +31,8 @@ __all__ = [
     "Alias",
     "Answer",
     "ApiKey",
+    "Block",
+    "BlockLease",
     "Catalog",
     "CatalogJournal",
     "ClaimedExport",
@@ -45,11 +48,13 @@ __all__ = [
     "ManifestRow",
     "NewItem",
     "Page",
+    "PlanEpoch",
     "PlanRow",
     "PolicyAlias",
     "PolicyAliasName",
     "PolicyMove",
     "PolicyVersion",
+    "Reading",
     "Receipt",
     "Replay",
     "ReviewAction",
@@ -60,6 +65,7 @@ __all__ = [
     "RunFault",
     "Scope",
     "ShardPlace",
+    "Standing",
     "Started",
     "Step",
     "Tenant",
@@ -83,6 +89,7 @@ class Catalog:
         self.events = Events(database)
         self.manifests = Manifests(database)
         self.plans = Plans(database)
+        self.readings = Readings(database)
         self.jobs = Jobs(database)
         self.feedback = Feedback(database)
         self.policies = Policies(database)

@@ -22,7 +22,7 @@ from curator.storage import Store
 
 __all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_new", "ignoring", "now"]
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration; `tests/curator/catalog/test_migrations.py` holds it against the migrations on disk."""
 
 BUSY_TIMEOUT_S: Final = 20.0

@@ -1,7 +1,8 @@
 """Work that one runner at a time does: a table's rows claimed, kept alive, given back, taken from the dead.
 
-Knows nothing of what the work is: exports (exports.py) and training jobs (jobs.py) say what is created and who may
-move it. The fence grows with every claim and every loss, so a runner whose lease was taken can change nothing more.
+Knows nothing of what the work is: exports (exports.py), training jobs (jobs.py), rewrites (rewrites.py) and blocks of
+an epoch (readings.py) say what is created and who may move it. The fence grows with every claim and every loss, so a
+runner whose lease was taken can change nothing more.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ C = TypeVar("C", bound=Claim)
 
 class Leases(Generic[W, C]):
     """The rows of one table as leased work. `oldest` orders the queue, `noun` names a row in messages, `event` is the
-    kind of the event that tells of a change of state."""
+    kind of the event that tells of a change of state; None where nobody listens."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Leases(Generic[W, C]):
         *,
         oldest: str,
         noun: str,
-        event: str,
+        event: str | None,
     ):
         self._db, self._table, self._work, self._claim = database, table, work, claim
         self._oldest, self._noun, self._event = table.c[oldest], noun, event
@@ -128,6 +129,14 @@ class Leases(Generic[W, C]):
             kept = work.model_dump(include=set(self._claim.model_fields))
             return self._claim(owner=owner, fence=fence, **kept)
 
+    def claimed(self, tenant: str, work_id: str, fence: int) -> C:
+        """The claim a caller says it has, to be held against the row by what it is used for. Raises NotFoundError."""
+        with self._db.read() as connection:
+            work = self.row(connection, tenant, work_id, lock=False)
+            owner = self._lease(connection, work_id).lease_owner
+        kept = work.model_dump(include=set(self._claim.model_fields))
+        return self._claim(owner=owner or "", fence=fence, **kept)
+
     def heartbeat(
         self,
         claim: C,
@@ -150,10 +159,14 @@ class Leases(Generic[W, C]):
         with self._db.write() as connection:
             return self.moved(connection, self._held(connection, claim, (_S.RUNNING,)), to, **values)
 
-    def reap(self, max_attempts: int, is_dead: Callable[[str], bool] | None) -> list[W]:
-        """Takes rows away from owners whose lease ran out (or that `is_dead` says are gone): they are queued with the
-        next attempt, or failed after `max_attempts`. Running rows that never had a lease are nobody's to take."""
-        leases = self._leases().where(self._table.c.state == _S.RUNNING, self._table.c.lease_owner.is_not(None))
+    def reap(
+        self, max_attempts: int, is_dead: Callable[[str], bool] | None, *conditions: sa.ColumnElement[bool]
+    ) -> list[W]:
+        """Takes rows that meet the conditions away from owners whose lease ran out (or that `is_dead` says are gone):
+        they are queued with the next attempt, or failed after `max_attempts`. Running rows that never had a lease are
+        nobody's to take."""
+        held = (self._table.c.state == _S.RUNNING, self._table.c.lease_owner.is_not(None))
+        leases = self._leases().where(*held, *conditions)
         with self._db.read() as connection:
             found = connection.execute(leases).all()
         reaped = []
@@ -196,5 +209,7 @@ class Leases(Generic[W, C]):
         return connection.execute(self._leases().where(self._table.c.id == work_id)).one()
 
     def _tell(self, connection: sa.Connection, work: W, before: JobState | None) -> None:
+        if self._event is None:
+            return
         data = {"from_state": before, "to_state": work.state, "attempt": work.attempt, "version": work.version}
         emit(connection, work.tenant, self._event, work.id, data)

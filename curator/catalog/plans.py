@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +19,7 @@ from curator.catalog.schema import epoch_plans, plan_epochs
 from curator.digest import content_id
 from curator.errors import NotFoundError
 
-__all__ = ["PlanRow", "Plans"]
+__all__ = ["PlanEpoch", "PlanRow", "Plans", "plan_row"]
 
 
 class PlanRow(BaseModel):
@@ -31,6 +31,21 @@ class PlanRow(BaseModel):
     digest: str
     plan: dict[str, Any]
     created_at: dt.datetime
+
+
+class PlanEpoch(BaseModel):
+    """One epoch of an adaptive plan. `losses`: the mean loss of each difficulty its ratios follow from, null for the
+    first epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    ratios: dict[str, float]
+    losses: dict[str, float | None] | None
+    created_at: dt.datetime
+
+
+_EPOCH: Final = [plan_epochs.c[name] for name in PlanEpoch.model_fields]
 
 
 class Plans:
@@ -55,9 +70,9 @@ class Plans:
             return PlanRow(**connection.execute(query).mappings().one())
 
     def get(self, tenant: str, plan_id: str) -> PlanRow:
-        """Raises NotFoundError."""
+        """By the row's id or by the digest, which is unique to a tenant. Raises NotFoundError."""
         with self._db.read() as connection:
-            return _plan(connection, tenant, plan_id)
+            return plan_row(connection, tenant, plan_id)
 
     def page(self, tenant: str, *, cursor: str | None = None, limit: int = 100) -> Page[PlanRow]:
         """The tenant's plans, newest first."""
@@ -69,26 +84,36 @@ class Plans:
             found = [PlanRow(**row) for row in rows]
         return page_of(found, limit, lambda row: (row.id,))
 
-    def fix_ratios(self, tenant: str, plan_id: str, epoch: int, ratios: Mapping[str, float]) -> dict[str, float]:
-        """Writes an adaptive epoch's ratios down before its first row is served, and returns the ones that hold: the
-        first writer's. Raises NotFoundError."""
-        values = {"plan": plan_id, "epoch": epoch, "ratios": dict(ratios), "created_at": now()}
+    def decide(
+        self,
+        tenant: str,
+        plan_id: str,
+        epoch: int,
+        ratios: Mapping[str, float],
+        losses: Mapping[str, float | None] | None,
+    ) -> PlanEpoch:
+        """Writes an adaptive epoch's ratios down, and the report they follow from, before its first row is served.
+        Returns the ones that hold: the first writer's. Raises NotFoundError."""
+        told = None if losses is None else dict(losses)
         with self._db.write() as connection:
-            _plan(connection, tenant, plan_id)
+            plan = plan_row(connection, tenant, plan_id).id
+            values = {"plan": plan, "epoch": epoch, "ratios": dict(ratios), "losses": told, "created_at": now()}
             insert_new(connection, plan_epochs, **values)
-            query = sa.select(plan_epochs.c.ratios).filter_by(plan=plan_id, epoch=epoch)
-            return dict(connection.execute(query).scalar_one())
+            query = sa.select(*_EPOCH).filter_by(plan=plan, epoch=epoch)
+            return PlanEpoch(**connection.execute(query).mappings().one())
 
-    def ratios(self, tenant: str, plan_id: str) -> dict[int, dict[str, float]]:
-        """The journal of ratios by epoch. Raises NotFoundError."""
-        query = sa.select(plan_epochs.c.epoch, plan_epochs.c.ratios).where(plan_epochs.c.plan == plan_id)
+    def epochs(self, tenant: str, plan_id: str) -> list[PlanEpoch]:
+        """The epochs decided so far, in order. Raises NotFoundError."""
         with self._db.read() as connection:
-            _plan(connection, tenant, plan_id)
-            return {epoch: ratios for epoch, ratios in connection.execute(query.order_by(plan_epochs.c.epoch))}
+            plan = plan_row(connection, tenant, plan_id).id
+            query = sa.select(*_EPOCH).filter_by(plan=plan).order_by(plan_epochs.c.epoch)
+            return [PlanEpoch(**row) for row in connection.execute(query).mappings()]
 
 
-def _plan(connection: sa.Connection, tenant: str, plan_id: str) -> PlanRow:
-    query = sa.select(epoch_plans).where(epoch_plans.c.tenant == tenant, epoch_plans.c.id == plan_id)
+def plan_row(connection: sa.Connection, tenant: str, plan_id: str) -> PlanRow:
+    """The plan by its row's id or by its digest. Raises NotFoundError."""
+    named = sa.or_(epoch_plans.c.id == plan_id, epoch_plans.c.digest == plan_id)
+    query = sa.select(epoch_plans).where(epoch_plans.c.tenant == tenant, named)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"there is no epoch plan {plan_id!r}; check the id and the credential")

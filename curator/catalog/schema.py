@@ -229,6 +229,7 @@ plan_epochs = sa.Table(
     metadata,
     sa.Column("plan", sa.Text, sa.ForeignKey("epoch_plans.id"), primary_key=True),
     sa.Column("epoch", sa.BigInteger, primary_key=True, autoincrement=False),
+    _json("losses", null=True),
     _json("ratios"),
     _when("created_at"),
 )

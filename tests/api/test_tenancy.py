@@ -39,6 +39,12 @@ BODIES: dict[tuple[str, str], Any] = {
         "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
     },
     ("POST", "/v1/review/queues/{queue_id}:apply"): {},
+    ("POST", "/v1/epoch-plans/{plan_id}/epochs/{epoch}/losses"): {"easy": 1.0},
+    ("POST", "/v1/epoch-plans/{plan_id}/epochs/{epoch}/leases"): {},
+    **{
+        ("POST", f"/v1/epoch-plans/{{plan_id}}/epochs/{{epoch}}/leases/{{lease_id}}:{act}"): {"fence": 1}
+        for act in ("heartbeat", "ack", "release")
+    },
     ("PUT", "/v1/policies/{name}/aliases/{alias}"): {"number": 1},
     ("POST", "/v1/policies/{name}/aliases/{alias}:rollback"): {},
     ("POST", "/v1/review/items/{item_id}/verdict"): {"action": "keep", "lease": "0.0"},
@@ -58,7 +64,9 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
     """Tenant one's ids by the name of the path parameter, and by the name in a body."""
     manifest = finished["summary"]["manifest"]
     listed = house.one.get(f"/v1/manifests/{manifest}").json()["shards"]
-    plan = house.one.post("/v1/epoch-plans", json={"manifest": manifest, "global_batch_size": 8}).json()["id"]
+    asked = {"manifest": manifest, "global_batch_size": 8, "curriculum": "adaptive"}
+    plan = house.one.post("/v1/epoch-plans", json=asked).json()["id"]
+    lease = house.one.post(f"/v1/epoch-plans/{plan}/epochs/0/leases", json={}).json()["lease"]["id"]
     job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
     decision = house.one.get(f"/v1/runs/{finished['id']}/decisions?limit=1").json()["items"][0]
     asked = {"run": finished["id"], "budget": 2, "seed": 101}
@@ -89,6 +97,7 @@ def owned(house: Any, finished: dict[str, Any], dataset: dict[str, Any], send: A
         "shard": listed[0]["digest"],
         "index": next(shard["index"] for shard in listed if shard["index"]),
         "plan_id": plan,
+        "lease_id": lease,
         "job_id": job,
         "sample_id": decision["sample_id"],
         "number": "1",

@@ -113,3 +113,59 @@ def test_places_that_are_not_in_the_plan(house: Any, plan: dict[str, Any], query
 def test_plans_that_cannot_be(house: Any, finished: dict[str, Any], change: dict[str, Any], status: int) -> None:
     answer = house.one.post("/v1/epoch-plans", json={"manifest": finished["summary"]["manifest"], **change})
     assert answer.status_code == status, answer.text
+
+
+def adaptive(house: Any, finished: dict[str, Any], seed: int) -> str:
+    body = {"manifest": finished["summary"]["manifest"], "curriculum": "adaptive", "num_epochs": 3, "seed": seed}
+    made = house.one.post("/v1/epoch-plans", json={**body, "global_batch_size": 8})
+    assert made.status_code == 201, made.text
+    return f"/v1/epoch-plans/{made.json()['id']}"
+
+
+def test_losses_move_an_adaptive_plan_and_each_epoch_is_recorded_before_it_is_served(
+    house: Any, finished: dict[str, Any]
+) -> None:
+    plan = adaptive(house, finished, 91)
+    first = house.one.get(f"{plan}/epochs/0").json()
+    assert first["ratios"] == {"easy": 0.7, "medium": 0.2, "hard": 0.1}
+    early = house.one.get(f"{plan}/epochs/1")
+    assert (early.status_code, early.json()["code"]) == (409, "conflict") and "not decided" in early.json()["detail"]
+    assert house.one.get(f"{plan}/epochs/1/blocks").status_code == 409
+    for epoch, losses in enumerate(
+        ({"easy": 1.0, "medium": 2.0, "hard": 3.0}, {"easy": 1.0, "medium": 1.9, "hard": 1.0})
+    ):
+        told = house.one.post(f"{plan}/epochs/{epoch}/losses", json=losses)
+        assert told.status_code == 200, told.text
+        assert told.json()["entries"][-1]["losses"] == losses
+        assert house.one.post(f"{plan}/epochs/{epoch}/losses", json=losses).json() == told.json()
+    last = house.one.get(f"{plan}/epochs/2").json()
+    assert last["ratios"]["hard"] > first["ratios"]["hard"], "what lost most of its loss is what is learned"
+    journal = house.one.get(f"{plan}/journal").json()
+    assert [entry["ratios"] for entry in journal["entries"]][2] == last["ratios"]
+    stream = ShardStream(
+        house.service.settings.root, finished["summary"]["manifest"], curriculum="adaptive", num_epochs=3, seed=91,
+        global_batch_size=8, columns=["id"],
+    )  # fmt: skip
+    assert stream.plan.id == house.one.get(plan).json()["digest"]
+    assert house.one.post(f"{plan}/epochs/2/losses", json={"easy": 0.1}).json() == journal, "no epoch is left"
+
+
+def test_the_first_report_of_an_epoch_holds(house: Any, finished: dict[str, Any]) -> None:
+    plan = adaptive(house, finished, 92)
+    ahead = house.one.post(f"{plan}/epochs/1/losses", json={"easy": 1.0})
+    assert ahead.status_code == 409, "an epoch that is not decided has no losses"
+    assert house.one.post(f"{plan}/epochs/0/losses", json={"easy": 1.0}).status_code == 200
+    other = house.one.post(f"{plan}/epochs/0/losses", json={"easy": 0.5})
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    assert house.one.post(f"{plan}/epochs/1/losses", json={"easy": -1.0}).status_code == 422
+    assert house.one.post(f"{plan}/epochs/9/losses", json={"easy": 1.0}).status_code == 400
+
+
+def test_other_curricula_have_no_journal(house: Any, plan: dict[str, Any]) -> None:
+    assert house.one.get(f"/v1/epoch-plans/{plan['id']}/journal").status_code == 400
+    answer = house.one.post(f"/v1/epoch-plans/{plan['id']}/epochs/0/losses", json={"easy": 1.0})
+    assert answer.status_code == 400 and "staged" in answer.json()["detail"]
+
+
+def test_the_digest_names_the_plan_as_well(house: Any, plan: dict[str, Any]) -> None:
+    assert house.one.get(f"/v1/epoch-plans/{plan['digest']}").json() == plan

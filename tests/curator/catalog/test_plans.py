@@ -27,19 +27,25 @@ def test_the_digest_may_be_given(catalog: Catalog) -> None:
 
 
 def test_ratios_are_fixed_once(catalog: Catalog) -> None:
-    plan = catalog.plans.create("local", "man_1", PLAN).id
-    assert catalog.plans.fix_ratios("local", plan, 3, {"easy": 0.5, "hard": 0.5}) == {"easy": 0.5, "hard": 0.5}
-    assert catalog.plans.fix_ratios("local", plan, 3, {"easy": 0.9, "hard": 0.1}) == {"easy": 0.5, "hard": 0.5}
-    catalog.plans.fix_ratios("local", plan, 1, {"easy": 1.0})
-    assert catalog.plans.ratios("local", plan) == {1: {"easy": 1.0}, 3: {"easy": 0.5, "hard": 0.5}}
+    plan = catalog.plans.create("local", "man_1", PLAN)
+    first = catalog.plans.decide("local", plan.id, 1, {"easy": 0.5, "hard": 0.5}, {"easy": 1.5, "hard": None})
+    assert (first.ratios, first.losses) == ({"easy": 0.5, "hard": 0.5}, {"easy": 1.5, "hard": None})
+    assert catalog.plans.decide("local", plan.id, 1, {"easy": 0.9}, {"easy": 2.0}) == first
+    begun = catalog.plans.decide("local", plan.digest, 0, {"easy": 1.0}, None)
+    assert catalog.plans.epochs("local", plan.digest) == [begun, first]
+
+
+def test_the_digest_names_the_plan_too(catalog: Catalog) -> None:
+    plan = catalog.plans.create("local", "man_1", PLAN)
+    assert catalog.plans.get("local", plan.digest) == plan
 
 
 def test_another_tenants_plan_does_not_exist(catalog: Catalog) -> None:
     other, plan = catalog.keys.tenant("other").id, catalog.plans.create("local", "man_1", PLAN).id
     for act in (
         lambda: catalog.plans.get(other, plan),
-        lambda: catalog.plans.ratios(other, plan),
-        lambda: catalog.plans.fix_ratios(other, plan, 0, {}),
+        lambda: catalog.plans.epochs(other, plan),
+        lambda: catalog.plans.decide(other, plan, 0, {}, None),
     ):
         with pytest.raises(NotFoundError):
             act()

@@ -221,4 +221,4 @@ def test_the_other_nouns(postgresql: Catalog) -> None:
     together(3, lambda number: jobs.append(postgresql.jobs.claim(f"runner {number}", 60.0)))
     assert len([job for job in jobs if job is not None]) == 1
     plan = postgresql.plans.create("local", "man_1", {"seed": 0})
-    assert postgresql.plans.fix_ratios("local", plan.id, 0, {"easy": 1.0}) == {"easy": 1.0}
+    assert postgresql.plans.decide("local", plan.id, 0, {"easy": 1.0}, None).ratios == {"easy": 1.0}
