@@ -126,11 +126,17 @@ def _measure(
         return lambda batch, _: np.full(batch.num_rows, np.nan, np.float32)
     if job.recipe.task != "classification":
         surprisal = load_surprisal(job)
-        return lambda batch, _: surprisal.score(content(batch, job.recipe))
+        dropped = pa.array(actions == DROP)
+        return lambda batch, span: surprisal.score(_but(dropped[span], content(batch, job.recipe)))
     rows, _ = load_rows(job, unit, outputs)
     assert rows.embeddings is not None
     losses = load_heads(job).score(rows.embeddings, final_labels(job, unit, rows.labels), rows.ids)
     return lambda _, span: losses[span]
+
+
+def _but(dropped: pa.Array, values: pa.Array) -> pa.Array:
+    """The values, null where a row is dropped: nobody asks how hard it is."""
+    return pc.if_else(dropped, pa.scalar(None, values.type), values)
 
 
 def _write_scores(job: Job, unit: int, scores: np.ndarray) -> None:

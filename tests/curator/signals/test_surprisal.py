@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.errors import IntegrityError
-from curator.signals.surprisal import ORDER, SurprisalModel
+from curator.signals.surprisal import ORDER, PIECE_BYTES, PIECES, SurprisalModel
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=20), st.text(alphabet="abc ", max_size=40)), max_size=6)
 
@@ -28,14 +28,24 @@ def slow(fitted: list[str | None], text: str) -> float:
     known = [item.encode() for item in fitted if item]
     seen = [Counter(gram for raw in known for gram in grams(raw, k)) for k in range(ORDER)]
     contexts = [Counter(before for raw in known for before, _ in grams(raw, k)) for k in range(ORDER)]
+    raw = text.encode()
+    places = read(len(raw))
     bits = 0.0
-    for at, byte in enumerate(text.encode()):
+    for at in places:
         chance = 1 / 256
         for k in range(ORDER):
-            before = grams(text.encode(), k)[at][0]
+            before, byte = grams(raw, k)[at]
             chance = (seen[k][before, byte] + 2 * chance) / (contexts[k][before] + 2)
         bits -= log2(chance)
-    return bits / len(text.encode())
+    return bits / len(places)
+
+
+def read(size: int) -> list[int]:
+    """Which bytes of a text are scored."""
+    if size <= PIECES * PIECE_BYTES:
+        return list(range(size))
+    firsts = [(size - PIECE_BYTES) * piece // (PIECES - 1) for piece in range(PIECES)]
+    return [first + at for first in firsts for at in range(PIECE_BYTES)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,6 +54,15 @@ def test_agrees_with_the_formula(fitted: list[str | None], texts: list[str | Non
     found = SurprisalModel.fit(pa.array(fitted, pa.string()), seed=3).score(pa.array(texts, pa.string()))
     expected = [slow(fitted, text) if text else float("nan") for text in texts]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_long_text_is_read_in_pieces_from_its_first_byte_to_its_last() -> None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    for size in (PIECES * PIECE_BYTES, PIECES * PIECE_BYTES + 1, 2_600, 5_003):
+        text = "".join(rng.choice(list("abc d"), size))
+        found = SurprisalModel.fit(pa.array(["abcab d c"]), seed=3).score(pa.array([text]))
+        np.testing.assert_allclose(found, [slow(["abcab d c"], text)], rtol=1e-5)
+        assert read(size)[0] == 0 and read(size)[-1] == size - 1
 
 
 def test_the_order_of_texts_and_their_layout_are_free() -> None:
