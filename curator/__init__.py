@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from curator.client.leased_stream import LeasedStream
     from curator.client.rest import Client
     from curator.client.shard_stream import ShardStream
     from curator.epochs.plan import EpochPlan
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from curator.shards.manifest import Manifest
     from curator.shards.reader import ShardReader
 
-__all__ = ["Client", "EpochPlan", "Manifest", "ShardReader", "ShardStream", "WinnowError"]
+__all__ = ["Client", "EpochPlan", "LeasedStream", "Manifest", "ShardReader", "ShardStream", "WinnowError"]
 
 _HOMES = {
     "Client": "curator.client.rest",
     "EpochPlan": "curator.epochs.plan",
+    "LeasedStream": "curator.client.leased_stream",
     "Manifest": "curator.shards.manifest",
     "ShardReader": "curator.shards.reader",
     "ShardStream": "curator.client.shard_stream",

@@ -17,17 +17,17 @@ import httpx
 import pyarrow as pa
 
 from curator.client.pieces import PieceReader, measured, piece
+from curator.client.plans import Plans
 from curator.client.problems import kind_of
 from curator.client.sources import HttpSource
-from curator.client.wire import Wire
+from curator.client.training import TrainingJobs
+from curator.client.wire import ARROW, Wire, id_of
 from curator.errors import InputError, RequestError, RunFailedError, TransportError
 from curator.run import Progress, RunSummary
 
 __all__ = ["Client", "RunResult"]
 
-_ARROW: Final = "application/vnd.apache.arrow.stream"
 _ENDED: Final = ("succeeded", "failed", "cancelled")
-_FEEDBACK_ROWS: Final = 50_000
 
 Recipe = str | Mapping[str, Any]
 PathLike = str | os.PathLike[str]
@@ -65,6 +65,7 @@ class Client:
             base_url, api_key, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s, transport=transport
         )
         self.base_url = self._wire.base_url
+        self.plans, self.jobs = Plans(self._wire), TrainingJobs(self._wire)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -141,7 +142,7 @@ class Client:
     ) -> dict[str, Any]:
         """Queues a run of a dataset (its id or its resource) and returns the run. feedback: training jobs whose losses
         a learned policy reads."""
-        body = {"dataset": _id(dataset), "recipe": _plain(recipe), "trusted": trusted, "engine": engine, "seed": seed}
+        body = {"dataset": id_of(dataset), "recipe": _plain(recipe), "trusted": trusted, "engine": engine, "seed": seed}
         body["feedback"] = list(feedback)
         return self._wire.create("/v1/runs", body, key=idempotency_key)
 
@@ -160,7 +161,7 @@ class Client:
         """Waits until a run has ended and returns it. `on_progress` is called with every change seen; the last time
         its phase is the state in which the run ended. Raises TransportError after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        address, etag, found = f"/v1/runs/{_id(run)}", "", {}
+        address, etag, found = f"/v1/runs/{id_of(run)}", "", {}
         while True:
             response = self._wire.call("GET", address, headers={"If-None-Match": etag} if etag else {})
             if response.status_code != 304:
@@ -172,7 +173,9 @@ class Client:
                 if ended:
                     return found
             if deadline is not None and time.monotonic() > deadline:
-                raise TransportError(f"run {_id(run)} is still {found['state']} after {timeout_s:g} s; ask again later")
+                raise TransportError(
+                    f"run {id_of(run)} is still {found['state']} after {timeout_s:g} s; ask again later"
+                )
             time.sleep(found["poll_after_ms"] / 1000)
 
     def curate(
@@ -266,7 +269,7 @@ class Client:
         params = {name: value for name, value in filters.items() if value is not None}
         params |= {"signals": "true"} if signals else {}
         address = f"/v1/runs/{run}/decisions"
-        with self._wire.stream(address, params, _ARROW) as pieces, pa.ipc.open_stream(PieceReader(pieces)) as reader:
+        with self._wire.stream(address, params, ARROW) as pieces, pa.ipc.open_stream(PieceReader(pieces)) as reader:
             yield reader
 
     def override(
@@ -295,56 +298,18 @@ class Client:
         """A manifest as JSON."""
         return self._wire.get(f"/v1/manifests/{manifest}")
 
-    def epoch_plan(self, manifest: str, **settings: Any) -> dict[str, Any]:
-        """A plan of a manifest: curriculum, num_epochs, seed, global_batch_size, epoch_size, shuffle, tail."""
-        return self._wire.create("/v1/epoch-plans", {"manifest": manifest, **settings})
-
     def shard_source(self, cache_dir: PathLike | None = None) -> HttpSource:
         """Where a ShardStream gets this server's shards from."""
         return HttpSource(self.base_url, self._wire.api_key, cache_dir, transport=self._wire.transport)
 
-    def create_training_job(
-        self,
-        *,
-        manifest: str | None = None,
-        plan: str | None = None,
-        mode: str = "managed",
-        entry: str | None = None,
-        recipe: Recipe | None = None,
-        name: str = "",
-    ) -> dict[str, Any]:
-        """A job a runner trains (`managed`), or one trained here that reports back (`external`)."""
-        body = {"manifest": manifest, "plan": plan, "mode": mode, "entry": entry, "name": name}
-        return self._wire.create("/v1/training-jobs", {**body, "recipe": None if recipe is None else _plain(recipe)})
-
-    def training_job(self, job: str) -> dict[str, Any]:
-        """One training job."""
-        return self._wire.get(f"/v1/training-jobs/{job}")
-
     def feedback(self, job: str | Mapping[str, Any], table: pa.Table) -> int:
-        """Reports losses: columns sample_id, epoch, step, loss, [correct]. Returns how many rows count; what was
-        reported before counts once. The job is the one named here; columns that name another are left out."""
-        wanted = [name for name in ("sample_id", "epoch", "step", "loss", "correct") if name in table.schema.names]
-        rows, accepted = table.select(wanted), 0
-        for start in range(0, rows.num_rows, _FEEDBACK_ROWS):
-            sink = pa.BufferOutputStream()
-            part = rows.slice(start, _FEEDBACK_ROWS).combine_chunks()
-            with pa.ipc.new_stream(sink, part.schema) as writer:
-                writer.write_table(part)
-            content = bytes(sink.getvalue())
-            address = f"/v1/training-jobs/{_id(job)}/feedback"
-            answer = self._wire.call("POST", address, content=content, headers={"Content-Type": _ARROW})
-            accepted += int(answer.json()["accepted"])
-        return accepted
+        """`jobs.feedback`: losses by sample; returns how many rows count."""
+        return self.jobs.feedback(job, table)
 
     def _send_part(self, file: Path, part: Mapping[str, Any], part_bytes: int) -> None:
         start, size = (int(part["number"]) - 1) * part_bytes, int(part["size"])
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         self._wire.call("PUT", str(part["url"]), body=lambda: piece(file, start, size), headers=headers)
-
-
-def _id(thing: str | Mapping[str, Any]) -> str:
-    return thing if isinstance(thing, str) else str(thing["id"])
 
 
 def _plain(recipe: Recipe) -> Any:

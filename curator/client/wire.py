@@ -9,14 +9,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from curator.client.problems import raise_for
 from curator.errors import TransportError
 
-__all__ = ["Wire"]
+__all__ = ["ARROW", "Wire", "id_of"]
+
+ARROW: Final = "application/vnd.apache.arrow.stream"
 
 
 class Wire:
@@ -113,3 +115,8 @@ class Wire:
                 yield response.iter_bytes(2**20)
         except httpx.TransportError as error:
             raise TransportError(f"{self.base_url} broke off {path}: {type(error).__name__}; ask again") from error
+
+
+def id_of(thing: str | Mapping[str, Any]) -> str:
+    """A resource's id, given as such or in the resource."""
+    return thing if isinstance(thing, str) else str(thing["id"])

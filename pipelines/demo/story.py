@@ -137,7 +137,7 @@ def _mixes(client: Client, manifest: str) -> list[dict[str, int]]:
 
 
 def _train(client: Client, manifest: str, digits: Digits) -> tuple[Comparison, int]:
-    job = client.create_training_job(manifest=manifest, mode="external")
+    job = client.jobs.create(manifest=manifest, mode="external")
     sent = 0
 
     def feedback(table: pa.Table) -> None:

@@ -126,7 +126,7 @@ def _on_server(
 
 
 def _created(client: Client, manifest: str) -> str:
-    return str(client.create_training_job(manifest=manifest, mode="external", name="train")["id"])
+    return str(client.jobs.create(manifest=manifest, mode="external", name="train")["id"])
 
 
 def _send(client: Client, job: str, table: pa.Table) -> None:

@@ -8,7 +8,8 @@ import curator
 
 
 def test_the_public_names() -> None:
-    assert curator.__all__ == ["Client", "EpochPlan", "Manifest", "ShardReader", "ShardStream", "WinnowError"]
+    names = ["Client", "EpochPlan", "LeasedStream", "Manifest", "ShardReader", "ShardStream", "WinnowError"]
+    assert curator.__all__ == names
     assert sorted(curator.__all__) == dir(curator)
     for name in curator.__all__:
         assert getattr(curator, name).__name__ == name

@@ -84,9 +84,9 @@ def test_a_runner_trains_on_what_was_kept(served: Served, tmp_path: Path) -> Non
     file.write_bytes(jsonl(400))
     kept = served.client.curate(file, recipe=RECIPE)
     small = {"epochs": 1, "context": 16, "width": 16, "heads": 2, "depth": 1, "global_batch_size": 8}
-    job = served.client.create_training_job(manifest=kept.manifest, entry="language-model", recipe=small)
+    job = served.client.jobs.create(manifest=kept.manifest, entry="language-model", recipe=small)
     for _ in range(600):
-        job = served.client.training_job(job["id"])
+        job = served.client.jobs.get(job["id"])
         if job["poll_after_ms"] is None:
             break
         time.sleep(0.1)
@@ -124,7 +124,7 @@ def test_a_run_made_without_the_server_is_seen_by_it(served: Served, tmp_path: P
     assert served.client.run(summary["run"])["state"] == "succeeded"
     assert served.client.manifest(summary["manifest"])["shards"]
     assert sum(1 for _ in served.client.decisions(summary["run"])) == 200
-    plan = served.client.epoch_plan(summary["manifest"], global_batch_size=8)
+    plan = served.client.plans.create(summary["manifest"], global_batch_size=8)
     assert plan["manifest"] == summary["manifest"]
 
 

@@ -133,7 +133,7 @@ def served_rows(served: Served, manifest: str) -> list[pa.RecordBatch]:
 def test_a_training_job_outside_reports_its_losses_once_and_they_teach(
     served: Served, curated: RunResult, rows: dict[str, Path]
 ) -> None:
-    job = served.client.create_training_job(manifest=curated.manifest, mode="external")
+    job = served.client.jobs.create(manifest=curated.manifest, mode="external")
     ids = [bytes.fromhex(row["sample_id"]) for row in served.client.decisions(curated.run, action="keep", limit=60)]
     losses = pa.table(
         {
