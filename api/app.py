@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
 from api import errors
 from api.auth import local_access
+from api.description import described
 from api.guard import Guard
 from api.routes import (
     datasets,
@@ -82,12 +84,14 @@ def create_app(
         version="1",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # an address is spelt one way; a redirect would lose a body or a credential
         lifespan=lifespan,
     )
     app.state.service = service
     for resource in RESOURCES:
         app.router.routes.extend(resource.routes.routes)  # one flat list: app.routes says every road there is
     errors.install(app)
+    app.openapi = partial(described, app)  # type: ignore[method-assign]
     hosts = {"localhost", "127.0.0.1", "::1", settings.host.strip("[]"), *settings.allowed_hosts}
     app.add_middleware(Guard, hosts=hosts, traffic=service.traffic)
     return app

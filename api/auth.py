@@ -6,11 +6,12 @@ Knows keys and the catalog; nothing of resources.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from api.errors import Refusal
 from api.service import service_of
@@ -27,6 +28,7 @@ __all__ = [
     "Writer",
     "is_loopback",
     "local_access",
+    "scope_of",
 ]
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -86,7 +88,20 @@ def needs(scope: Scope) -> Callable[[Request], Caller]:
             raise Refusal(403, "forbidden", f"this needs a key with scope {scope.value!r}; this one has: {held}")
         return caller
 
+    admitted.scope = scope  # type: ignore[attr-defined]  # so that the document and the tests can tell it of a route
     return admitted
+
+
+def scope_of(route: APIRoute) -> Scope | None:
+    """The scope a route asks for; None for one that is open to all."""
+    found = (getattr(inner.call, "scope", None) for inner in _flat(route.dependant))
+    return next((scope for scope in found if isinstance(scope, Scope)), None)
+
+
+def _flat(dependant: Any) -> Iterator[Any]:
+    yield dependant
+    for inner in dependant.dependencies:
+        yield from _flat(inner)
 
 
 Reader = Annotated[Caller, Depends(needs(Scope.READ))]

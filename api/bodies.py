@@ -9,7 +9,10 @@ import difflib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
+from starlette.types import Scope
 
 from curator.errors import RequestError
 
@@ -33,7 +36,23 @@ class View(BaseModel):
 
 def routes_under(prefix: str, tag: str) -> APIRouter:
     """The routes of one resource."""
-    return APIRouter(prefix=prefix, tags=[tag], dependencies=[Depends(only_known_parameters)])
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        dependencies=[Depends(only_known_parameters)],
+        route_class=Route,
+        generate_unique_id_function=lambda route: route.name,  # what a generated client calls its methods
+    )
+
+
+class Route(APIRoute):
+    """A route whose parameters hold no colon: `/runs/{run_id}` is not the address `/runs/run_1:cancel`, so a wrong
+    method there is 405 and not an id that does not exist."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        values = child.get("path_params", {}).values()
+        return (Match.NONE, {}) if any(":" in str(value) for value in values) else (match, child)
 
 
 def only_known_parameters(request: Request) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,9 +69,10 @@ class Guard:
         started = time.monotonic()
         try:
             await self._admit(scope, receive, door)
-        except ClientDisconnect:
-            log.info("%s %s: the caller hung up", request_id, scope["path"])
         except Exception as error:
+            if _hung_up(error):
+                log.info("%s %s: the caller hung up", request_id, scope["path"])
+                return
             log.error("%s %s: %s\n%s", request_id, scope["path"], type(error).__name__, _frames(error))
             if door.status:
                 raise  # the answer had begun; cutting the connection is all that is left
@@ -100,6 +102,13 @@ class Guard:
                     return
                 receive = _capped(receive, limit)
             await self.app(scope, receive, send)
+
+
+def _hung_up(error: BaseException) -> bool:
+    """Whether nobody is listening any more; an event stream's tasks say so each in its own words."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_hung_up(inner) for inner in error.exceptions)
+    return isinstance(error, ClientDisconnect | anyio.BrokenResourceError)
 
 
 def _frames(error: BaseException) -> str:

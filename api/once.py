@@ -42,8 +42,8 @@ def create_once(
     if key is None:
         status, location, answer = make(new_id(prefix))
         return reply(request, answer, status, headers=_headers(status, location))
-    if not 0 < len(key) <= _MOST or not key.isprintable():
-        raise RequestError(f"an Idempotency-Key has 1 to {_MOST} printable characters, this one {len(key)}")
+    if not 0 < len(key) <= _MOST or not (key.isascii() and key.isprintable()):
+        raise RequestError(f"an Idempotency-Key has 1 to {_MOST} printable ASCII characters; take another one")
     keys = service_of(request).catalog.idempotency
     digest = sha256_hex(canonical_json([request.method, request.url.path, body.model_dump(mode="json")]))
     begun = keys.begin(caller.tenant, key, digest, prefix=prefix)

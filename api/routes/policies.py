@@ -115,7 +115,7 @@ def get_policy(request: Request, caller: Reader, name: Name) -> Response:
 
 
 @routes.get("/{name}/versions", response_model=VersionList)
-def list_versions(
+def list_policy_versions(
     request: Request, caller: Reader, name: Name, cursor: str | None = None, limit: Limit = 100
 ) -> Response:
     """A policy's versions, newest first."""
@@ -126,7 +126,7 @@ def list_versions(
 
 
 @routes.get("/{name}/versions/{number}", response_model=VersionView)
-def get_version(request: Request, caller: Reader, name: Name, number: Number) -> Response:
+def get_policy_version(request: Request, caller: Reader, name: Name, number: Number) -> Response:
     """A version with its scorecard, and what the gate of promotion says of it."""
     policies = service_of(request).catalog.policies
     found = policies.get(caller.tenant, name, number)

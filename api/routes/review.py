@@ -51,8 +51,8 @@ class NewQueue(Body):
 
     run: str
     budget: int | None = Field(default=None, ge=1, le=10_000)
-    audit_share: float = Field(default=0.2, ge=0, le=1)
-    overlap: float = Field(default=0.0, ge=0, le=1)
+    audit_share: float = Field(default=0.2, ge=0, le=1, strict=True)
+    overlap: float = Field(default=0.0, ge=0, le=1, strict=True)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

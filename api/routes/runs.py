@@ -81,13 +81,13 @@ def get_run(request: Request, caller: Reader, run_id: str) -> Response:
 
 
 @routes.get("/{run_id}/metrics", response_model=RunMetrics)
-def get_metrics(request: Request, caller: Reader, run_id: str) -> Response:
+def get_run_metrics(request: Request, caller: Reader, run_id: str) -> Response:
     """Counts by action, reason and difficulty, seconds by phase, the policy's scorecard."""
     return reply(request, metrics_view(_run(request, caller, run_id), service_of(request).store))
 
 
 @routes.get("/{run_id}/errors", response_model=RunErrors)
-def get_errors(request: Request, caller: Reader, run_id: str) -> Response:
+def get_run_errors(request: Request, caller: Reader, run_id: str) -> Response:
     """Every failure and lost attempt."""
     service, run = service_of(request), _run(request, caller, run_id)
     return reply(request, run_errors(run, service.catalog.runs.history(caller.tenant, run_id), service.store))

@@ -5,7 +5,7 @@ Parses and answers; bytes go out as they lie in the store, whole or in ranges.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Request
 from starlette.responses import Response
@@ -19,18 +19,21 @@ from curator.errors import IntegrityError
 
 routes = routes_under("/v1", "shards")
 
+ARROW_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/vnd.apache.arrow.file": {"schema": {"type": "string", "format": "binary"}}}}
+}
 Digest = Annotated[str, Path(max_length=64, description="64 hex digits")]
 
 
 @routes.head("/shards/{digest}", include_in_schema=False)
-@routes.get("/shards/{digest}", response_class=Response)
+@routes.get("/shards/{digest}", response_class=Response, responses=ARROW_FILE)
 def get_shard(request: Request, caller: Reader, digest: Digest) -> Response:
     """A shard: an Arrow IPC file. Takes Range, If-Range and If-None-Match; the ETag is the digest."""
     return _file(request, caller, "shards", digest)
 
 
 @routes.head("/indexes/{digest}", include_in_schema=False)
-@routes.get("/indexes/{digest}", response_class=Response)
+@routes.get("/indexes/{digest}", response_class=Response, responses=ARROW_FILE)
 def get_index(request: Request, caller: Reader, digest: Digest) -> Response:
     """The index beside a shard: which of its rows live, by difficulty."""
     return _file(request, caller, "indexes", digest)

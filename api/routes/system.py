@@ -75,7 +75,7 @@ def get_version(request: Request) -> Response:
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(request: Request, caller: Admin) -> Response:
+def get_prometheus(request: Request, caller: Admin) -> Response:
     """Prometheus text format: requests, runs by state, open event streams. No ids in labels."""
     service = service_of(request)
     states = [({"state": state.value}, float(count)) for state, count in service.catalog.runs.counts().items()]

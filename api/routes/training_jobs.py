@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from starlette.responses import Response
 
 from api.auth import Caller, Feeder, Reader, Writer
@@ -82,6 +82,8 @@ class JobList(View):
 class FeedbackRow(Body):
     """`loss` in nats. `training_job`, if given, is the job in the address."""
 
+    model_config = ConfigDict(strict=True)
+
     sample_id: str = Field(pattern="^[0-9a-fA-F]{32}$")
     epoch: int = Field(ge=0, lt=2**31)
     step: int = Field(ge=0, lt=2**63)
@@ -139,12 +141,16 @@ def cancel_job(request: Request, caller: Writer, job_id: str) -> Response:
     return reply(request, job_view(job, service.store), 202, etag=str(job.version))
 
 
+SHAPE = FeedbackBody.model_json_schema(ref_template="#/components/schemas/{model}")
+BYTES = {"type": "string", "format": "binary"}
+
+
 @routes.post(
     "/{job_id}/feedback",
     response_model=Accepted,
     openapi_extra={
         "requestBody": {
-            "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}, ARROW: {}}, "required": True
+            "content": {"application/json": {"schema": SHAPE}, ARROW: {"schema": BYTES}}, "required": True
         }
     },
 )  # fmt: skip

@@ -6,6 +6,7 @@ Parses and answers; `api/upload_files.py` moves the bytes.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated
 
 from fastapi import Path, Query, Request
@@ -20,14 +21,23 @@ from api.service import service_of
 from api.upload_files import MAX_PART_BYTES, MIN_PART_BYTES
 from curator.catalog import Upload, UploadPart, UploadState
 from curator.errors import RequestError
+from curator.readers import EXTENSIONS
 
 routes = routes_under("/v1/uploads", "uploads")
+
+
+_ENDINGS = f"({'|'.join(map(re.escape, EXTENSIONS))})$"
 
 
 class NewUpload(Body):
     """`part_bytes`: how the caller cuts the file; by default 64 MiB, so that a smaller file is one part."""
 
-    name: str = Field(min_length=1, max_length=255, description="the file's name; its extension says the format")
+    name: str = Field(
+        min_length=1,
+        max_length=255,
+        description="the file's name; its extension says the format",
+        json_schema_extra={"pattern": _ENDINGS},
+    )
     size: int = Field(gt=0, description="bytes")
     sha256: str = Field(pattern="^[0-9a-fA-F]{64}$")
     part_bytes: int | None = Field(default=None, ge=MIN_PART_BYTES, le=MAX_PART_BYTES)

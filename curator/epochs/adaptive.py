@@ -38,9 +38,9 @@ class _Frozen(BaseModel):
 class Losses(_Frozen):
     """What one epoch of training reported: the mean loss of each difficulty, null where no row was reported."""
 
-    easy: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    medium: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    hard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    easy: float | None = Field(default=None, ge=0, allow_inf_nan=False, strict=True)
+    medium: float | None = Field(default=None, ge=0, allow_inf_nan=False, strict=True)
+    hard: float | None = Field(default=None, ge=0, allow_inf_nan=False, strict=True)
 
     @classmethod
     def of_rows(cls, difficulty: Sequence[str | None], loss: Sequence[float] | np.ndarray) -> Losses:

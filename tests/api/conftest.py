@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +84,10 @@ def inputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("inputs")
 
 
-@pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path) -> Iterator[House]:
-    root = tmp_path_factory.mktemp("house")
+def open_house(root: Path, inputs: Path) -> Iterator[House]:
+    """A house on an empty root, served until the iterator is done with."""
     settings = Settings(
-        root=str(root), input_roots=(str(inputs_folder),), max_upload_bytes=32 * 2**20, upload_quota_bytes=64 * 2**20
+        root=str(root), input_roots=(str(inputs),), max_upload_bytes=32 * 2**20, upload_quota_bytes=64 * 2**20
     )
     app = create_app(settings, require_key=True)
     service: Service = app.state.service
@@ -101,6 +102,11 @@ def house(tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path) -> Iter
             yield served
             for client in served.made:
                 client.close()
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path) -> Iterator[House]:
+    yield from open_house(tmp_path_factory.mktemp("house"), inputs_folder)
 
 
 def sentence(seed: int, words: int) -> str:
@@ -146,13 +152,18 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(scope="session")
-def dataset(house: House, parquet: bytes) -> dict[str, Any]:
-    """Tenant one's registered dataset."""
-    made = house.one.post("/v1/datasets", json={"upload_ids": [upload(house.one, parquet)], "name": "documents"})
+def register(house: House, data: bytes) -> dict[str, Any]:
+    """Tenant one's dataset of these bytes."""
+    made = house.one.post("/v1/datasets", json={"upload_ids": [upload(house.one, data)], "name": "documents"})
     assert made.status_code == 202, made.text
     assert made.json()["state"] == "ready", made.text
     return made.json()  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def dataset(house: House, parquet: bytes) -> dict[str, Any]:
+    """Tenant one's registered dataset."""
+    return register(house, parquet)
 
 
 RECIPE = {
@@ -163,9 +174,8 @@ RECIPE = {
 }
 
 
-@pytest.fixture(scope="session")
-def finished(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
-    """Tenant one's run, worked through by the real road in this process."""
+def work_through(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Tenant one's run of a dataset, worked through by the real road in this process."""
     from pipelines.execute import execute
     from pipelines.runner import Runner
 
@@ -177,6 +187,75 @@ def finished(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
     run = house.one.get(f"/v1/runs/{made.json()['id']}").json()
     assert run["state"] == "succeeded", run["error"]
     return run  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def finished(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Tenant one's finished run."""
+    return work_through(house, dataset)
+
+
+def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, Any], data: bytes) -> dict[str, str]:
+    """Tenant one's ids by the name of the path parameter, and by the name in a body."""
+    from pipelines.exporting import export_once
+
+    manifest = finished["summary"]["manifest"]
+    listed = house.one.get(f"/v1/manifests/{manifest}").json()["shards"]
+    asked = {"manifest": manifest, "global_batch_size": 8, "curriculum": "adaptive"}
+    plan = house.one.post("/v1/epoch-plans", json=asked).json()["id"]
+    lease = house.one.post(f"/v1/epoch-plans/{plan}/epochs/0/leases", json={}).json()["lease"]["id"]
+    job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
+    decision = house.one.get(f"/v1/runs/{finished['id']}/decisions?limit=1").json()["items"][0]
+    asked = {"run": finished["id"], "budget": 2, "seed": 101}
+    queue = house.one.post("/v1/review/queues", json=asked).json()["id"]
+    [item] = house.one.post(f"/v1/review/queues/{queue}:claim?n=1").json()["items"]
+    scorecard = {"promise": {"basis": "audited", "false_drop": 0.0, "max_false_drop": 0.05}}
+    about = {"task": "text", "run": finished["id"], "recipe_digest": "d", "path": "policies/walk", "sha256": "0" * 64}
+    house.service.store.write_bytes("policies/walk/judge.safetensors", b"weights")
+    house.service.catalog.policies.record(house.tenant, "walked", "judge_w", **about, scorecard=scorecard)
+    export = house.one.post("/v1/exports", json={"manifest": manifest, "format": "jsonl"}).json()["id"]
+    turn = partial(export_once, house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event())
+    deque(iter(turn, False), maxlen=0)  # until none is queued, other tests' neither
+    [file] = house.one.get(f"/v1/exports/{export}").json()["files"]
+    verdict = {"action": "keep", "lease": item["lease"]["token"]}
+    house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
+    return {
+        "export_id": export,
+        "file": file["name"],
+        "operation_id": finished["id"],
+        "name": "walked",
+        "alias": "champion",
+        "queue_id": queue,
+        "item_id": item["id"],
+        "upload_id": upload(house.one, data),
+        "dataset_id": dataset["id"],
+        "run_id": finished["id"],
+        "manifest_id": manifest,
+        "shard": listed[0]["digest"],
+        "index": next(shard["index"] for shard in listed if shard["index"]),
+        "plan_id": plan,
+        "lease_id": lease,
+        "job_id": job,
+        "sample_id": decision["sample_id"],
+        "number": "1",
+        "epoch": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def owned(house: House, finished: dict[str, Any], dataset: dict[str, Any], parquet: bytes) -> dict[str, str]:
+    """One of everything a tenant can own, by the name of its path parameter."""
+    return own_one_of_each(house, finished, dataset, parquet)
+
+
+@pytest.fixture(scope="module")
+def throwaway(
+    tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path, parquet: bytes
+) -> Iterator[tuple[House, dict[str, str]]]:
+    """A house of its own with one of everything in it, for tests that leave nothing standing."""
+    for house in open_house(tmp_path_factory.mktemp("throwaway"), inputs_folder):
+        dataset = register(house, parquet)
+        yield house, own_one_of_each(house, work_through(house, dataset), dataset, parquet)
 
 
 @pytest.fixture
