@@ -6,20 +6,25 @@ Knows pydantic and FastAPI's routes; nothing of resources.
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from api.errors import Refusal
 from curator.errors import RequestError
 
 __all__ = ["Body", "Note", "View", "routes_under"]
 
-Note = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-"""A person's words for the trail. Without NUL, which PostgreSQL does not store."""
+Note = Annotated[str, Field(max_length=1000)]
+"""A person's words for the trail."""
 
 
 class Body(BaseModel):
@@ -53,6 +58,34 @@ class Route(APIRoute):
         match, child = super().matches(scope)
         values = child.get("path_params", {}).values()
         return (Match.NONE, {}) if any(":" in str(value) for value in values) else (match, child)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            if self.body_field is not None and _SUSPECT.search(await request.body()):
+                require_storable(await request.body())
+            return await handle(request)
+
+        return checked
+
+
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_SUSPECT: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\x00")
+
+
+def require_storable(body: bytes) -> None:
+    """JSON can spell characters that no database and no UTF-8 file can hold. Raises Refusal 422 for a NUL or half a
+    surrogate pair anywhere in a string."""
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Refusal(422, "bad_request", "a string in the body has half a surrogate pair; leave it out") from error
+    except (ValueError, RecursionError):
+        return  # no JSON at all: FastAPI says so in its own words
+    if _NUL.search(text):
+        raise Refusal(422, "bad_request", "a string in the body has a NUL character; leave it out")
 
 
 def only_known_parameters(request: Request) -> None:

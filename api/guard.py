@@ -32,7 +32,7 @@ LIMITS: Final[tuple[tuple[re.Pattern[str], int | None], ...]] = (
     (re.compile(r"/v1/uploads/[^/]+/parts/[^/]+"), None),  # the route knows the part's announced size
     (re.compile(r"/v1/training-jobs/[^/]+/feedback"), 64 * MIB),
     (re.compile(r"/v1/runs/[^/]+/decisions:override"), 16 * MIB),
-    (re.compile(r".*"), MIB),
+    (re.compile(r".*", re.DOTALL), MIB),
 )
 """Most bytes of a request body by path; the first that fits."""
 
@@ -64,6 +64,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         request_id = f"req_{uuid.uuid4().hex}"
+        shown = scope["path"].encode("unicode_escape").decode()  # a line break in it must not make a line of the log
         scope.setdefault("state", {})["request_id"] = request_id
         door = _Door(send, request_id)
         started = time.monotonic()
@@ -71,9 +72,9 @@ class Guard:
             await self._admit(scope, receive, door)
         except Exception as error:
             if _hung_up(error):
-                log.info("%s %s: the caller hung up", request_id, scope["path"])
+                log.info("%s %s: the caller hung up", request_id, shown)
                 return
-            log.error("%s %s: %s\n%s", request_id, scope["path"], type(error).__name__, _frames(error))
+            log.error("%s %s: %s\n%s", request_id, shown, type(error).__name__, _frames(error))
             if door.status:
                 raise  # the answer had begun; cutting the connection is all that is left
             detail = f"the server stopped on an error nobody foresaw; look for {request_id} in its log"
@@ -82,7 +83,7 @@ class Guard:
             seconds = time.monotonic() - started
             route = getattr(scope.get("route"), "path", "(none)")
             self.traffic.count(scope["method"], route, door.status, seconds)
-            log.info("%s %s %s %d %.3f s", request_id, scope["method"], scope["path"], door.status, seconds)
+            log.info("%s %s %s %d %.3f s", request_id, scope["method"], shown, door.status, seconds)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -90,6 +91,10 @@ class Guard:
         if scope["path"] not in _PROBES and _hostname(host) not in self.hosts:
             detail = f"host {host!r} is not served here; add it to WINNOW_ALLOWED_HOSTS if it should be"
             await problem(scope, 421, "wrong_host", detail)(scope, receive, send)
+        elif "\0" in scope["path"]:
+            await problem(scope, 404, "not_found", "an address has no NUL character")(scope, receive, send)
+        elif b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+            await problem(scope, 400, "bad_request", "a query has no NUL character")(scope, receive, send)
         elif scope["method"] not in _SAFE and _foreign(headers, host):
             detail = "a page of another origin sent this; only this server's own pages and programs may change things"
             await problem(scope, 403, "cross_origin", detail)(scope, receive, send)

@@ -73,3 +73,17 @@ def test_the_log_tells_paths_and_no_queries(house: Any, caplog: pytest.LogCaptur
     assert "a-secret-query" not in "".join(
         record.getMessage() for record in caplog.records if record.name == "winnow.api"
     )
+
+
+def test_an_address_makes_no_line_of_its_own_in_the_log(house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="winnow.api"):
+        assert house.one.get("/v1/runs/%0D%0Areq_0 GET /forged 200").status_code == 404
+        house.one.get("/v1/runs")
+    lines = [record.getMessage() for record in caplog.records if record.name == "winnow.api"]
+    assert any("forged" in line for line in lines)
+    assert not any("\n" in line or "\r" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/", "/v1/\n/x", "/v1/uploads/u/parts/1", ""])
+def test_every_path_falls_under_a_limit(path: str) -> None:
+    assert any(pattern.fullmatch(path) for pattern, _ in LIMITS)
