@@ -55,9 +55,13 @@ class Walk:
         """The row of each index: int64[m] in [0, count) to int64[m] in [0, num_rows)."""
         out = np.empty(len(index), dtype=np.int64)
         turn = (index + self.cursor) // self.num_rows - self.cursor // self.num_rows
-        for number in np.unique(turn).tolist():
-            chosen = turn == number
-            out[chosen] = self._in_stretch(index[chosen], self._stretch(number))
+        first, last = (int(turn.min()), int(turn.max())) if turn.size else (0, -1)
+        if first == last:
+            return self._in_stretch(index, self._stretch(first))
+        for number in range(first, last + 1):
+            chosen = np.flatnonzero(turn == number)
+            if chosen.size:
+                out[chosen] = self._in_stretch(index[chosen], self._stretch(number))
         return out
 
     def window(self, index: int) -> tuple[int, int]:
@@ -93,9 +97,9 @@ class Walk:
         # neighbours share blocks: permute each block, and the two on the circle that it covers, once
         within = place - block * size + stretch.offset % size
         target = _block_targets(np.arange(low, high), stretch.length // size, key) + stretch.offset // size
-        both = [_block_targets(target + after, self.num_rows // size, self.circle_key) for after in (0, 1)]
-        over = within >= size
-        return np.stack(both)[over.astype(np.int64), block - low] * size + within - over * size
+        both = [_block_targets(target + after, self.num_rows // size, self.circle_key) - after for after in (0, 1)]
+        which = block - low + (within >= size) * len(target)
+        return (np.concatenate(both) * size)[which] + within
 
 
 def _block_targets(block: np.ndarray, num_blocks: int, key: int) -> np.ndarray:
@@ -115,20 +119,33 @@ def _blocks(place: np.ndarray, n: int, block_rows: int, key: int) -> np.ndarray:
 def _within_windows(place: np.ndarray, n: int, window_rows: int, key: int) -> np.ndarray:
     """Permutes [0, n) within consecutive windows; the last window may be shorter."""
     window = place // window_rows
-    start = window * window_rows
-    keys = mix64(window.astype(np.uint64) ^ np.uint64(key))
-    out = place.copy()
     low, high = int(window.min()), int(window.max())
     if high - low < 16:  # few windows: one key at a time is cheaper than a key an element
-        for number in range(low, high + 1):
+        keys = _window_keys(np.arange(low, high + 1), key).tolist()
+        if low == high:
+            return _in_window(place, low, n, window_rows, keys[0])
+        out = np.empty_like(place)
+        for number, mine in enumerate(keys, low):
             chosen = np.flatnonzero(window == number)
             if chosen.size:
-                size = min(n - number * window_rows, window_rows)
-                moved = permute((place - start)[chosen], size, int(keys[chosen[0]]))
-                out[chosen] = number * window_rows + moved
+                out[chosen] = _in_window(place[chosen], number, n, window_rows, mine)
         return out
+    start = window * window_rows
+    keys = _window_keys(window, key)
+    out = place.copy()
     whole = start + window_rows <= n
     for part, size in ((whole, window_rows), (~whole, n % window_rows)):
         if part.any():
             out[part] = start[part] + permute((place - start)[part], size, keys[part])
     return out
+
+
+def _in_window(place: np.ndarray, number: int, n: int, window_rows: int, key: int) -> np.ndarray:
+    """Permutes places that all lie in one window."""
+    start = number * window_rows
+    return start + permute(place - start, min(n - start, window_rows), key)
+
+
+def _window_keys(window: np.ndarray, key: int) -> np.ndarray:
+    """A key for each window: uint64[m]."""
+    return mix64(window.astype(np.uint64) ^ np.uint64(key))

@@ -26,6 +26,18 @@ def test_equals_its_slow_twin(n, key, data):
     assert permute(np.array(index), n, key).tolist() == [permute_slow(i, n, key) for i in index]
 
 
+@pytest.mark.parametrize("n", [2, 3, 4097, 2**16 + 1, 33_333_334, 2**31 + 5, 2**32, 2**32 + 1])
+def test_tables_of_the_rounds_equal_the_rounds(n):
+    """Many elements of one key are looked up in tables, few are computed; above 2^32 all are."""
+    index = np.random.default_rng(3).integers(0, n, 20_000)
+    index[:2] = 0, n - 1
+    together = permute(index, n, 11)
+    assert together[:300].tolist() == [permute_slow(int(i), n, 11) for i in index[:300]]
+    alone = [permute(index[i : i + 1], n, 11) for i in range(300)]
+    assert np.concatenate(alone).tolist() == together[:300].tolist()
+    assert np.array_equal(invert(together, n, 11), index)
+
+
 def test_a_key_an_element_equals_one_key_at_a_time():
     keys = np.array([5, 6, 5, 2**64 - 1], dtype=np.uint64)
     index = np.array([0, 1, 2, 3])
