@@ -20,7 +20,7 @@ from curator.client.decoded import DecodedCopies
 from curator.client.packing import Pack, unpack
 from curator.client.shared import Lender
 from curator.client.sources import open_source
-from curator.client.windows import Chunk, Share, gather
+from curator.client.windows import AHEAD, Chunk, Share, gather
 from curator.epochs.adaptive import Adaptive, Losses
 from curator.epochs.curriculum import AnyCurriculum
 from curator.epochs.journal import Journal
@@ -326,15 +326,15 @@ def _cut(chunk: Chunk) -> Iterator[tuple[int, int, pa.RecordBatch]]:
 
 
 def _ahead(drafts: Iterator[Drafted]) -> Iterator[Chunk]:
-    """The chunks of the drafts: while one is used, the next is put together by a thread and the one after is drafted
-    by another."""
+    """The chunks of the drafts: while one is used, the next is put together by a thread and those after are drafted by
+    another."""
     with ThreadPoolExecutor(1, "winnow-draft") as drafter, ThreadPoolExecutor(1, "winnow-gather") as gatherer:
 
         def begun() -> Future[Chunk] | None:
             draft = next(drafts, None)
             return None if draft is None else gatherer.submit(draft.chunk)
 
-        coming = deque(drafter.submit(begun) for _ in range(2))
+        coming = deque(drafter.submit(begun) for _ in range(AHEAD))
         while (chunk := coming.popleft().result()) is not None:
             coming.append(drafter.submit(begun))
             yield chunk.result()

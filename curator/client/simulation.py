@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from curator.client.windows import Share, gather
+from curator.client.windows import AHEAD, Share, gather
 from curator.epochs.plan import EpochPlan, rank_slice
 from curator.errors import RequestError
 from curator.shards.manifest import Manifest, ShardInfo
@@ -26,8 +26,6 @@ __all__ = ["Simulation", "simulate"]
 
 MAX_OPEN = 256
 """Shards a reader holds open: as many as a ShardReader does."""
-AHEAD = 2
-"""Drafts a stream has begun beside the one in use."""
 
 
 class Simulation(BaseModel):
@@ -123,7 +121,7 @@ class _Books:
     def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
         for shard in np.unique(places[:, 0]).tolist():
             self.open(manifest, shard)
-        return Picked(pa.schema([]), len(places), [])
+        return Picked(pa.schema([]), np.arange(len(places)), [])
 
     def _file(self, name: str, num_bytes: int) -> bool:
         """Whether a file lies in the cache; else it comes from the origin, and others make room for it."""

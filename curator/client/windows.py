@@ -21,9 +21,12 @@ from curator.shards.manifest import Manifest
 from curator.shards.picked import Picked, together
 from curator.shards.reader import ShardReader
 
-__all__ = ["Chunk", "Draft", "Share", "difficulty_column", "gather", "named_difficulties"]
+__all__ = ["AHEAD", "Chunk", "Draft", "Share", "difficulty_column", "gather", "named_difficulties"]
 
-CHUNK_ROWS = 4096
+AHEAD = 3
+"""Chunks begun beside the one in use."""
+CHUNK_ROWS = 8192
+LAID_OUT = 4  # chunks whose slots are worked out together
 CHUNK_BYTES = 32 * 2**20  # of compressed rows: heavy rows come in smaller chunks
 
 
@@ -86,24 +89,27 @@ def gather(
     share: Share,
     columns: Sequence[str] | None = None,
 ) -> Iterator[Draft]:
-    """The wanted rows of an epoch in order, with their difficulty as the last column; a few thousand rows at a time.
+    """The wanted rows of an epoch in order, with their difficulty as the last column; some thousand rows at a time.
 
     Padded slots repeat the chunk's first row with a null difficulty. Raises what the reader raises.
     """
     mix = plan.interleave(epoch)
     windows = [_Window(plan, manifest, reader, epoch, share, d, columns) for d in range(3)]
     each = max(share.high - share.low, 1)
-    at_once = max(int(min(CHUNK_ROWS, CHUNK_BYTES / manifest.mean_row_bytes)) // each, 1) * share.step
-    for begin in range(share.first, mix.num_batches, at_once):
-        batches = share.batches(begin, min(begin + at_once, mix.num_batches))
-        slots = mix.slices(batches, share.low, share.high)
-        sizes = np.full(len(batches), each, dtype=np.int64)
-        sizes[-1] += len(slots.nth) - sizes.sum()
-        parts, order = _fill(slots, windows)
-        if not parts:
-            place = np.array([_any_place(manifest)] * min(len(order), 1), dtype=np.int64)
-            parts = [reader.pick(manifest, place.reshape(-1, 2), columns)]
-        yield Draft(batches, np.cumsum(sizes), parts, order, slots.difficulty)
+    at_once = max(int(min(CHUNK_ROWS, CHUNK_BYTES / manifest.mean_row_bytes)) // each, 1)
+    for begin in range(share.first, mix.num_batches, at_once * share.step * LAID_OUT):
+        coming = share.batches(begin, min(begin + at_once * share.step * LAID_OUT, mix.num_batches))
+        layout = mix.slices(coming, share.low, share.high)
+        for first in range(0, len(coming), at_once):
+            batches = coming[first : first + at_once]
+            slots = Slots(*(column[first * each : (first + len(batches)) * each] for column in layout))
+            sizes = np.full(len(batches), each, dtype=np.int64)
+            sizes[-1] += len(slots.nth) - sizes.sum()
+            parts, order = _fill(slots, windows)
+            if not parts:
+                place = np.array([_any_place(manifest)] * min(len(order), 1), dtype=np.int64)
+                parts = [reader.pick(manifest, place.reshape(-1, 2), columns)]
+            yield Draft(batches, np.cumsum(sizes), parts, order, slots.difficulty)
 
 
 def _fill(slots: Slots, windows: list[_Window]) -> tuple[list[Picked], np.ndarray]:

@@ -125,10 +125,10 @@ class Interleave:
         slot = np.arange(low, high) + turn[:, None]
         slot -= (slot >= self.batch_size) * self.batch_size
         slot += kind[:, None] * self.batch_size
-        difficulty, nth = pattern_difficulty[slot], pattern_nth[slot]
+        difficulty, nth = pattern_difficulty.take(slot), pattern_nth.take(slot)
         cell = difficulty + 3 * np.arange(len(batches))[:, None]  # a batch's row of counts, a difficulty's column
         passed = pattern_passed[kind, turn]  # rows in the part of the pattern that is turned away
-        nth += ((nth < passed.ravel()[cell]) * counts.ravel()[cell]) + (starts - passed).ravel()[cell]
+        nth += ((nth < passed.take(cell)) * counts.take(cell)) + (starts - passed).take(cell)
         return Slots(difficulty.ravel(), nth.ravel())
 
     def _tail_slice(self, low: int, high: int) -> Slots:

@@ -41,11 +41,10 @@ class Locator:
         ends = self._ends[difficulty]
         if rank.size and not 0 <= rank.min() <= rank.max() < (ends[-1] if ends.size else 0):
             raise ValueError(f"ranks {rank.min()} to {rank.max()} outside the {ends[-1] if ends.size else 0} live rows")
-        out = np.empty((len(rank), 2), dtype=np.int64)
-        out[:, 0] = np.searchsorted(ends, rank, side="right")
-        for group in grouped(out[:, 0]):
-            shard = int(out[group[0], 0])
+        shards, found = np.searchsorted(ends, rank, side="right"), np.empty(len(rank), dtype=np.int64)
+        for group in grouped(shards):
+            shard = int(shards[group[0]])
             index = self._index_of(shard)
             rows = (index.by_row if self._order == "row" else index.by_difficulty)[difficulty]
-            out[group, 1] = rows[rank[group] - self._starts[difficulty, shard]]
-        return out
+            found[group] = rows.take(rank.take(group) - self._starts[difficulty, shard])
+        return np.stack([shards, found]).T  # columns lie together

@@ -34,15 +34,13 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """A column of strings or bytes. views: int32[m, 4]; valid: bool[m], None when all are."""
+    """A column of strings or bytes. views: int32[m, 4]; valid: bool[m], None when all are. long: no view holds its
+    value itself."""
 
     views: np.ndarray
     valid: np.ndarray | None
     buffers: list[Any]
-
-    def slice(self, first: int, count: int) -> Views:
-        end = first + count
-        return Views(self.views[first:end], None if self.valid is None else self.valid[first:end], self.buffers)
+    long: bool
 
 
 Column = Any  # Views, or a pyarrow.Array
@@ -50,15 +48,20 @@ Column = Any  # Views, or a pyarrow.Array
 
 @dataclass(frozen=True)
 class Picked:
-    """m rows, column by column."""
+    """m rows. columns hold them group after group as they were gathered, and perhaps others; place: int64[m], where in
+    the columns each row lies."""
 
     schema: pa.Schema
-    num_rows: int
+    place: np.ndarray
     columns: list[Column]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.place)
 
     def slice(self, first: int, count: int) -> Picked:
         """A run of the rows, without a copy."""
-        return Picked(self.schema, count, [column.slice(first, count) for column in self.columns])
+        return Picked(self.schema, self.place[first : first + count], self.columns)
 
     def take(self, index: np.ndarray) -> pa.RecordBatch:
         """Rows by their number among the m, in the order asked for. index: int64[k]."""
@@ -75,8 +78,12 @@ def pick(schema: pa.Schema, num_rows: int, chosen: Sequence[Chosen]) -> Picked:
         elif _plain(field.type) and not any(array.null_count for array in arrays):
             columns.append(_numbers(field.type, arrays, chosen, num_rows))
         else:
-            columns.append(_taken(field.type, arrays, chosen, num_rows))
-    return Picked(schema, num_rows, columns)
+            parts = [array.take(arrow_ints(part.rows)) for array, part in zip(arrays, chosen, strict=True)]
+            columns.append(pa.concat_arrays([pa.array([], field.type), *parts]))
+    place = np.empty(num_rows, dtype=np.int64)
+    if chosen:
+        place[np.concatenate([part.group for part in chosen])] = np.arange(num_rows)
+    return Picked(schema, place, columns)
 
 
 def together(parts: Sequence[Picked], order: np.ndarray) -> pa.RecordBatch:
@@ -84,14 +91,15 @@ def together(parts: Sequence[Picked], order: np.ndarray) -> pa.RecordBatch:
     if order.size and not 0 <= order.min() <= order.max() < sum(part.num_rows for part in parts):
         raise IndexError(f"rows {order.min()} to {order.max()} of {sum(part.num_rows for part in parts)}")
     schema, rows = parts[0].schema, arrow_ints(order)
+    places = [arrow_ints(part.place) for part in parts]
     columns = []
     for number, field in enumerate(schema):
         pieces = [part.columns[number] for part in parts]
         if isinstance(pieces[0], Views):
-            columns.append(_strings(_joined(pieces), order, field.type))
+            columns.append(_strings(_joined(pieces, [part.place for part in parts]), order, field.type))
         else:
-            whole = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
-            columns.append(whole.take(rows))
+            taken = [piece.take(place) for piece, place in zip(pieces, places, strict=True)]
+            columns.append((taken[0] if len(taken) == 1 else pa.concat_arrays(taken)).take(rows))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -105,40 +113,38 @@ def _plain(data_type: pa.DataType) -> bool:
 def _numbers(data_type: pa.DataType, arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Any:
     width = data_type.bit_width // 8
     kind = np.dtype(f"u{width}") if width in (1, 2, 4, 8) else np.dtype((np.void, width))
-    out = np.empty(num_rows, dtype=kind)
+    out, first = np.empty(num_rows, dtype=kind), 0
     for array, part in zip(arrays, chosen, strict=True):
         data = np.frombuffer(array.buffers()[1], dtype=kind, count=len(array), offset=array.offset * width)
-        out[part.group] = data[part.rows]
+        end = first + len(part.rows)
+        data.take(part.rows, out=out[first:end], mode="clip")
+        first = end
     return pa.Array.from_buffers(data_type, num_rows, [None, pa.py_buffer(out.view(np.uint8))])
-
-
-def _taken(data_type: pa.DataType, arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Any:
-    parts = [array.take(arrow_ints(part.rows)) for array, part in zip(arrays, chosen, strict=True)]
-    places = np.empty(num_rows, dtype=np.int64)
-    if chosen:
-        places[np.concatenate([part.group for part in chosen])] = np.arange(num_rows)
-    return pa.concat_arrays([pa.array([], data_type), *parts]).take(arrow_ints(places))
 
 
 def _views(arrays: list[Any], chosen: Sequence[Chosen], num_rows: int) -> Views:
     views = np.zeros((num_rows, 4), dtype=np.int32)
     valid = np.ones(num_rows, dtype=bool) if any(array.null_count for array in arrays) else None
     buffers: list[Any] = []
+    first, shortest = 0, INLINE_BYTES + 1
     for array, part in zip(arrays, chosen, strict=True):
         _, ends, data = array.buffers()
         edges = np.frombuffer(ends, dtype=np.int32, count=len(array) + 1, offset=4 * array.offset)
-        starts = edges[part.rows]
-        mine = np.zeros((len(part.rows), 4), dtype=np.int32)
-        mine[:, 0] = edges[part.rows + 1] - starts
-        mine[:, 2], mine[:, 3] = len(buffers), starts
+        starts = edges.take(part.rows)
+        lengths = edges[1:].take(part.rows) - starts
+        mine = views[first : first + len(part.rows)]
+        mine[:, 0], mine[:, 2], mine[:, 3] = lengths, len(buffers), starts
         if valid is not None and array.null_count:
             there = _validity(array)[part.rows]
-            valid[part.group] = there
+            valid[first : first + len(part.rows)] = there
             mine[~there] = 0
-        _inline(mine, data)
-        views[part.group] = mine
+        least = int(lengths.min(initial=shortest)) if valid is None else 0
+        if least <= INLINE_BYTES:
+            _inline(mine, data)
+        shortest = min(shortest, least)
+        first += len(part.rows)
         buffers.append(data if data is not None else pa.py_buffer(b""))
-    return Views(views, valid, buffers)
+    return Views(views, valid, buffers, shortest > INLINE_BYTES)
 
 
 def _validity(array: Any) -> np.ndarray:
@@ -160,27 +166,27 @@ def _inline(views: np.ndarray, data: Any) -> None:
     views[short, 1:] = text.view(np.int32)
 
 
-def _joined(pieces: list[Views]) -> Views:
-    """Pieces laid end to end."""
-    if len(pieces) == 1:
-        return pieces[0]
-    views = np.concatenate([piece.views for piece in pieces])
-    first = 0
-    buffers: list[Any] = []
-    for piece in pieces:
-        mine = views[first : first + len(piece.views)]
-        mine[mine[:, 0] > INLINE_BYTES, 2] += len(buffers)
-        first += len(piece.views)
+def _joined(pieces: list[Views], places: list[np.ndarray]) -> Views:
+    """The chosen rows of the pieces laid end to end."""
+    taken = [piece.views.take(place, axis=0) for piece, place in zip(pieces, places, strict=True)]
+    buffers = list(pieces[0].buffers)
+    for piece, views in zip(pieces[1:], taken[1:], strict=True):
+        if piece.long:
+            views[:, 2] += len(buffers)
+        else:
+            views[views[:, 0] > INLINE_BYTES, 2] += len(buffers)
         buffers += piece.buffers
     valid = None
     if any(piece.valid is not None for piece in pieces):
-        valid = np.concatenate([np.ones(len(p.views), dtype=bool) if p.valid is None else p.valid for p in pieces])
-    return Views(views, valid, buffers)
+        both = zip(pieces, places, strict=True)
+        valid = np.concatenate([np.ones(len(p), dtype=bool) if c.valid is None else c.valid[p] for c, p in both])
+    views = taken[0] if len(taken) == 1 else np.concatenate(taken)
+    return Views(views, valid, buffers, all(piece.long for piece in pieces))
 
 
 def _strings(column: Views, order: np.ndarray, data_type: pa.DataType) -> Any:
     """The values in order, copied together."""
-    views = np.ascontiguousarray(column.views[order])
+    views = column.views.take(order, axis=0)
     bits = None
     if column.valid is not None:
         bits = pa.py_buffer(np.packbits(column.valid[order], bitorder="little"))

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,34 @@ class ShardCopies(Protocol):
         """Forgets a copy that proved damaged."""
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """Rows, rows of a record batch, and record batches before it, of each shard: int64[num_shards] each."""
+
+    manifest: Manifest
+    rows: np.ndarray
+    batch_rows: np.ndarray
+    first_batch: np.ndarray
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> _Shape:
+        rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)
+        batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)
+        first = np.cumsum([0, *(info.num_batches for info in manifest.shards)])[:-1]
+        return cls(manifest, rows, batch_rows, first)
+
+    def check(self, shard: np.ndarray, row: np.ndarray) -> None:
+        """Raises NotFoundError for a place that is in no shard."""
+        if not shard.size:
+            return
+        if 0 <= shard.min() <= shard.max() < len(self.rows) and row.min() >= 0 and (row < self.rows.take(shard)).all():
+            return
+        bad = (shard < 0) | (shard >= len(self.rows))
+        bad[~bad] = (row[~bad] < 0) | (row[~bad] >= self.rows[shard[~bad]])
+        first = int(np.flatnonzero(bad)[0])
+        raise NotFoundError(f"no row {row[first]} in shard number {shard[first]} of {self.manifest.id}")
+
+
 class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
@@ -61,6 +90,8 @@ class ShardReader:
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
         self._decoded = BatchCache(cache_bytes)
         self._lock = threading.RLock()
+        self._shaped: _Shape | None = None
+        self._decoders: ThreadPoolExecutor | None = None
 
     def iter_batches(self, manifest: Manifest | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Every live row once, shard by shard in stored order, labels overlaid; batches of up to 4,096 rows.
@@ -94,18 +125,19 @@ class ShardReader:
 
     def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
         """As `take`, but the rows stay as they come until they are asked for in some order. places: int64[m, 2]."""
-        self._check_places(manifest, places)
-        batch_rows, first_batch = self._shape(manifest)
-        batch, row = np.divmod(places[:, 1], batch_rows[places[:, 0]])
+        shape = self._shape(manifest)
+        shard, row = places[:, 0], places[:, 1]
+        shape.check(shard, row)
+        batch, row = np.divmod(row, shape.batch_rows.take(shard))
 
         def rows_of(group: np.ndarray) -> Chosen:
-            shard, number = int(places[group[0], 0]), int(batch[group[0]])
-            rows = self._cached(manifest, shard, number, columns)
-            if self.open(manifest, shard).mapped:
-                return Chosen(rows, group, row[group])
-            return Chosen(rows.take(arrow_ints(row[group])), group, np.arange(len(group)))
+            number, which = int(shard[group[0]]), int(batch[group[0]])
+            rows = self._cached(manifest, number, which, columns)
+            if self.open(manifest, number).mapped:
+                return Chosen(rows, group, row.take(group))
+            return Chosen(rows.take(arrow_ints(row.take(group))), group, np.arange(len(group)))
 
-        chosen = self._in_parallel(rows_of, grouped(first_batch[places[:, 0]] + batch))
+        chosen = self._in_parallel(rows_of, grouped(shape.first_batch.take(shard) + batch))
         schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
         return pick(schema, len(places), chosen)
 
@@ -199,21 +231,15 @@ class ShardReader:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
         if len(groups) < 2 or self._num_threads == 1 or self._copies is not None:  # a mapped copy is only pointed at
             return [rows_of(group) for group in groups]
-        with ThreadPoolExecutor(self._num_threads, "winnow-decode") as pool:
-            return list(pool.map(rows_of, groups))
+        if self._decoders is None:  # they stay: new threads would ask for new memory, and decoding takes much of it
+            self._decoders = ThreadPoolExecutor(self._num_threads, "winnow-decode")
+        return list(self._decoders.map(rows_of, groups))
 
-    def _shape(self, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of a record batch, and record batches before it, of each shard: int64[num_shards] each."""
-        batch_rows = np.array([info.batch_rows for info in manifest.shards], dtype=np.int64)
-        return batch_rows, np.cumsum([0, *(info.num_batches for info in manifest.shards)])[:-1]
-
-    def _check_places(self, manifest: Manifest, where: np.ndarray) -> None:
-        num_rows = np.array([info.rows for info in manifest.shards], dtype=np.int64)
-        bad = (where[:, 0] < 0) | (where[:, 0] >= len(num_rows))
-        bad[~bad] = (where[~bad, 1] < 0) | (where[~bad, 1] >= num_rows[where[~bad, 0]])
-        if bad.any():
-            shard, row = where[np.flatnonzero(bad)[0]].tolist()
-            raise NotFoundError(f"no row {row} in shard number {shard} of {manifest.id}")
+    def _shape(self, manifest: Manifest) -> _Shape:
+        """Of the manifest asked for last: it is worked out once."""
+        if self._shaped is None or self._shaped.manifest is not manifest:
+            self._shaped = _Shape.of(manifest)
+        return self._shaped
 
     def _empty(self, manifest: Manifest, columns: Sequence[str] | None) -> pa.RecordBatch:
         if not manifest.shards:
