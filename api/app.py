@@ -16,7 +16,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import errors
+from api import errors, polls
 from api.auth import local_access
 from api.description import described
 from api.guard import Guard
@@ -93,6 +93,7 @@ def create_app(
     errors.install(app)
     app.openapi = partial(described, app)  # type: ignore[method-assign]
     hosts = {"localhost", "127.0.0.1", "::1", settings.host.strip("[]"), *settings.allowed_hosts}
+    polls.install(app, service)
     app.add_middleware(Guard, hosts=hosts, traffic=service.traffic)
     return app
 

@@ -33,7 +33,7 @@ from curator.errors import (
     WinnowError,
 )
 
-__all__ = ["Refusal", "install", "problem", "status_of"]
+__all__ = ["Refusal", "install", "problem", "refused", "status_of"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
@@ -104,12 +104,13 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Sends every exception a route can raise down the one road; the unforeseen ones are `Guard`'s."""
-    app.add_exception_handler(WinnowError, _winnow)
+    app.add_exception_handler(WinnowError, refused)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
 
 
-def _winnow(request: Request, error: Exception) -> Response:
+def refused(request: Request, error: Exception) -> Response:
+    """What a WinnowError is told as."""
     assert isinstance(error, WinnowError)
     headers = error.headers if isinstance(error, Refusal) else None
     places = [_place(error)] if isinstance(error, InputError) and error.column else []

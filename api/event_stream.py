@@ -1,28 +1,34 @@
 """A run's events as server-sent events: replayed from the outbox, then followed until the run ends.
 
-Knows the outbox; an event's id is its number there, so any worker can go on where another stopped.
+Knows the form of a stream; an event's id is its number in the outbox, so any worker can go on where another stopped.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
-import anyio
-from anyio import to_thread
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT
+from starlette.responses import StreamingResponse
 
 from api.service import Service
-from curator.catalog import Event, Run
 from curator.errors import RequestError
-from curator.run import TERMINAL
 
-__all__ = ["run_events", "sequence_of"]
+__all__ = ["EventStream", "run_events", "sequence_of"]
 
-POLL_S: Final = 0.25
 KEEP_ALIVE_S: Final = 15.0
-_PAGE: Final = 500
+_HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""The second keeps a proxy from collecting events."""
+
+
+class EventStream(StreamingResponse):
+    """Events as bytes, sent as they are. (FastAPI's own class would take each through two queues to write it.)"""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes]):
+        super().__init__(events, headers=_HEADERS)
 
 
 def sequence_of(last_event_id: str | None) -> int:
@@ -36,35 +42,26 @@ def sequence_of(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-async def run_events(service: Service, tenant: str, run_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+async def run_events(service: Service, tenant: str, run_id: str, after: int) -> AsyncIterator[bytes]:
     """Events of one run numbered above `after`, oldest first; ends once the run has ended and all are told."""
-    quiet_since = time.monotonic()
-    while True:
-        run: Run = await to_thread.run_sync(
-            service.catalog.runs.get, tenant, run_id
-        )  # before its events: none is missed
-        events = await to_thread.run_sync(_after, service, tenant, run_id, after)
-        for event in events:
-            after = event.sequence
-            yield ServerSentEvent(id=str(event.sequence), event=event.kind, data=_data(event))
-        if events:
-            quiet_since = time.monotonic()
-        elif run.state in TERMINAL:
-            return
-        else:
-            if time.monotonic() - quiet_since >= KEEP_ALIVE_S:
-                quiet_since = time.monotonic()
-                yield ServerSentEvent(comment="still here")
-            await anyio.sleep(POLL_S)
+    async with service.outbox.listening(run_id) as bell:
+        while True:
+            bell.clear()
+            news = await service.outbox.after(tenant, run_id, after)
+            after = news.last
+            if news.wire:
+                yield news.wire
+            elif news.ended:
+                return
+            if not (news.more or news.ended) and (alive := await _rung(bell)):
+                yield alive
 
 
-def _after(service: Service, tenant: str, run_id: str, sequence: int) -> list[Event]:
-    return service.catalog.events.after(tenant, sequence, subject=run_id, limit=_PAGE)
-
-
-def _data(event: Event) -> dict[str, Any]:
-    summary = event.data.get("summary")
-    data = {**event.data, "run": event.subject, "at": event.at.isoformat().replace("+00:00", "Z")}
-    if summary:
-        data["summary"] = {**summary, "ledger": f"/v1/runs/{event.subject}/decisions"}
-    return data
+async def _rung(bell: asyncio.Event) -> bytes:
+    """Nothing, once there is news; a sign of life when there has been none for long."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            await bell.wait()
+    except TimeoutError:
+        return KEEPALIVE_COMMENT
+    return b""

@@ -52,7 +52,7 @@ class Buckets:
 class Streams:
     """Open event streams by tenant."""
 
-    def __init__(self, most: int = 64):
+    def __init__(self, most: int = 1000):
         self._most = most
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()

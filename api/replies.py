@@ -17,7 +17,7 @@ from api.errors import Refusal
 from curator.digest import sha256_hex
 from curator.storage import Store
 
-__all__ = ["if_match", "immutable_file", "known_already", "needed_match", "reply"]
+__all__ = ["body_tag", "if_match", "immutable_file", "known_already", "named", "needed_match", "reply"]
 
 _CHUNK: Final = 2**20
 
@@ -32,16 +32,21 @@ def reply(
 ) -> Response:
     """The body as JSON; 304 without it when the caller's If-None-Match names its ETag (default: the body's digest)."""
     data = body.model_dump_json().encode()
-    tag = f'"{etag or sha256_hex(data)[:32]}"'
+    tag = f'"{etag}"' if etag else body_tag(data)
     out = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
-    if request.method in ("GET", "HEAD") and _named(request.headers.get("if-none-match"), tag):
+    if request.method in ("GET", "HEAD") and named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=out)
     return Response(data, status, out, media_type="application/json")
 
 
+def body_tag(data: bytes) -> str:
+    """The ETag of an answer that has no version of its own."""
+    return f'"{sha256_hex(data)[:32]}"'
+
+
 def known_already(request: Request, etag: str) -> Response | None:
     """The 304 for a caller who has this version, found before the answer is put together; None for any other."""
-    if not _named(request.headers.get("if-none-match"), f'"{etag}"'):
+    if not named(request.headers.get("if-none-match"), f'"{etag}"'):
         return None
     return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"})
 
@@ -51,7 +56,7 @@ def if_match(request: Request, version: int) -> int | None:
     asked = request.headers.get("if-match")
     if asked is None or asked.strip() == "*":
         return None
-    if not _named(asked, f'"{version}"', weak=False):
+    if not named(asked, f'"{version}"', weak=False):
         raise Refusal(
             412, "precondition_failed", f"the version now is {version}, the request was for {asked}; read again"
         )
@@ -90,7 +95,7 @@ def immutable_file(
         "Vary": "Authorization",
         "Content-Disposition": f'attachment; filename="{name or f"{digest}.arrow"}"',
     }
-    if _named(request.headers.get("if-none-match"), tag):
+    if named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     low, high, status = 0, size, 200
     wanted = request.headers.get("range")
@@ -137,7 +142,7 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
     return low, high
 
 
-def _named(header: str | None, tag: str, *, weak: bool = True) -> bool:
+def named(header: str | None, tag: str, *, weak: bool = True) -> bool:
     """Whether an If-None-Match or If-Match list names the tag."""
     if header is None:
         return False

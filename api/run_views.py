@@ -7,16 +7,35 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Any, Final, Literal
 
 from api.bodies import View
+from api.replies import body_tag
+from api.service import Service
 from api.submission import submission_of
 from curator.catalog import Run, RunFault, Step
 from curator.errors import NotFoundError
 from curator.run import TERMINAL, Progress, RunState, RunSummary
 from curator.storage import Store
 
-__all__ = ["RunErrors", "RunList", "RunMetrics", "RunView", "metrics_view", "run_errors", "run_view", "without_root"]
+__all__ = [
+    "PARTS",
+    "RunErrors",
+    "RunList",
+    "RunMetrics",
+    "RunView",
+    "list_body",
+    "metrics_view",
+    "run_body",
+    "run_errors",
+    "run_list",
+    "run_view",
+    "without_root",
+]
+
+PARTS: Final = ("run", "metrics", "errors")
+"""What is told of one run; each is the same as long as the row's version is."""
 
 _POLL_MS = {RunState.QUEUED: 1000, RunState.PAUSED: 5000}
 
@@ -106,6 +125,35 @@ class RunErrors(View):
 
 def poll_after_ms(state: RunState) -> int | None:
     return None if state in TERMINAL else _POLL_MS.get(state, 500)
+
+
+def run_list(
+    service: Service, tenant: str, *, cursor: str | None, limit: int, states: Collection[RunState] | None
+) -> RunList:
+    """A page of the tenant's runs, newest first."""
+    page = service.catalog.runs.page(tenant, cursor=cursor, limit=limit, states=states)
+    items = tuple(run_view(run, service.store) for run in page.items)
+    busy = any(item.poll_after_ms for item in items)
+    return RunList(items=items, next_cursor=page.next_cursor, poll_after_ms=1000 if busy else 3000)
+
+
+def list_body(service: Service, tenant: str, *, limit: int) -> tuple[str, bytes]:
+    """(ETag, JSON) of the first page."""
+    body = run_list(service, tenant, cursor=None, limit=limit, states=None).model_dump_json().encode()
+    return body_tag(body), body
+
+
+def run_body(service: Service, run: Run, part: str) -> bytes:
+    """JSON of one of `PARTS`; its ETag is the row's version."""
+    return _view(service, run, part).model_dump_json().encode()
+
+
+def _view(service: Service, run: Run, part: str) -> View:
+    if part == "metrics":
+        return metrics_view(run, service.store)
+    if part == "errors":
+        return run_errors(run, service.catalog.runs.history(run.tenant, run.id), service.store)
+    return run_view(run, service.store)
 
 
 def run_view(run: Run, store: Store) -> RunView:

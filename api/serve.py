@@ -23,13 +23,14 @@ from api.app import create_app
 from api.auth import is_loopback, local_access
 from api.service import Service
 from curator.errors import RequestError
+from curator.process import process_name
 from curator.settings import Settings
 
 __all__ = ["RunnerChild", "serve"]
 
 log: Final = logging.getLogger("winnow.serve")
 
-_BACKOFF_S, _BACKOFF_MOST_S, _HEALTHY_AFTER_S = 0.5, 30.0, 60.0
+_BACKOFF_S, _BACKOFF_MOST_S, _HEALTHY_AFTER_S = 0.5, 30.0, 10.0
 _LAST_STREAMS_S: Final = 3
 """How long open answers (event streams, mostly) may hold up the end."""
 
@@ -38,7 +39,7 @@ class RunnerChild:
     """One `python -m pipelines.runner` on the root. A context: it runs inside, and is told to end outside."""
 
     def __init__(self, settings: Settings, command: tuple[str, ...] | None = None, *, patience_s: float = 5.0):
-        self._command = command or (sys.executable, "-m", "pipelines.runner", "--root", settings.root)
+        self._command = command or _runner_of(settings)
         self._grace_s, self._patience_s = settings.grace_s, patience_s
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,6 +157,11 @@ def _greet(settings: Settings, service: Service, port: int) -> None:
         print("Other host names are served (WINNOW_ALLOWED_HOSTS), so every caller needs a key.", flush=True)
     else:
         print("Not a loopback address: every caller needs a key.", flush=True)
+
+
+def _runner_of(settings: Settings) -> tuple[str, ...]:
+    """A runner that outlives a killed counter for the work at hand and no longer: the next counter has its own."""
+    return (sys.executable, "-m", "pipelines.runner", "--root", settings.root, "--beside", process_name())
 
 
 def _environment() -> dict[str, str]:

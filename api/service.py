@@ -12,6 +12,7 @@ from fastapi import Request
 
 from api.intake import Intake
 from api.limits import Buckets, Streams
+from api.outbox import Outbox
 from api.traffic import Traffic
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog
@@ -33,6 +34,7 @@ class Service:
     uploads: UploadFiles
     intake: Intake
     reader: ShardReader
+    outbox: Outbox
     runner_alive: Callable[[], bool] | None = None
     requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
     wrong_keys: Buckets = field(default_factory=lambda: Buckets(per_s=0.2, burst=20))
@@ -51,6 +53,7 @@ class Service:
             uploads=UploadFiles(catalog, store, settings),
             intake=Intake(catalog),
             reader=ShardReader(store),
+            outbox=Outbox(catalog),
             runner_alive=runner_alive,
         )
 

@@ -6,6 +6,7 @@ Knows the catalog's runs and the kinds of error; nothing of what the work does o
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable
 
 from curator.catalog import Catalog, CatalogJournal, ClaimedRun, RunFault
@@ -23,7 +24,7 @@ from curator.run import RunState, RunSummary
 from curator.settings import Settings
 from pipelines.lease import beating
 
-__all__ = ["Execute", "attempt", "wait_s"]
+__all__ = ["Execute", "attempt", "journal_of", "wait_s"]
 
 Execute = Callable[[ClaimedRun, CatalogJournal, Settings], RunSummary]
 """The work of one run: `pipelines.execute.execute`. It asks `journal.stop_requested()` while it works and raises
@@ -46,16 +47,17 @@ def attempt(
     """
     try:
         with beating(journal, settings.heartbeat_s):
-            _advance(catalog, claimed, RunState.VALIDATING, RunState.RUNNING)
+            _advance(catalog, journal, RunState.VALIDATING, RunState.RUNNING)
             summary = execute(claimed, journal, settings)
-            journal.heartbeat()  # the last progress, before the state that ends it
-            _advance(catalog, claimed, RunState.RUNNING, RunState.FINALIZING)
-            _advance(catalog, claimed, RunState.FINALIZING, RunState.SUCCEEDED, summary=summary)
+            journal.patiently(journal.heartbeat)  # the last progress, before the state that ends it
+            _advance(catalog, journal, RunState.RUNNING, RunState.FINALIZING)
+            _advance(catalog, journal, RunState.FINALIZING, RunState.SUCCEEDED, summary=summary)
             return summary
     except LeaseLostError:
         raise
     except StoppedError as stopped:
-        catalog.runs.release(claimed, f"stopped: {stopped.request}", pause=pause)
+        reason = f"stopped: {stopped.request}"
+        journal.patiently(lambda: catalog.runs.release(claimed, reason, pause=pause))
         raise
     except RetryableError as error:
         if not again or claimed.attempt >= settings.max_attempts:
@@ -65,11 +67,17 @@ def attempt(
             catalog.runs.release(claimed, f"trying again in {pause_s:g} s: {error}", again_in_s=pause_s)
         raise
     except Exception as error:
-        catalog.runs.fail(claimed, _fault(error))
+        fault = _fault(error)
+        journal.patiently(lambda: catalog.runs.fail(claimed, fault))
         raise
     except BaseException:  # a second Ctrl-C, or sys.exit
         catalog.runs.release(claimed, "interrupted", pause=pause)
         raise
+
+
+def journal_of(catalog: Catalog, claimed: ClaimedRun, settings: Settings, shutdown: threading.Event) -> CatalogJournal:
+    """The journal of a claimed run; `shutdown` is set when this process was told to end."""
+    return CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown, patience_s=settings.outage_s)
 
 
 def wait_s(times: int) -> float:
@@ -78,13 +86,17 @@ def wait_s(times: int) -> float:
 
 
 def _advance(
-    catalog: Catalog, claimed: ClaimedRun, from_state: RunState, to: RunState, summary: RunSummary | None = None
+    catalog: Catalog, journal: CatalogJournal, from_state: RunState, to: RunState, summary: RunSummary | None = None
 ) -> None:
     """The next state, unless somebody asked for a stop meanwhile. Raises StoppedError then, LeaseLostError."""
+    run, reason = journal.run, f"{from_state} done"
     try:
-        catalog.runs.move(claimed, {from_state}, to, reason=f"{from_state} done", summary=summary)
+        journal.patiently(lambda: catalog.runs.move(run, {from_state}, to, reason=reason, summary=summary))
     except ConflictError as error:
-        asked = ASKED.get(catalog.runs.state(claimed))
+        state = journal.patiently(lambda: catalog.runs.state(run))
+        if state == to:
+            return  # the move went through, its answer did not
+        asked = ASKED.get(state)
         if asked is None:
             raise
         raise StoppedError(asked) from error

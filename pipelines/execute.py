@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
-from curator.errors import RequestError, StoppedError
+from curator.errors import RequestError
 from curator.ledger import Ledger
 from curator.run import Journal, Progress, RunRequest, RunSummary
 from curator.settings import Settings
-from curator.stopping import listening
+from curator.stopping import hear, listening
 from pipelines.clock import Clock
 from pipelines.engine import Engine
 from pipelines.inline import InlineEngine
@@ -133,11 +133,12 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
         for unit in done:
             clock.unit_done(rows_by_unit[unit], done[unit])
         left = [unit for unit in range(len(job.plan.units)) if unit not in done]
-        for unit, result, peak in engine.run_units(step, left, needed) if left else ():
-            clock.commit(step.name, unit, result, peak)
-            done[unit] = result
-            clock.unit_done(rows_by_unit[unit], result, engine)
-            _stop_if_asked(journal)
+        with listening(journal.stop_requested):
+            for unit, result, peak in engine.run_units(step, left, needed) if left else ():
+                clock.commit(step.name, unit, result, peak)
+                done[unit] = result
+                clock.unit_done(rows_by_unit[unit], result, engine)
+                hear()
         return done
 
 
@@ -155,12 +156,6 @@ def _shown(road: Sequence[Step]) -> dict[str, str]:
 
 _SHOWN: Final = _shown(ROAD)
 _LAST_OF: Final = {phase: name for name, phase in reversed(_SHOWN.items())}
-
-
-def _stop_if_asked(journal: Journal) -> None:
-    request = journal.stop_requested()
-    if request is not None:
-        raise StoppedError(request)
 
 
 def _summary(job: Job, outputs: dict[str, Any], clock: Clock) -> RunSummary:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from curator.catalog import LOCAL_TENANT, Catalog, CatalogJournal, ClaimedRun
+from curator.catalog import LOCAL_TENANT, Catalog, ClaimedRun
 from curator.errors import RequestError
 from curator.run import RunRequest, RunSummary
 from curator.settings import Settings
-from pipelines.attempt import Execute, attempt
+from pipelines.attempt import Execute, attempt, journal_of
 from pipelines.grace import told_to_end
 from pipelines.lease import is_dead, owner_name
 from pipelines.registering import shelved_work
@@ -52,5 +52,5 @@ def run_here(
             claimed = catalog.runs.claim_this(tenant, earlier.id, owner, settings.lease_s, is_dead=is_dead)
         if on_claimed is not None:
             on_claimed(claimed)
-        journal = CatalogJournal(catalog, claimed, lease_s=settings.lease_s, shutdown=shutdown)
+        journal = journal_of(catalog, claimed, settings, shutdown)
         return attempt(catalog, claimed, journal, act, settings, pause=True)

@@ -15,6 +15,7 @@ import pyarrow.types as pt
 from curator.readers import matches, read
 from curator.recipe import Recipe
 from curator.sample_id import from_ids, from_position
+from curator.stopping import hear
 from pipelines.plan import Plan
 
 __all__ = ["blank_as_null", "content", "label_values", "sample_ids", "used_rows"]
@@ -24,11 +25,12 @@ def used_rows(
     plan: Plan, unit: int, *, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
     """(row numbers in the file int64[n], the n rows used) batch by batch; columns None reads them all, and one named
-    twice comes once."""
+    twice comes once. Raises StoppedError where somebody listens for it."""
     where = plan.recipe.where
     wanted = None if columns is None else list(dict.fromkeys(columns))
     needed = None if wanted is None else list(dict.fromkeys([*wanted, *where]))
     for first, batch in read(plan.units[unit], columns=needed, schema=plan.schema):
+        hear()
         numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
         if where:
             mask = matches(batch, where)

@@ -16,10 +16,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from curator.catalog import Catalog, CatalogJournal, ClaimedJob, ClaimedRun
+from curator.catalog import Catalog, ClaimedJob, ClaimedRun
 from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowError
+from curator.process import has_ended
 from curator.settings import Settings
-from pipelines.attempt import Execute, attempt, wait_s
+from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.exporting import export_once
 from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
@@ -61,9 +62,10 @@ class Runner:
         """Claims nothing more; the run at hand is asked to stop and goes back to the queue."""
         self._shutdown.set()
 
-    def run_forever(self) -> None:
-        """Returns after `stop`. A catalog that does not answer is asked again after `poll_s`."""
-        while not self._shutdown.is_set():
+    def run_forever(self, ended: Callable[[], bool] = lambda: False) -> None:
+        """Returns after `stop`, or once `ended` says so between two pieces of work. A catalog that does not answer is
+        asked again after `poll_s`."""
+        while not (self._shutdown.is_set() or ended()):
             try:
                 self._tidy()
                 worked = self.run_once() or self.train_once() or self.export_once()
@@ -81,7 +83,7 @@ class Runner:
         if claimed is None:
             return False
         log.info("run %s: attempt %d begins", claimed.id, claimed.attempt)
-        journal = CatalogJournal(self.catalog, claimed, lease_s=self.settings.lease_s, shutdown=self._shutdown)
+        journal = journal_of(self.catalog, claimed, self.settings, self._shutdown)
         self._claimed = claimed
         try:
             attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
@@ -173,6 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pipelines.runner", description="Works on queued Winnow runs, training jobs and exports."
     )
     parser.add_argument("--root", help="where runs, shards and manifests lie (default: WINNOW_ROOT, ./winnow-data)")
+    parser.add_argument(
+        "--beside", metavar="PROCESS", help="end once this process has ended and the work at hand is done"
+    )
     parser.add_argument("--once", action="store_true", help="work on one run, training job or export at most, then end")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -189,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.once:
                 _ = runner.run_once() or runner.train_once() or runner.export_once()
             else:
-                runner.run_forever()
+                runner.run_forever(partial(has_ended, options.beside or ""))
     return 0
 
 

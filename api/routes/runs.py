@@ -5,20 +5,19 @@ Parses and answers; the catalog owns the state, the runner does the work.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 from starlette.responses import Response
 
 from api.auth import Caller, Reader, Writer
 from api.bodies import Body, routes_under
-from api.event_stream import run_events, sequence_of
+from api.event_stream import EventStream, run_events, sequence_of
 from api.once import create_once
 from api.replies import if_match, reply
-from api.run_views import RunErrors, RunList, RunMetrics, RunView, metrics_view, run_errors, run_view
+from api.run_views import RunErrors, RunList, RunMetrics, RunView, metrics_view, run_errors, run_list, run_view
 from api.service import service_of
 from api.submission import submit
 from curator.catalog import Run
@@ -65,12 +64,8 @@ def list_runs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """The tenant's runs, newest first."""
-    service = service_of(request)
     states = None if state is None else [RunState(name) for name in state]
-    page = service.catalog.runs.page(caller.tenant, cursor=cursor, limit=limit, states=states)
-    items = tuple(run_view(run, service.store) for run in page.items)
-    busy = any(item.poll_after_ms for item in items)
-    return reply(request, RunList(items=items, next_cursor=page.next_cursor, poll_after_ms=1000 if busy else 3000))
+    return reply(request, run_list(service_of(request), caller.tenant, cursor=cursor, limit=limit, states=states))
 
 
 @routes.get("/{run_id}", response_model=RunView)
@@ -83,14 +78,16 @@ def get_run(request: Request, caller: Reader, run_id: str) -> Response:
 @routes.get("/{run_id}/metrics", response_model=RunMetrics)
 def get_run_metrics(request: Request, caller: Reader, run_id: str) -> Response:
     """Counts by action, reason and difficulty, seconds by phase, the policy's scorecard."""
-    return reply(request, metrics_view(_run(request, caller, run_id), service_of(request).store))
+    run = _run(request, caller, run_id)
+    return reply(request, metrics_view(run, service_of(request).store), etag=str(run.version))
 
 
 @routes.get("/{run_id}/errors", response_model=RunErrors)
 def get_run_errors(request: Request, caller: Reader, run_id: str) -> Response:
     """Every failure and lost attempt."""
     service, run = service_of(request), _run(request, caller, run_id)
-    return reply(request, run_errors(run, service.catalog.runs.history(caller.tenant, run_id), service.store))
+    history = service.catalog.runs.history(caller.tenant, run_id)
+    return reply(request, run_errors(run, history, service.store), etag=str(run.version))
 
 
 def watched(request: Request, caller: Reader, run_id: str) -> Iterator[int]:
@@ -102,13 +99,12 @@ def watched(request: Request, caller: Reader, run_id: str) -> Iterator[int]:
         yield after
 
 
-@routes.get("/{run_id}/events", response_class=EventSourceResponse)
+@routes.get("/{run_id}/events", status_code=200, response_class=EventStream)
 async def stream_events(
     request: Request, caller: Reader, run_id: str, after: Annotated[int, Depends(watched)]
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """What happened to the run, then what happens, until it ends; Last-Event-ID goes on after that event."""
-    async for event in run_events(service_of(request), caller.tenant, run_id, after):
-        yield event
+    return EventStream(run_events(service_of(request), caller.tenant, run_id, after))
 
 
 @routes.post("/{run_id}:cancel", status_code=202, response_model=RunView)

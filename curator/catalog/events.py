@@ -60,6 +60,17 @@ class Events:
         with self._db.read() as connection:
             return connection.execute(query).scalar() or 0
 
+    def newest(self) -> int:
+        """The newest sequence number of all tenants, 0 if there is none."""
+        with self._db.read() as connection:
+            return connection.execute(sa.select(sa.func.max(events.c.sequence))).scalar() or 0
+
+    def moved(self, sequence: int) -> dict[str, int]:
+        """Subjects of all tenants with events numbered above `sequence`, and each one's newest number."""
+        query = sa.select(events.c.subject, sa.func.max(events.c.sequence)).where(events.c.sequence > sequence)
+        with self._db.read() as connection:
+            return {subject: newest for subject, newest in connection.execute(query.group_by(events.c.subject))}
+
     def prune(self, older_than_s: float) -> int:
         """Forgets events older than this many seconds (each run's newest state stays in its row and its history)."""
         with self._db.write() as connection:

@@ -118,6 +118,16 @@ class Keys:
                 connection.execute(sa.update(api_keys).where(api_keys.c.id == key.id).values(last_used_at=now()))
         return key
 
+    def still_open(self, key_ids: Collection[str]) -> set[str]:
+        """Those of the keys that are neither revoked nor expired."""
+        query = sa.select(api_keys.c.id).where(
+            api_keys.c.id.in_(key_ids),
+            api_keys.c.revoked_at.is_(None),
+            sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()),
+        )
+        with self._db.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def of_tenant(self, tenant: str) -> list[ApiKey]:
         """All keys of a tenant, revoked ones too, oldest first."""
         query = sa.select(*_COLUMNS).where(api_keys.c.tenant == tenant).order_by(api_keys.c.id)

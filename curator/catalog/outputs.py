@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -15,7 +17,8 @@ from curator.catalog.database import Database, insert_new, now
 from curator.catalog.schema import run_outputs
 from curator.catalog.transitions import held
 from curator.digest import canonical_json
-from curator.errors import IntegrityError, LeaseLostError
+from curator.errors import IntegrityError, LeaseLostError, RetryableError
+from curator.patience import patiently
 from curator.run import Progress, RunState, StopRequest
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from curator.catalog.run_records import ClaimedRun
 
 __all__ = ["ASKED", "CatalogJournal", "Outputs"]
+
+T = TypeVar("T")
 
 ASKED: Final[dict[RunState, StopRequest]] = {RunState.CANCELLING: "cancel", RunState.PAUSING: "pause"}
 """What a state asks the run's owner to do."""
@@ -67,7 +72,9 @@ class CatalogJournal:
     """The `Journal` of one claimed run; threads may share it.
 
     Progress is held back to one write in `progress_every_s` seconds, the state is read at most once in
-    `stop_poll_s`. `shutdown` is set when this process was told to end.
+    `stop_poll_s`. A catalog that does not answer is waited for up to `patience_s` seconds, the run's work standing
+    still meanwhile; its lease may run out then, but nobody else can take it without the catalog either. `shutdown` is
+    set when this process was told to end.
     """
 
     def __init__(
@@ -79,11 +86,12 @@ class CatalogJournal:
         shutdown: threading.Event | None = None,
         progress_every_s: float = 1.0,
         stop_poll_s: float = 0.25,
+        patience_s: float = 0.0,
     ):
         self.run = run
         self._catalog, self._lease_s = catalog, lease_s
         self._shutdown = shutdown or threading.Event()
-        self._progress_every_s, self._stop_poll_s = progress_every_s, stop_poll_s
+        self._progress_every_s, self._stop_poll_s, self._patience_s = progress_every_s, stop_poll_s, patience_s
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._pending: Progress | None = None
         self._written_at = self._read_at = float("-inf")
@@ -92,13 +100,18 @@ class CatalogJournal:
 
     def done(self, step: str) -> dict[int, dict[str, Any]]:
         """Committed outputs of a step by unit."""
-        return self._catalog.outputs.of_step(self.run.id, step)
+        return self.patiently(lambda: self._catalog.outputs.of_step(self.run.id, step))
 
     def commit(self, step: str, unit: int, outputs: dict[str, Any]) -> None:
         """See `Outputs.commit`; after the lease was lost once nothing is tried any more."""
         self._check()
         with self._noting_loss():
-            self._catalog.outputs.commit(self.run, step, unit, outputs)
+            self.patiently(lambda: self._catalog.outputs.commit(self.run, step, unit, outputs))
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """What `call` returns, made again while the catalog does not answer. Raises RetryableError when patience is
+        over or the process was told to end."""
+        return patiently(call, self._patience_s, self._shutdown)
 
     def progress(self, progress: Progress) -> None:
         """Publishes where the run stands, at most once a second; the heartbeat brings what was held back."""
@@ -107,7 +120,8 @@ class CatalogJournal:
             self._pending = progress
             due = time.monotonic() - self._written_at >= self._progress_every_s
         if due:
-            self.heartbeat()
+            with suppress(RetryableError):  # the next one brings it
+                self.heartbeat()
 
     def stop_requested(self) -> StopRequest | None:
         """What was asked for: the system's shutdown, or a person's cancel or pause. Raises LeaseLostError."""

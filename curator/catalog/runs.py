@@ -58,6 +58,12 @@ class Runs:
             raise _unknown(run_id)
         return _run(row)
 
+    def versions(self, run_ids: Collection[str]) -> dict[str, tuple[str, int]]:
+        """(tenant, version) of each run that exists, of any tenant: what tells a poller whether anything changed."""
+        query = sa.select(runs.c.id, runs.c.tenant, runs.c.version).where(runs.c.id.in_(run_ids))
+        with self._db.read() as connection:
+            return {run_id: (tenant, version) for run_id, tenant, version in connection.execute(query)}
+
     def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 100, states: Collection[RunState] | None = None
     ) -> Page[Run]:

@@ -16,9 +16,9 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from curator.errors import RunFailedError
+from curator.errors import RunFailedError, TransportError
 from curator.stopping import hear
-from pipelines.cluster.session import connect
+from pipelines.cluster.session import connect, require_head
 from pipelines.job import Job
 from pipelines.memory import peak_rss_bytes
 from pipelines.phases import Step, run_set_step, run_unit_step
@@ -92,6 +92,8 @@ class RayEngine:
                 raise _own(error) from error
             except RayActorError:
                 self._replace(worker)
+            except RayError as error:
+                raise _away(error) from error
         raise RunFailedError(
             f"the worker of step {step.name} died {MAX_TRIES} times; look at the Ray logs, then resume the run"
         )
@@ -106,6 +108,8 @@ class RayEngine:
         while waiting or pending:
             self._submit(step, shared, waiting, idle, pending)
             ready, _ = ray.wait(list(pending), timeout=_POLL_S)
+            require_head()
+            hear()
             for reference in ready:
                 done = pending.pop(reference)
                 self.bytes_in_flight -= self.job.unit(done.unit).bytes
@@ -122,6 +126,8 @@ class RayEngine:
                     idle.append(self._replace(done.worker))
                     waiting.appendleft((done.unit, done.tries + 1))
                     continue
+                except RayError as error:
+                    raise _away(error) from error
                 idle.append(done.worker)
                 yield done.unit, result, peak
 
@@ -150,8 +156,14 @@ class RayEngine:
 def _waited_for(reference: Any) -> Any:
     """The result, asking meanwhile whether to stop: leaving the engine ends the worker in the midst of its work."""
     while not ray.wait([reference], timeout=_POLL_S)[0]:
+        require_head()
         hear()
     return ray.get(reference)
+
+
+def _away(error: RayError) -> TransportError:
+    """Neither the work nor its worker is at fault: Ray lost a node, an object or itself."""
+    return TransportError(f"Ray lost its work: {type(error).__name__}: {error}; the next attempt goes on")
 
 
 def _own(error: RayTaskError) -> Exception:

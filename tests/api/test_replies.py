@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Refusal
-from api.replies import _named, _range
+from api.replies import _range, named
 
 
 def naive(first: int | None, last: int | None, size: int) -> list[int]:
@@ -48,4 +48,4 @@ def test_any_header_is_survived(header: str) -> None:
     ],
 )  # fmt: skip
 def test_tags_are_compared_as_told(header: str | None, weak: bool, found: bool) -> None:
-    assert _named(header, '"a"', weak=weak) is found
+    assert named(header, '"a"', weak=weak) is found

@@ -97,6 +97,17 @@ def test_the_first_start_shows_a_key_once_and_the_runner_is_kept_alive(tmp_path:
         assert httpx.get(f"{url}/v1/runs", headers={"X-API-Key": secret[1]}).status_code == 200
 
 
+def test_the_runner_of_a_killed_counter_ends_by_itself(tmp_path: Path) -> None:
+    with served(tmp_path) as (process, _url, _):
+        until(lambda: children(process.pid))
+        (runner,) = children(process.pid)
+        until(lambda: b"pipelines.runner" in Path(f"/proc/{runner}/cmdline").read_bytes())
+        process.kill()
+        process.wait()
+        process.returncode = 0  # as the context expects of one that was asked
+        until(lambda: not Path(f"/proc/{runner}").exists())
+
+
 def test_answers_do_not_wait_for_acknowledgements() -> None:
     """asyncio sets TCP_NODELAY on connections of a socket that names its protocol, and on no other."""
     with _listen("127.0.0.1", 0) as listening:

@@ -117,6 +117,23 @@ def test_labels_are_judged(tmp_path: Path, labelled_request: RunRequest, labelle
     assert caught / len(bad) > 0.6 and (len(changed) - caught) / len(good) < 0.2
 
 
+@pytest.mark.parametrize("step", ["score", "decide", "write"])
+def test_a_cancel_is_heard_inside_a_unit(tmp_path: Path, texts: Path, step: str) -> None:
+    """The run has one unit: nothing of the step was committed when it stopped."""
+
+    class Cancelled(MemoryJournal):
+        def stop_requested(self) -> Any:
+            begun = {"score": "validate", "decide": "learn", "write": "rank"}[step] in self.outputs
+            self.asked = getattr(self, "asked", 0) + begun
+            return "cancel" if self.asked > 1 else None  # the first question comes before the unit begins
+
+    journal = Cancelled()
+    with pytest.raises(StoppedError, match="cancel"):
+        go(tmp_path / "root", RunRequest(inputs=(str(texts),), recipe=text_recipe(unit_rows=65_536)), journal)
+    assert step not in journal.outputs
+    assert not list((tmp_path / "root").rglob("*.tmp"))
+
+
 @pytest.mark.parametrize("kind", ["text", "labelled"])
 def test_a_run_stopped_anywhere_ends_with_the_same_manifest(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest

@@ -100,6 +100,63 @@ def test_a_passing_fault_is_tried_again_after_a_while_and_not_for_ever(
     assert run.state == S.FAILED and run.error is not None and run.error.code == "transport" and run.error.resumable
 
 
+def test_a_run_stands_still_while_the_catalog_is_away_and_goes_on_after(
+    settings: Settings, catalog: Catalog, queued: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the run asks of the catalog does not get through the first two times."""
+    away: dict[str, int] = {}
+
+    def flaky(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*arguments: object, **options: object) -> object:
+            key = f"{name} {away.get('turn', 0)}"
+            away[key] = away.get(key, 0) + 1
+            if away[key] <= 2:
+                raise TransportError("the catalog does not answer")
+            away["turn"] = away.get("turn", 0) + 1
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    with monkeypatch.context() as monkeypatch:
+        for owner, name in ((catalog.outputs, "of_step"), (catalog.outputs, "commit"), (catalog.runs, "move")):
+            flaky(owner, name)
+        Runner(settings, catalog, three_units).run_once()
+    run = catalog.runs.get("local", queued.id)
+    assert (run.state, run.attempt, list(catalog.outputs.of_step(run.id, "score"))) == (S.SUCCEEDED, 1, [0, 1, 2])
+
+
+def test_an_outage_that_lasts_ends_the_attempt(
+    settings: Settings, catalog: Catalog, queued: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise TransportError("the catalog does not answer")
+
+    monkeypatch.setattr(catalog.outputs, "commit", away)
+    Runner(settings.model_copy(update={"outage_s": 0.3}), catalog, three_units).run_once()
+    run = catalog.runs.get("local", queued.id)
+    assert (run.state, run.attempt) == (S.QUEUED, 2)
+
+
+def test_a_move_that_went_through_unanswered_is_not_made_twice(
+    settings: Settings, catalog: Catalog, queued: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move, unanswered = catalog.runs.move, [S.RUNNING, S.FINALIZING]
+
+    def cut(*arguments: object, **options: object) -> Run:
+        moved = move(*arguments, **options)  # type: ignore[arg-type]
+        if moved.state in unanswered:
+            unanswered.remove(moved.state)
+            raise TransportError("the connection broke")
+        return moved
+
+    monkeypatch.setattr(catalog.runs, "move", cut)
+    Runner(settings, catalog, three_units).run_once()
+    assert unanswered == []
+    assert states(catalog, queued.id) == ["queued", "validating", "running", "finalizing", "succeeded"]
+
+
 @pytest.mark.parametrize(("stop", "end"), [("cancel", S.CANCELLED), ("pause", S.PAUSED)])
 def test_a_stop_is_heard_between_two_units(
     settings: Settings, catalog: Catalog, queued: Run, stop: str, end: RunState

@@ -160,7 +160,7 @@ def _reaped_or_moved_on(runner: Runner, process: subprocess.Popen[str]) -> bool:
         return runner.run_once()
     except WinnowError:
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.01)
+        time.sleep(0.05)
         process.send_signal(signal.SIGSTOP)
         return False
 

@@ -1,0 +1,173 @@
+"""kill -9 at random moments over the service, its runner, Ray's workers and Ray's head, while runs go on.
+
+    python tests/benchmarks/kill_soak.py --kills 200 --folder /tmp/soak [--minutes 60] [--targets api,runner]
+
+Unattended: state lies in the folder (`soak.json`, one line a kill in `kills.jsonl`), and the same command goes on where
+it stopped. Every run must end with the manifest and the decisions of an undisturbed one, whatever was killed; the
+restart of the service until it accepts requests is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks._siege import KINDS, Siege, active, stopped
+
+TARGETS: Final = ("api", "runner", "worker", "head")
+_OF_RAY: Final = ("worker", "head")
+_PATIENCE_S: Final = 900.0
+"""A run that has not ended after so long is stuck."""
+
+
+class Soak:
+    """What was killed, what ended, and what an undisturbed run gives; kept in the folder after every change."""
+
+    def __init__(self, siege: Siege, targets: tuple[str, ...], kinds: tuple[str, ...], seed: int):
+        self.siege, self.targets, self.kinds = siege, targets, kinds
+        self._path = siege.folder / "soak.json"
+        fresh: dict[str, Any] = {
+            "kills": Counter(), "expected": {}, "ended": 0, "submitted": 0, "restarts_s": [], "attempts": 0, "run": None
+        }  # fmt: skip
+        self.state = json.loads(self._path.read_text()) if self._path.exists() else fresh
+        self.state["kills"] = Counter(self.state["kills"])
+        self.rng = random.Random(seed + self.num_kills)
+        self.span_s: dict[str, float] = {}
+
+    @property
+    def num_kills(self) -> int:
+        return sum(self.state["kills"].values())
+
+    def save(self) -> None:
+        self.state["restarts_s"] += self.siege.restarts_s
+        self.siege.restarts_s.clear()
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.state))
+        os.replace(temporary, self._path)
+
+    def undisturbed(self) -> None:
+        """What each kind of run gives when nobody is killed; `text` and `ray` give one manifest."""
+        if not self.state["expected"]:
+            self.siege.prepare()
+            for kind in dict.fromkeys("text" if kind == "ray" else kind for kind in self.kinds):
+                view = self._ended(kind, None)
+                self.state["expected"][kind] = [view["summary"]["manifest"], self.siege.verdicts(view["id"])]
+            self.save()
+
+    def go_on(self, kills: int, minutes: float) -> None:
+        """Kills until `kills` have been, or the minutes are over; then lets the last run end."""
+        deadline = time.monotonic() + 60 * minutes
+        while self.num_kills < kills and time.monotonic() < deadline:
+            target = self.rng.choice([name for name in self.targets if self._fewest(name)])
+            kind = "ray" if target in _OF_RAY else self.rng.choice(self.kinds)
+            self._ended(kind, target, kills)
+
+    def _fewest(self, target: str) -> bool:
+        return self.state["kills"][target] <= min(self.state["kills"][name] for name in self.targets) + 2
+
+    def _ended(self, kind: str, target: str | None, kills: int = 0) -> dict[str, Any]:
+        """One run to its end, one kill in it at a random moment (and again until it hits or the run has ended)."""
+        run = self.state["run"] or {"kind": kind, "key": f"run {self.state['submitted']}"}
+        if self.state["run"] is None:
+            self.state["submitted"] += 1
+            self.state["run"] = run
+            self.save()
+        kind, run_id = run["kind"], self.siege.submit(run["kind"], run["key"])
+        began, worked, moment = time.monotonic(), None, None
+        victims = 0
+        while True:
+            view = self.siege.run(run_id)
+            now = time.monotonic()
+            if view["state"] == "succeeded":
+                break
+            if now - began > _PATIENCE_S:
+                raise AssertionError(f"run {run_id} is stuck: {view}")
+            if worked is None and active(view):
+                worked = now
+            if target is not None and victims < 2 and self.num_kills < kills and worked is not None:
+                if moment is None:
+                    moment = now + self.rng.random() * self.span_s.get(kind, 3.0)
+                elif now >= moment and (pids := self.siege.pids(target)):
+                    self._kill(target, self.rng.choice(pids), view)
+                    victims, moment, target = victims + 1, None, self._next(kind)
+            time.sleep(0.03)
+        if worked is not None and victims == 0:
+            self.span_s[kind] = 0.8 * (time.monotonic() - worked)
+        self._check(kind, view)
+        self.state["run"], self.state["ended"] = None, self.state["ended"] + 1
+        self.state["attempts"] += view["attempt"]
+        self.save()
+        return view
+
+    def _next(self, kind: str) -> str:
+        return self.rng.choice([name for name in self.targets if kind == "ray" or name not in _OF_RAY])
+
+    def _kill(self, target: str, pid: int, view: dict[str, Any]) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.state["kills"][target] += 1
+        line = {"kill": self.num_kills, "target": target, "run": view["id"], "state": view["state"],
+                "phase": view["progress"]["phase"], "attempt": view["attempt"], "at": time.time()}  # fmt: skip
+        with (self.siege.folder / "kills.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        self.save()
+
+    def _check(self, kind: str, view: dict[str, Any]) -> None:
+        verdicts = self.siege.verdicts(view["id"])
+        expected = self.state["expected"].get("text" if kind == "ray" else kind)
+        if expected is not None and expected != [view["summary"]["manifest"], verdicts]:
+            raise AssertionError(f"run {view['id']} ended otherwise than an undisturbed one: {view['summary']}")
+
+    def report(self) -> str:
+        restarts = sorted(self.state["restarts_s"])
+        told = ", ".join(f"{name} {self.state['kills'][name]}" for name in self.targets)
+        return (
+            f"{self.num_kills} kills ({told}); {self.state['ended']} runs ended alike in {self.state['attempts']} "
+            f"attempts, {self.siege.num_runs()} in the catalog; {len(restarts)} starts of the service, accepting "
+            f"requests after {statistics.median(restarts):.2f} s (median), {restarts[-1]:.2f} s (longest)"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="winnow-soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = tuple(options.targets.split(","))
+    kinds = tuple(kind for kind in KINDS if kind != "ray" or set(targets) & set(_OF_RAY))
+    with stopped(Siege(folder, free_port())) as siege:
+        siege.keep_served()
+        soak = Soak(siege, targets, kinds, options.seed)
+        soak.undisturbed()
+        soak.go_on(options.kills, options.minutes)
+        print(soak.report(), flush=True)
+    return 0
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
