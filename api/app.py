@@ -21,6 +21,7 @@ from api.auth import local_access
 from api.description import described
 from api.guard import Guard
 from api.routes import (
+    aliases,
     datasets,
     decisions,
     epoch_plans,
@@ -51,6 +52,7 @@ RESOURCES = (
     review,
     policies,
     manifests,
+    aliases,
     shards,
     epoch_plans,
     leases,

@@ -25,8 +25,9 @@ def shelve(service: Service, tenant: str, manifest: Manifest, *, run: str | None
     return enter(service.catalog.manifests, service.store, tenant, manifest, run=run)
 
 
-def known_manifest(service: Service, tenant: str, manifest_id: str) -> Manifest:
-    """The manifest, checked against its id. Raises NotFoundError, for another tenant's too."""
+def known_manifest(service: Service, tenant: str, name: str) -> Manifest:
+    """The manifest of an id or an alias, checked against its id. Raises NotFoundError, for another tenant's too."""
+    manifest_id = name if name.startswith("man_") else service.catalog.aliases.get(tenant, name).manifest
     try:
         service.catalog.manifests.get(tenant, manifest_id)
     except NotFoundError:
@@ -45,10 +46,9 @@ def _loaded(store: Store, manifest_id: str) -> Manifest:
     return Manifest.load(store, manifest_id)
 
 
-def lineage(service: Service, tenant: str, manifest_id: str) -> list[ManifestRow]:
+def lineage(service: Service, tenant: str, name: str) -> list[ManifestRow]:
     """The manifest and its ancestors, newest first. Raises NotFoundError."""
-    known_manifest(service, tenant, manifest_id)
-    return service.catalog.manifests.lineage(tenant, manifest_id)
+    return service.catalog.manifests.lineage(tenant, known_manifest(service, tenant, name).id)
 
 
 def place_of(service: Service, tenant: str, kind: Literal["shards", "indexes"], digest: str) -> ShardPlace:

@@ -80,10 +80,13 @@ def overturn(
     not fit or a manifest of another run.
     """
     parent = known_manifest(service, caller.tenant, base or _newest(service, caller.tenant, run))
-    if base is not None and run.id not in {row.run for row in service.catalog.manifests.lineage(caller.tenant, base)}:
+    if base is not None and run.id not in {
+        row.run for row in service.catalog.manifests.lineage(caller.tenant, parent.id)
+    }:
         raise RequestError(f"manifest {base} does not come from run {run.id}; name one of its own")
     child = override(parent, service.store, changes)
     shelve(service, caller.tenant, child, run=run.id)
+    service.catalog.aliases.follow(caller.tenant, parent.id, child.id, by=caller.name)
     trail = Trail(
         manifest=child.id,
         parent=parent.id,

@@ -69,6 +69,7 @@ def submit(
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
         feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
         engine=engine,
+        dataset=dataset,
     )
     words = Submission(
         dataset=dataset,

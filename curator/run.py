@@ -62,6 +62,7 @@ class RunRequest(BaseModel):
     feedback: str | None = Field(default=None, description="a snapshot of training losses under the root")
     engine: Literal["inline", "ray"] = "inline"
     dataset_version: str | None = None
+    dataset: str | None = Field(default=None, description="the registered dataset, whose `latest` the run moves")
 
 
 class Progress(BaseModel):

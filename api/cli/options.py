@@ -65,6 +65,16 @@ class Place:
 
         return open_source(self.client if self.root is None else self.root)
 
+    def manifest_id(self, name: str) -> str:
+        """A manifest's id, or an alias: a server resolves it, the catalog of a root does here. Raises NotFoundError."""
+        if self.root is None or name.startswith("man_"):
+            return name
+        from curator.catalog import LOCAL_TENANT, Catalog
+        from curator.settings import Settings
+
+        with Catalog.open(Settings.from_environment(root=self.root).database_url, create=False) as catalog:
+            return catalog.aliases.get(LOCAL_TENANT, name).manifest
+
     def close(self) -> None:
         """Closes the connections, if there are any."""
         for held in (self.client, self.__dict__.get("source")):

@@ -17,7 +17,9 @@ from api.cli.options import ApiKey, Root, Url, place_of
 
 __all__ = ["export", "pull"]
 
-ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, man_….")]
+ManifestArgument = Annotated[
+    str, typer.Argument(metavar="MANIFEST", help="A manifest's id, man_…, or an alias such as latest.")
+]
 
 
 class CurriculumName(StrEnum):
@@ -59,7 +61,7 @@ def pull(
         epoch_from = partial(
             rows_of,
             place.source,
-            manifest,
+            place.manifest_id(manifest),
             epoch,
             num_epochs=num_epochs,
             curriculum=curriculum.value,
@@ -94,7 +96,7 @@ def export(
 
     store = output_folder(out)
     with place_of(root, url, api_key) as place:
-        content = place.source.manifest(manifest)
+        content = place.source.manifest(place.manifest_id(manifest))
         with written_to(out):
             files = write_export(ShardReader(place.source), content, form.value, store)
     typer.echo(f"{content.num_live} rows in {len(files)} files under {out}")

@@ -148,7 +148,7 @@ def shards(
 ) -> None:
     """List the shards of a manifest."""
     with place_of(root, url, api_key) as place:
-        content = place.source.manifest(manifest)
+        content = place.source.manifest(place.manifest_id(manifest))
     if as_json:
         listed = [_facts(info) for info in content.shards]
         typer.echo(

@@ -56,9 +56,11 @@ def list_manifests(
 
 @routes.get("/{manifest_id}", response_model=Manifest)
 def get_manifest(request: Request, caller: Reader, manifest_id: str) -> Response:
-    """The manifest whole; its id is the digest of its content, so it never changes."""
+    """The manifest whole, by its id or by an alias. Its id, the ETag, is the digest of its content: it never changes.
+    Content-Location names it, which is what an alias points at now."""
     manifest = known_manifest(service_of(request), caller.tenant, manifest_id)
-    headers = {"Cache-Control": "private, max-age=31536000, immutable", "Vary": "Authorization"}
+    kept = "private, max-age=31536000, immutable" if manifest_id == manifest.id else "private, no-cache"
+    headers = {"Cache-Control": kept, "Vary": "Authorization", "Content-Location": f"/v1/manifests/{manifest.id}"}
     return reply(request, manifest, etag=manifest.id, headers=headers)
 
 

@@ -5,6 +5,7 @@ Knows nothing of bytes: shards, ledgers and feedback lie in the store, the catal
 
 from __future__ import annotations
 
+from curator.catalog.aliases import Alias, Aliases, AliasMove
 from curator.catalog.database import Database
 from curator.catalog.datasets import Dataset, Datasets, DatasetVersion
 from curator.catalog.events import Event, Events
@@ -14,7 +15,7 @@ from curator.catalog.idempotency import Idempotency, Replay, Started
 from curator.catalog.jobs import ClaimedJob, Jobs, TrainingJob
 from curator.catalog.keys import LOCAL_TENANT, ApiKey, Keys, Scope, Tenant
 from curator.catalog.leased import JobState
-from curator.catalog.manifests import Alias, ManifestRow, Manifests, ShardPlace
+from curator.catalog.manifests import ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
 from curator.catalog.plans import PlanEpoch, PlanRow, Plans
@@ -29,6 +30,7 @@ from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
 __all__ = [
     "LOCAL_TENANT",
     "Alias",
+    "AliasMove",
     "Answer",
     "ApiKey",
     "Block",
@@ -88,6 +90,7 @@ class Catalog:
         self.outputs = Outputs(database)
         self.events = Events(database)
         self.manifests = Manifests(database)
+        self.aliases = Aliases(database)
         self.plans = Plans(database)
         self.readings = Readings(database)
         self.jobs = Jobs(database)

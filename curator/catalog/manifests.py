@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.catalog.database import Database, ignoring, insert_new, now
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
-from curator.catalog.schema import manifest_aliases, manifest_shards, manifests
-from curator.errors import ConflictError, NotFoundError
+from curator.catalog.schema import manifest_shards, manifests
+from curator.errors import NotFoundError
 
-__all__ = ["Alias", "ManifestRow", "Manifests", "ShardPlace"]
+__all__ = ["ManifestRow", "Manifests", "ShardPlace", "manifest_row"]
 
 _ROWS_A_STATEMENT: Final = 1000
 
@@ -45,17 +45,6 @@ class ShardPlace(BaseModel):
     bytes: int
 
 
-class Alias(BaseModel):
-    """A name that may move, such as `prod`; `version` grows with every move (the ETag)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    manifest: str
-    version: int
-    updated_at: dt.datetime
-
-
 class Manifests:
     def __init__(self, database: Database):
         self._db = database
@@ -81,12 +70,12 @@ class Manifests:
             for start in range(0, len(places), _ROWS_A_STATEMENT):
                 part = places[start : start + _ROWS_A_STATEMENT]
                 connection.execute(ignoring(connection, manifest_shards), part)
-            return _manifest(connection, tenant, manifest_id)
+            return manifest_row(connection, tenant, manifest_id)
 
     def get(self, tenant: str, manifest_id: str) -> ManifestRow:
         """Raises NotFoundError."""
         with self._db.read() as connection:
-            return _manifest(connection, tenant, manifest_id)
+            return manifest_row(connection, tenant, manifest_id)
 
     def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 100, run: str | None = None
@@ -112,7 +101,7 @@ class Manifests:
             following: str | None = manifest_id
             while following is not None and following not in seen:
                 seen.add(following)
-                line.append(_manifest(connection, tenant, following))
+                line.append(manifest_row(connection, tenant, following))
                 following = line[-1].parent
         return line
 
@@ -126,39 +115,11 @@ class Manifests:
             raise NotFoundError(f"there is no shard {digest!r}; its manifest lists the digests that exist")
         return ShardPlace(**row)
 
-    def set_alias(self, tenant: str, name: str, manifest_id: str, *, version: int | None = None) -> Alias:
-        """Points a name at a manifest. Raises NotFoundError for an unknown manifest; ConflictError if `version`
-        (If-Match; 0 for a name that must be new) is not the present one."""
-        key = {"tenant": tenant, "name": name}
-        values = {"manifest": manifest_id, "updated_at": now()}
-        with self._db.write() as connection:
-            _manifest(connection, tenant, manifest_id)
-            insert_new(connection, manifest_aliases, **key, version=0, **values)
-            present = _alias(connection, tenant, name, lock=True)
-            if version is not None and present.version != version:
-                raise ConflictError(f"alias {name!r} is at version {present.version}, the request was for {version}")
-            update = sa.update(manifest_aliases).filter_by(**key).values(version=present.version + 1, **values)
-            connection.execute(update)
-            return _alias(connection, tenant, name)
 
-    def alias(self, tenant: str, name: str) -> Alias:
-        """Raises NotFoundError."""
-        with self._db.read() as connection:
-            return _alias(connection, tenant, name)
-
-
-def _manifest(connection: sa.Connection, tenant: str, manifest_id: str) -> ManifestRow:
+def manifest_row(connection: sa.Connection, tenant: str, manifest_id: str) -> ManifestRow:
+    """Raises NotFoundError."""
     query = sa.select(manifests).where(manifests.c.tenant == tenant, manifests.c.id == manifest_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"there is no manifest {manifest_id!r}; check the id and the credential")
     return ManifestRow(**row)
-
-
-def _alias(connection: sa.Connection, tenant: str, name: str, *, lock: bool = False) -> Alias:
-    columns = [manifest_aliases.c[field] for field in Alias.model_fields]
-    query = sa.select(*columns).where(manifest_aliases.c.tenant == tenant, manifest_aliases.c.name == name)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no alias {name!r}; set it first")
-    return Alias(**row)

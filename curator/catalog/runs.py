@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from curator.catalog.aliases import run_succeeded
 from curator.catalog.database import Database, insert_new, now
 from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
@@ -238,6 +239,8 @@ class Runs:
                 raise ConflictError(f"run {run.id} is {row.state}, so it does not move to {to}")
             values: dict[str, Any] = {} if summary is None else {"summary": summary.model_dump(mode="json")}
             values |= {} if to in ACTIVE else _NO_LEASE
+            if to == _S.SUCCEEDED and summary is not None:
+                run_succeeded(connection, row.tenant, run.id, summary.manifest, run.request.dataset)
             row = transition(connection, row, to, reason, **values)
         return _run(row)
 

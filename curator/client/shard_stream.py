@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from curator.client.decoded import DecodedCopies
 from curator.client.packing import Pack, unpack
+from curator.client.ranks import detected
 from curator.client.shared import Lender
 from curator.client.sources import open_source
 from curator.client.windows import AHEAD, Chunk, Share, gather
@@ -59,7 +60,8 @@ class ShardStream:
     Columns are the data's, `label_before` where labels were curated, `sample_id`, and `difficulty` (easy, medium,
     hard; null for a slot that tail="pad" filled by repeating a row: mask it).
 
-    source: a root directory or object-store URL, a Store, or a Client. manifest: an id or a Manifest. rank and
+    source: a root directory or object-store URL, a Store, or a Client. manifest: an id, a Manifest, or, at a server,
+    an alias as it stands now (`adopt` follows it later; a loaded state keeps the manifest it belongs to). rank and
     world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
@@ -98,6 +100,7 @@ class ShardStream:
     ):
         self._source = open_source(source, cache_dir)
         self.manifest = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
+        self._by_alias = isinstance(manifest, str) and manifest != self.manifest.id
         self.plan = EpochPlan.of(
             self.manifest,
             curriculum=curriculum,
@@ -108,11 +111,12 @@ class ShardStream:
             shuffle=shuffle,
             tail=tail,
         )
-        self.rank, self.world_size = _detected(rank, world_size)
+        self.rank, self.world_size = detected(rank, world_size)
         self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
         self._columns, self._transform, self._cache_dir, self._packed = columns, transform, cache_dir, packed
         self._journal = Journal.begin(self.plan) if isinstance(self.plan.curriculum, Adaptive) else None
         self._cursor = self._new_cursor()
+        self._num_adopted = 0
         self._done: int | None = None
         self._reader: tuple[int, ShardReader] | None = None
 
@@ -140,12 +144,42 @@ class ShardStream:
             raise RequestError(f"a {self.plan.curriculum.kind} curriculum takes no losses; give curriculum='adaptive'")
         self._use(self._journal.after(self.plan, losses))
 
+    def adopt(self, manifest: str | Manifest) -> bool:
+        """Follows another manifest from the next epoch on: an id, or what an alias points at now. False when it is the
+        one followed already.
+
+        Every rank adopts the same id, between epochs; DataLoader workers that persist refuse to go on. It is another
+        plan: no row repeats within the new manifest, the old one's do not count. Raises ConflictError inside an epoch,
+        RequestError with an adaptive curriculum, whose journal is its manifest's.
+        """
+        found = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
+        if found.id == self.manifest.id:
+            return False
+        done = self._done if self._done is not None else int(self._cursor[1])
+        if done not in (0, self.plan.num_positions(self.epoch)):
+            raise ConflictError(
+                f"epoch {self.epoch} stands at position {done}: a new manifest is adopted between epochs, as its "
+                "positions are other rows. Finish the epoch, or set the next one, first."
+            )
+        self._follow(found)
+        return True
+
+    def _follow(self, manifest: Manifest) -> None:
+        if self._journal is not None:
+            raise RequestError("an adaptive curriculum's journal belongs to its manifest; make another stream")
+        kept = ("curriculum", "num_epochs", "seed", "global_batch_size", "epoch_size", "shuffle", "tail")
+        self.plan = EpochPlan.of(manifest, **{name: getattr(self.plan, name) for name in kept})
+        self.manifest, self._done = manifest, None
+        self._cursor[1], self._cursor[2] = 0, 0
+        self._num_adopted += 1
+        self._cursor[3] = self._num_adopted
+
     def _use(self, journal: Journal) -> None:
         self._journal, self.plan = journal, journal.on(self.plan)
 
     def state_dict(self, *, samples: int | None = None) -> dict[str, Any]:
-        """The cursor: {version, plan, epoch, samples}; samples counts the whole job's, over all ranks, this epoch. With
-        an adaptive curriculum also its journal.
+        """The cursor: {version, plan, manifest, epoch, samples}; samples counts the whole job's, over all ranks, this
+        epoch. With an adaptive curriculum also its journal.
 
         samples: needed when batches are read in DataLoader workers, which run ahead of the loop: `position(batch)`
         of the last batch used. Without it, this object's own iteration counts. Raises RequestError when it is needed.
@@ -156,7 +190,8 @@ class ShardStream:
                 "give state_dict(samples=ShardStream.position(last_batch))"
             )
         done = samples if samples is not None else self._done if self._done is not None else int(self._cursor[1])
-        state = {"version": STATE_VERSION, "plan": self.plan.id, "epoch": self.epoch, "samples": int(done)}
+        state = {"version": STATE_VERSION, "plan": self.plan.id, "manifest": self.manifest.id}
+        state |= {"epoch": self.epoch, "samples": int(done)}
         return state if self._journal is None else {**state, "journal": self._journal.model_dump(mode="json")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,6 +202,8 @@ class ShardStream:
         """
         if state.get("version") != STATE_VERSION:
             raise ConflictError(f"state version {state.get('version')!r}; this program knows {STATE_VERSION}")
+        if self._by_alias and state["manifest"] != self.manifest.id:
+            self._follow(self._source.manifest(state["manifest"]))  # the alias has moved since
         if state["plan"] != self.plan.id:
             raise ConflictError(
                 f"the state is a cursor of {state['plan']}, this stream follows {self.plan.id}: another manifest, "
@@ -206,6 +243,8 @@ class ShardStream:
 
         Each batch's schema metadata tells `winnow.epoch` and `winnow.position`.
         """
+        if int(self._cursor[3]) != self._num_adopted:
+            raise ConflictError("a manifest was adopted after this DataLoader worker began; make the DataLoader anew")
         epoch, samples = self.epoch, int(self._cursor[1])
         worker = self._worker()
         size, length = self.plan.global_batch_size, self.plan.num_positions(epoch)
@@ -250,8 +289,8 @@ class ShardStream:
         return Worker(0, 1, sends=False)
 
     def _new_cursor(self) -> Any:
-        """[epoch, samples consumed, whether workers have read on from there]."""
-        return [0, 0, 0]
+        """[epoch, samples consumed, whether workers have read on from there, manifests adopted]."""
+        return [0, 0, 0, 0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
@@ -342,17 +381,3 @@ def _ahead(drafts: Iterator[Drafted]) -> Iterator[Chunk]:
 
 def _copies(cache_dir: str | os.PathLike[str] | None) -> DecodedCopies | None:
     return None if cache_dir is None else DecodedCopies(cache_dir)
-
-
-def _detected(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """The rank and world size given, or torch.distributed's, or the launcher's, or 0 of 1."""
-    if (rank is None) != (world_size is None):
-        raise RequestError(f"rank {rank} and world_size {world_size}: give both or neither")
-    if rank is not None and world_size is not None:
-        return rank, world_size
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return 0, 1

@@ -120,10 +120,11 @@ class HttpSource(_Cached):
         self._client: tuple[int, Any] | None = None
 
     def manifest(self, manifest_id: str) -> Manifest:
-        """Raises NotFoundError, IntegrityError, TransportError, and RequestError when a shard is larger than the
-        cache may be."""
-        text = self._retrying(lambda: self._get_whole(f"/v1/manifests/{manifest_id}"))
-        return self._fits(Manifest.parse(text, manifest_id))
+        """By its id, or by an alias: the one it points at now. Raises NotFoundError, IntegrityError, TransportError,
+        and RequestError when a shard is larger than the cache may be."""
+        text, place = self._retrying(lambda: self._get_whole(f"/v1/manifests/{manifest_id}"))
+        found = manifest_id if manifest_id.startswith("man_") else place.rpartition("/")[2]
+        return self._fits(Manifest.parse(text, found))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_client": None}
@@ -133,10 +134,11 @@ class HttpSource(_Cached):
         file.truncate()
         self._retrying(lambda: self._download(f"/v1/{kind}/{digest}", file))
 
-    def _get_whole(self, path: str) -> bytes:
+    def _get_whole(self, path: str) -> tuple[bytes, str]:
+        """The bytes, and where they lie under a name that does not move (Content-Location)."""
         response = self._http().get(path)
         _raise_for(response)
-        return bytes(response.content)
+        return bytes(response.content), response.headers.get("Content-Location", path)
 
     def _download(self, path: str, file: BinaryIO) -> None:
         """Appends what is still missing; goes on where a broken transfer stopped when the server can."""

@@ -27,4 +27,4 @@ class TorchShardStream(ShardStream, IterableDataset):
         return Worker(0, 1, sends=False) if info is None else Worker(info.id, info.num_workers, sends=True)
 
     def _new_cursor(self) -> Any:
-        return torch.zeros(3, dtype=torch.int64).share_memory_()
+        return torch.zeros(4, dtype=torch.int64).share_memory_()

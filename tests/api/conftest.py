@@ -206,6 +206,7 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
     lease = house.one.post(f"/v1/epoch-plans/{plan}/epochs/0/leases", json={}).json()["lease"]["id"]
     job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
     decision = house.one.get(f"/v1/runs/{finished['id']}/decisions?limit=1").json()["items"][0]
+    house.one.put("/v1/aliases/walked-to", json={"manifest": manifest}, headers={"If-Match": "*"})
     asked = {"run": finished["id"], "budget": 2, "seed": 101}
     queue = house.one.post("/v1/review/queues", json=asked).json()["id"]
     [item] = house.one.post(f"/v1/review/queues/{queue}:claim?n=1").json()["items"]
@@ -225,6 +226,7 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
         "operation_id": finished["id"],
         "name": "walked",
         "alias": "champion",
+        "alias_name": "walked-to",
         "queue_id": queue,
         "item_id": item["id"],
         "upload_id": upload(house.one, data),

@@ -23,6 +23,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/datasets"),
     ("GET", "/v1/runs"),
     ("GET", "/v1/manifests"),
+    ("GET", "/v1/aliases"),
     ("GET", "/v1/epoch-plans"),
     ("GET", "/v1/training-jobs"),
     ("GET", "/v1/review/queues"),
@@ -45,6 +46,7 @@ BODIES: dict[tuple[str, str], Any] = {
         for act in ("heartbeat", "ack", "release")
     },
     ("PUT", "/v1/policies/{name}/aliases/{alias}"): {"number": 1},
+    ("PUT", "/v1/aliases/{alias_name}"): {"manifest": "walked-to"},
     ("POST", "/v1/policies/{name}/aliases/{alias}:rollback"): {},
     ("POST", "/v1/review/items/{item_id}/verdict"): {"action": "keep", "lease": "0.0"},
     ("POST", "/v1/review/items/{item_id}:skip"): {"lease": "0.0"},

@@ -85,6 +85,16 @@ def test_wrong_requests_write_nothing(winnow: Winnow, finished: Any, here: Path,
     assert list(here.iterdir()) == []
 
 
+def test_the_latest_manifest_of_a_root(winnow: Winnow, finished: Any, here: Path) -> None:
+    common = ("--epoch", 0, "--global-batch-size", 4, "--root", finished.root)
+    for name, out in ((finished.summary["manifest"], "id.parquet"), ("latest", "latest.parquet")):
+        done = winnow("pull", name, *common, "--out", out)
+        assert done.exit_code == 0, done.stderr
+    assert (here / "id.parquet").read_bytes() == (here / "latest.parquet").read_bytes()
+    done = winnow("pull", "prod", *common, "--out", "prod.parquet")
+    assert done.exit_code == 2 and "no alias 'prod'" in done.stderr
+
+
 def test_an_unknown_manifest(winnow: Winnow, finished: Any, here: Path) -> None:
     done = winnow("pull", "man_0", "--epoch", 0, "--root", finished.root, "--out", "e.parquet")
     assert done.exit_code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curator.catalog import Catalog, ManifestRow, ShardPlace
-from curator.errors import ConflictError, NotFoundError
+from curator.errors import NotFoundError
 
 SHARDS = [ShardPlace(digest=f"{number:064x}", path=f"shards/{number}.arrow", bytes=10 + number) for number in range(3)]
 
@@ -36,8 +36,7 @@ def test_two_tenants_may_have_the_same_manifest_and_see_only_their_own(catalog: 
         lambda: catalog.manifests.get(other, "man_1"),
         lambda: catalog.manifests.shard(other, SHARDS[0].digest),
         lambda: catalog.manifests.lineage(other, "man_1"),
-        lambda: catalog.manifests.set_alias(other, "prod", "man_1"),
-        lambda: catalog.manifests.alias(other, "prod"),
+        lambda: catalog.aliases.set(other, "prod", "man_1", by="me"),
     ):
         with pytest.raises(NotFoundError):
             act()
@@ -67,23 +66,3 @@ def test_pages_walk_all_manifests_even_of_the_same_moment(catalog: Catalog) -> N
             break
     assert (len(walked), set(walked)) == (7, made)
     assert {row.id for row in catalog.manifests.page("local", run="run_1").items} == {"man_1", "man_3", "man_5"}
-
-
-def test_an_alias_moves_only_for_who_knows_where_it_stands(catalog: Catalog) -> None:
-    record(catalog, "man_1")
-    record(catalog, "man_2")
-    first = catalog.manifests.set_alias("local", "prod", "man_1", version=0)
-    assert (first.manifest, first.version) == ("man_1", 1)
-    with pytest.raises(ConflictError, match="version 1"):
-        catalog.manifests.set_alias("local", "prod", "man_2", version=0)
-    assert catalog.manifests.alias("local", "prod") == first
-    assert catalog.manifests.set_alias("local", "prod", "man_2", version=1).version == 2
-    assert catalog.manifests.set_alias("local", "prod", "man_1").version == 3
-    with pytest.raises(NotFoundError, match="man_9"):
-        catalog.manifests.set_alias("local", "prod", "man_9")
-    with pytest.raises(NotFoundError, match="latest"):
-        catalog.manifests.alias("local", "latest")
-    with pytest.raises(ConflictError):
-        catalog.manifests.set_alias("local", "latest", "man_1", version=4)
-    with pytest.raises(NotFoundError):
-        catalog.manifests.alias("local", "latest")  # a refused first move leaves no name behind

@@ -215,7 +215,7 @@ def test_the_other_nouns(postgresql: Catalog) -> None:
     page = postgresql.manifests.page("local", limit=1)
     rest = postgresql.manifests.page("local", limit=1, cursor=page.next_cursor)
     assert [row.id for row in page.items + rest.items] == ["man_2", "man_1"] and rest.next_cursor is None
-    assert postgresql.manifests.set_alias("local", "prod", "man_1").version == 1
+    assert postgresql.aliases.set("local", "prod", "man_1", by="me").version == 1
     postgresql.jobs.create("local", "managed", plan=None, spec={})
     jobs: list[object] = []
     together(3, lambda number: jobs.append(postgresql.jobs.claim(f"runner {number}", 60.0)))

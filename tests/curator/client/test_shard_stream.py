@@ -142,7 +142,7 @@ def test_a_state_taken_twice_is_the_same_and_round_trips(made):
     other = stream(made)
     other.load_state_dict(state)
     assert one.state_dict() == other.state_dict() == state == {
-        "version": 1, "plan": one.plan.id, "epoch": 0, "samples": BATCH,
+        "version": 1, "plan": one.plan.id, "manifest": one.manifest.id, "epoch": 0, "samples": BATCH,
     }  # fmt: skip
     rest = numbers(running)
     assert numbers(other) == rest == numbers(other)
@@ -283,3 +283,32 @@ def test_an_adaptive_stream_learns_and_its_state_holds_the_journal(made):
         state = other.state_dict()
     with pytest.raises(RequestError, match="takes no losses"):
         stream(made).record(Losses())
+
+
+def test_another_manifest_is_adopted_between_epochs_only(made, tmp_path):
+    other = write_dataset(made[0], kept=400, seed=1).manifest
+    one = stream(made)
+    assert not one.adopt(made[1].manifest.id)
+    batches = one.iter_batches()
+    next(batches)
+    with pytest.raises(ConflictError, match=f"position {BATCH}"):
+        one.adopt(other)
+    list(batches)
+    assert one.adopt(other.id)
+    one.set_epoch(1)
+    direct = stream((made[0], type(made[1])(other, None, None)))
+    direct.set_epoch(1)
+    assert numbers(one.iter_batches()) == numbers(direct.iter_batches())
+    assert one.state_dict()["manifest"] == other.id
+    with pytest.raises(RequestError, match="journal"):
+        stream(made, curriculum="adaptive").adopt(other)
+
+
+def test_a_worker_that_outlived_an_adoption_refuses(made):
+    other = write_dataset(made[0], kept=400, seed=1).manifest
+    one = stream(made)
+    one._cursor[3] = 1  # what it shares with the process that adopted
+    with pytest.raises(ConflictError, match="DataLoader anew"):
+        next(one.iter_batches())
+    assert one.adopt(other)
+    assert next(one.iter_batches()).num_rows == BATCH
