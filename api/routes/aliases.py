@@ -47,21 +47,21 @@ class Target(Body):
 
 
 @routes.get("", response_model=AliasList)
-def list_aliases(request: Request, caller: Reader, cursor: str | None = None, limit: Limit = 100) -> Response:
+def list_manifest_aliases(request: Request, caller: Reader, cursor: str | None = None, limit: Limit = 100) -> Response:
     """The tenant's aliases."""
     page = service_of(request).catalog.aliases.page(caller.tenant, cursor=cursor, limit=limit)
     return reply(request, AliasList(items=page.items, next_cursor=page.next_cursor))
 
 
 @routes.get("/{alias_name}", response_model=Alias)
-def get_alias(request: Request, caller: Reader, alias_name: Name) -> Response:
+def get_manifest_alias(request: Request, caller: Reader, alias_name: Name) -> Response:
     """Where an alias points; its ETag is what a move has to show."""
     found = service_of(request).catalog.aliases.get(caller.tenant, alias_name)
     return reply(request, found, etag=str(found.version))
 
 
 @routes.put("/{alias_name}", response_model=Alias)
-def set_alias(request: Request, caller: Promoter, alias_name: NewName, body: Target) -> Response:
+def set_manifest_alias(request: Request, caller: Promoter, alias_name: NewName, body: Target) -> Response:
     """Points an alias at a manifest, under If-Match ("0" for a new one). `latest` moves by itself: 409."""
     if alias_name.startswith("man_"):
         raise InputError(f"alias {alias_name!r} would look like a manifest's id; choose another name")
@@ -79,7 +79,7 @@ def set_alias(request: Request, caller: Promoter, alias_name: NewName, body: Tar
 
 
 @routes.get("/{alias_name}/moves", response_model=AliasMoveList)
-def list_alias_moves(
+def list_manifest_alias_moves(
     request: Request, caller: Reader, alias_name: Name, cursor: str | None = None, limit: Limit = 100
 ) -> Response:
     """Who moved the alias when, and from where to where."""
