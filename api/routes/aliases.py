@@ -21,7 +21,7 @@ from curator.errors import InputError, NotFoundError
 routes = routes_under("/v1/aliases", "manifests")
 
 Name = Annotated[str, Path(max_length=100)]
-NewName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$", description="not man_…, as ids are")]
+NewName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$", description="not man_…, as ids are")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 

@@ -2,7 +2,7 @@
 
 Knows manifests by id only. Every move leaves a line that is never changed or removed.
 
-`latest` is the manifest of the tenant's run that succeeded last, `latest:<dataset>` that of the dataset's; both are
+`latest` is the manifest of the tenant's run that succeeded last, `latest@<dataset>` that of the dataset's; both are
 moved in the transaction that ends the run. When verdicts of that manifest are overturned, or it is compacted, they
 move on to the child. Nobody sets them by hand.
 """
@@ -60,7 +60,7 @@ _MOVE: Final = [manifest_moves.c[name] for name in AliasMove.model_fields]
 
 def moves_by_itself(name: str) -> bool:
     """Whether it is `latest`, of all or of one dataset."""
-    return name.partition(":")[0] == LATEST
+    return name.partition("@")[0] == LATEST
 
 
 class Aliases:
@@ -123,7 +123,7 @@ class Aliases:
 
 def run_succeeded(connection: sa.Connection, tenant: str, run: str, manifest: str, dataset: str | None) -> None:
     """`latest` moves: part of the transaction that ends the run, before its event."""
-    names = [LATEST, *([f"{LATEST}:{dataset}"] if dataset is not None else [])]
+    names = [LATEST, *([f"{LATEST}@{dataset}"] if dataset is not None else [])]
     _move(connection, tenant, [_locked(connection, tenant, name, manifest) for name in names], manifest, run, "")
 
 

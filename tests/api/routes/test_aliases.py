@@ -54,8 +54,10 @@ def test_an_alias_is_set_moved_and_remembered(house: Any, manifest: str, child: 
 def test_latest_follows_the_run_and_its_overrides_and_nobody_sets_it(
     house: Any, finished: dict[str, Any], dataset: dict[str, Any], manifest: str, child: str
 ) -> None:
-    for name in ("latest", f"latest:{dataset['id']}"):
-        moves = house.one.get(f"/v1/aliases/{name}/moves").json()["items"]
+    for name in ("latest", f"latest@{dataset['id']}"):
+        answer = house.one.get(f"/v1/aliases/{name}/moves")
+        assert answer.status_code == 200, answer.text
+        moves = answer.json()["items"]
         by_manifest = {move["to_manifest"]: move["by"] for move in moves}
         assert by_manifest[manifest] == finished["id"] and child in by_manifest
         answer = put(house.one, name, manifest, version="*")

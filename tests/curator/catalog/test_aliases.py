@@ -54,8 +54,8 @@ def test_latest_is_what_the_last_run_made_of_all_and_of_its_dataset(catalog: Cat
     run(catalog, summary, "man_2", "ds_2")
     run(catalog, summary, "man_3")
     names = {alias.name: alias.manifest for alias in catalog.aliases.page("local").items}
-    assert names == {"latest": "man_3", "latest:ds_1": "man_1", "latest:ds_2": "man_2"}
-    [move] = catalog.aliases.moves("local", "latest:ds_1").items
+    assert names == {"latest": "man_3", "latest@ds_1": "man_1", "latest@ds_2": "man_2"}
+    [move] = catalog.aliases.moves("local", "latest@ds_1").items
     assert (move.from_manifest, move.by) == (None, first)
     assert [move.to_manifest for move in catalog.aliases.moves("local", "latest").items] == ["man_3", "man_2", "man_1"]
 
@@ -76,10 +76,10 @@ def test_what_moves_by_itself_goes_on_to_the_child_and_nobody_sets_it(catalog: C
     catalog.aliases.set("local", "prod", "man_1", by="me")
     catalog.aliases.follow("local", "man_1", "man_1b", by="me")
     names = {alias.name: alias.manifest for alias in catalog.aliases.page("local").items}
-    assert names == {"latest": "man_1b", "latest:ds_1": "man_1b", "prod": "man_1"}
+    assert names == {"latest": "man_1b", "latest@ds_1": "man_1b", "prod": "man_1"}
     catalog.aliases.follow("local", "man_1", "man_9", by="me")
     assert catalog.aliases.get("local", "latest").manifest == "man_1b", "only what points at the parent follows"
-    for name in ("latest", "latest:ds_1", "latest:ds_7"):
+    for name in ("latest", "latest@ds_1", "latest@ds_7"):
         with pytest.raises(ConflictError, match="by hand"):
             catalog.aliases.set("local", name, "man_1", by="me")
 
@@ -121,4 +121,4 @@ def test_aliases_on_postgresql(postgresql: Catalog, summary: RunSummary) -> None
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(move, range(4))) == ["", "", "", "prod"]
     run(postgresql, summary, "man_2", "ds_1")
-    assert postgresql.aliases.get("local", "latest:ds_1").manifest == "man_2"
+    assert postgresql.aliases.get("local", "latest@ds_1").manifest == "man_2"
