@@ -56,6 +56,7 @@ class RunView(View):
 
     id: str
     state: RunState
+    priority: int
     attempt: int
     dataset: str | None
     dataset_name: str | None
@@ -163,6 +164,7 @@ def run_view(run: Run, store: Store) -> RunView:
     return RunView(
         id=run.id,
         state=run.state,
+        priority=run.priority,
         attempt=run.attempt,
         dataset=words.dataset if words else None,
         dataset_name=words.dataset_name if words else None,

@@ -49,6 +49,7 @@ def submit(
     feedback: Sequence[str],
     engine: Literal["inline", "ray"],
     seed: int | None,
+    priority: int = 0,
     by: str,
 ) -> Run:
     """Queues a run; `feedback` names training jobs whose losses the policy is to see, as they stand now.
@@ -81,7 +82,7 @@ def submit(
         by=by,
     )
     service.store.write_bytes(_name(run_id), words.model_dump_json(indent=1).encode())
-    return service.catalog.runs.create(tenant, request, run_id=run_id)
+    return service.catalog.runs.create(tenant, request, priority=priority, run_id=run_id)
 
 
 def resolved(recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None) -> Recipe:

@@ -47,6 +47,7 @@ class Settings(BaseModel):
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")
     poll_s: float = Field(1.0, gt=0, description="how often an idle runner looks for work")
     grace_s: float = Field(30.0, ge=0, description="how long a runner that was told to end may finish its work unit")
+    tenant_runs: int = Field(4, ge=1, description="how many runs of one tenant are worked on at once")
     outage_s: float = Field(600.0, ge=0, description="how long a run waits for a catalog that does not answer")
     max_attempts: int = Field(3, ge=1, description="how often a run is begun before it counts as failed")
 

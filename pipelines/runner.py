@@ -79,7 +79,8 @@ class Runner:
         """Takes lost runs away from dead runners, then works on one run if there is one. False: nothing to do."""
         for run in self.catalog.runs.reap(self.settings.max_attempts, is_dead=is_dead):
             log.warning("run %s was lost by its runner and is %s now (attempt %d)", run.id, run.state, run.attempt)
-        claimed = self.catalog.runs.claim(self.owner, self.settings.lease_s)
+        most = self.settings.tenant_runs
+        claimed = self.catalog.runs.claim(self.owner, self.settings.lease_s, most_per_tenant=most)
         if claimed is None:
             return False
         log.info("run %s: attempt %d begins", claimed.id, claimed.attempt)

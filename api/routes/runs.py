@@ -14,13 +14,14 @@ from starlette.responses import Response
 
 from api.auth import Caller, Reader, Writer
 from api.bodies import Body, routes_under
+from api.errors import Refusal
 from api.event_stream import EventStream, run_events, sequence_of
 from api.once import create_once
 from api.replies import if_match, reply
 from api.run_views import RunErrors, RunList, RunMetrics, RunView, metrics_view, run_errors, run_list, run_view
 from api.service import service_of
 from api.submission import submit
-from curator.catalog import Run
+from curator.catalog import Run, Scope
 from curator.run import RunState
 
 routes = routes_under("/v1/runs", "runs")
@@ -33,7 +34,8 @@ State = Literal[
 
 class NewRun(Body):
     """`recipe`: a preset's name or a whole recipe. `trusted`: an upload or a dataset. `feedback`: training jobs whose
-    losses a learned policy is to see. `seed` overrides the recipe's."""
+    losses a learned policy is to see. `seed` overrides the recipe's. `priority`: higher ones are worked on first; above
+    0 needs an admin key."""
 
     dataset: str
     recipe: str | dict[str, Any]
@@ -41,12 +43,15 @@ class NewRun(Body):
     feedback: tuple[str, ...] = Field(default=(), max_length=100)
     engine: Literal["inline", "ray"] = "inline"
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+    priority: int = Field(default=0, ge=-100, le=100)
 
 
 @routes.post("", status_code=202, response_model=RunView)
 def create_run(request: Request, caller: Writer, body: NewRun) -> Response:
     """Queues a run; the Location is where to watch it."""
     service = service_of(request)
+    if body.priority > 0 and not caller.allows(Scope.ADMIN):
+        raise Refusal(403, "forbidden", f"priority {body.priority} goes before other people's runs: an admin key may")
 
     def make(run_id: str) -> tuple[int, str, RunView]:
         run = submit(service, caller.tenant, run_id, by=caller.name, **dict(body))

@@ -20,7 +20,17 @@ from sqlalchemy.ext.compiler import compiles
 from curator.errors import DiskFullError, NotFoundError, RequestError, RetryableError, TransportError, WinnowError
 from curator.storage import Store
 
-__all__ = ["BUSY_TIMEOUT_S", "HEAD", "Database", "Instant", "hold_event_order", "insert_new", "ignoring", "now"]
+__all__ = [
+    "BUSY_TIMEOUT_S",
+    "HEAD",
+    "Database",
+    "Instant",
+    "hold_claims",
+    "hold_event_order",
+    "insert_new",
+    "ignoring",
+    "now",
+]
 
 HEAD: Final = "0003"
 """The newest migration; `tests/curator/catalog/test_migrations.py` holds it against the migrations on disk."""
@@ -28,7 +38,7 @@ HEAD: Final = "0003"
 BUSY_TIMEOUT_S: Final = 20.0
 """How long a SQLite writer waits for another one. Transactions here take milliseconds, so a longer wait is a fault."""
 
-_MIGRATION_LOCK, _EVENT_LOCK = 7_700_001, 7_700_002
+_MIGRATION_LOCK, _EVENT_LOCK, _CLAIM_LOCK = 7_700_001, 7_700_002, 7_700_003
 _WRITE: Final = "winnow_write"
 
 
@@ -87,6 +97,12 @@ def hold_event_order(connection: sa.Connection) -> None:
     in order and a reader that has seen n never misses one below n. SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _EVENT_LOCK})
+
+
+def hold_claims(connection: sa.Connection) -> None:
+    """From here to the end of the transaction nobody else counts who works on what. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
 
 
 class Database:

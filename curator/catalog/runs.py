@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from curator.catalog.aliases import run_succeeded
-from curator.catalog.database import Database, insert_new, now
+from curator.catalog.database import Database, hold_claims, insert_new, now
 from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
@@ -144,21 +144,25 @@ class Runs:
 
     # --- what a runner does --------------------------------------------------------------------------------------
 
-    def claim(self, owner: str, lease_s: float) -> ClaimedRun | None:
-        """Takes the next queued run (highest priority, then oldest) for `lease_s` seconds; None if there is none.
+    def claim(self, owner: str, lease_s: float, *, most_per_tenant: int | None = None) -> ClaimedRun | None:
+        """Takes the next queued run (highest priority, then oldest) for `lease_s` seconds; None if there is none, or
+        only of tenants of whom `most_per_tenant` runs are being worked on.
 
         Two runners never get the same run: the row is locked while it is chosen.
         """
         ready = sa.or_(runs.c.not_before.is_(None), runs.c.not_before <= now())
+        admitted = sa.true() if most_per_tenant is None else runs.c.tenant.not_in(_busy(most_per_tenant))
         query = (
             sa.select(runs)
-            .where(runs.c.state == _S.QUEUED, ready)
+            .where(runs.c.state == _S.QUEUED, ready, admitted)
             .order_by(runs.c.priority.desc(), runs.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
         while True:
             with self._db.write() as connection:
+                if most_per_tenant is not None:
+                    hold_claims(connection)
                 found = connection.execute(query).mappings().one_or_none()
                 if found is None:
                     return None
@@ -320,6 +324,12 @@ def _create(
     if inserted:
         first_history(connection, row)
     return row
+
+
+def _busy(most: int) -> sa.Select[Any]:
+    """Tenants of whom so many runs are being worked on."""
+    working = sa.select(runs.c.tenant).where(runs.c.state.in_(sorted(ACTIVE)))
+    return working.group_by(runs.c.tenant).having(sa.func.count() >= most)
 
 
 def _take(connection: sa.Connection, row: Row, owner: str, lease_s: float) -> ClaimedRun:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from curator.catalog import ClaimedRun, RunFault
+from curator.catalog import ClaimedRun, RunFault, Scope
 from curator.run import Progress, RunState
 
 LEARNED = {"task": "text", "columns": {"text": "text"}, "policy": {"kind": "learned"}}
@@ -99,7 +99,7 @@ def test_a_key_is_short_and_printable(house: Any, dataset: dict[str, Any], key: 
         ({"trusted": "trusted.parquet"}, 422, "give an upload"),
         ({"engine": "spark"}, 422, "engine"),
         ({"seed": -1}, 422, "seed"),
-        ({"priority": 9}, 422, "priority"),
+        ({"priority": 101}, 422, "priority"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_queued(
@@ -141,6 +141,17 @@ def test_if_match_guards_an_order(house: Any, queued: dict[str, Any]) -> None:
     assert (stale.status_code, stale.json()["code"]) == (412, "precondition_failed")
     fresh = house.one.post(f"{address}:cancel", headers={"If-Match": house.one.get(address).headers["etag"]})
     assert (fresh.status_code, fresh.json()["state"]) == (202, "cancelled")
+
+
+def test_a_run_that_goes_first_needs_an_admin_key(house: Any, dataset: dict[str, Any]) -> None:
+    writer = house.client([Scope.WRITE, Scope.READ])
+    body = {"dataset": dataset["id"], "recipe": RECIPE}
+    refused = writer.post("/v1/runs", json={**body, "priority": 1})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    for client, priority in ((writer, -5), (house.one, 5)):
+        made = client.post("/v1/runs", json={**body, "priority": priority})
+        assert (made.status_code, made.json()["priority"]) == (202, priority)
+        house.one.post(f"/v1/runs/{made.json()['id']}:cancel")
 
 
 def test_a_run_is_paused_and_resumed(house: Any, queued: dict[str, Any]) -> None:

@@ -62,3 +62,12 @@ def test_pruned_numbers_are_not_used_again(catalog: Catalog, claimed: ClaimedRun
 def test_a_limit_out_of_range_is_refused(catalog: Catalog) -> None:
     with pytest.raises(RequestError):
         catalog.events.after("local", 0, limit=1001)
+
+
+def test_what_moved_since_is_told_by_subject(catalog: Catalog, request_: RunRequest) -> None:
+    assert catalog.events.newest() == 0 and catalog.events.moved(0) == {}
+    first, second = (catalog.runs.create("local", request_) for _ in range(2))
+    before = catalog.events.newest()
+    assert catalog.events.moved(0) == {first.id: before - 1, second.id: before}
+    catalog.runs.request_stop("local", first.id, "cancel")
+    assert catalog.events.moved(before) == {first.id: before + 1}

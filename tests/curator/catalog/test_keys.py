@@ -92,3 +92,11 @@ def test_use_is_written_at_most_once_a_minute(catalog: Catalog) -> None:
 def test_a_tenants_name_is_one_tenant(catalog: Catalog) -> None:
     assert catalog.keys.tenant("lab") == catalog.keys.tenant("lab")
     assert catalog.keys.tenant("local").id == LOCAL_TENANT
+
+
+def test_which_keys_still_open(catalog: Catalog) -> None:
+    made = [catalog.keys.create("local", name, [Scope.READ])[0].id for name in ("a", "b")]
+    late = catalog.keys.create("local", "late", [Scope.READ], ttl_s=-1.0)[0].id
+    assert catalog.keys.still_open([*made, late, "key_nobody"]) == set(made)
+    catalog.keys.revoke("local", made[0])
+    assert catalog.keys.still_open(made) == {made[1]}

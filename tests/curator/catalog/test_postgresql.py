@@ -73,6 +73,14 @@ def test_no_run_is_claimed_twice(postgresql: Catalog, request_: RunRequest) -> N
     assert {claimed.fence for claimed in claims} == {1}
 
 
+def test_a_tenants_limit_holds_among_many_runners(postgresql: Catalog, request_: RunRequest) -> None:
+    for _ in range(8):
+        postgresql.runs.create("local", request_)
+    claims: list[ClaimedRun | None] = []
+    together(6, lambda number: claims.append(postgresql.runs.claim(f"runner {number}", 60.0, most_per_tenant=3)))
+    assert len([claim for claim in claims if claim is not None]) == 3
+
+
 def test_a_claim_skips_a_row_that_is_being_claimed(postgresql: Catalog, request_: RunRequest) -> None:
     first, second = (postgresql.runs.create("local", request_) for _ in range(2))
     with postgresql.database.write() as connection:

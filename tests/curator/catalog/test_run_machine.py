@@ -1,4 +1,4 @@
-"""Any order of orders, claims, crashes and lost leases, played by two runners against a real SQLite file.
+"""Any order of orders, claims, crashes and lost leases, played by two runners against a real database of either kind.
 
 Laws: a run never has two owners; the fence never goes back; succeeded and cancelled are final; a unit is committed once
 and stays; the history is an unbroken chain of lawful moves that ends in the present state.
@@ -6,10 +6,8 @@ and stays; the history is an unbroken chain of lawful moves that ends in the pre
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from curator.catalog import Catalog, ClaimedRun, RunFault
-from curator.catalog.schema import runs
+from curator.catalog.schema import events, run_history, run_outputs, runs
 from curator.errors import ConflictError, LeaseLostError
 from curator.run import LAWFUL_MOVES, TERMINAL, Progress, RunRequest, RunState
 
@@ -37,26 +35,25 @@ BROKEN = RunFault(code="run_failed", message="broken", resumable=True)
 WORKING = {S.VALIDATING, S.RUNNING, S.FINALIZING, S.PAUSING, S.CANCELLING}
 NEXT = {S.VALIDATING: S.RUNNING, S.RUNNING: S.FINALIZING, S.FINALIZING: S.SUCCEEDED}
 MAX_ATTEMPTS = 3
+EXAMPLES = os.environ.get("TEST_MACHINE_EXAMPLES")
+"""How many plays; without it few, and the same ones every time."""
 
 
 class RunMachine(RuleBasedStateMachine):
-    template: Path  # a migrated file to copy
+    opened: Catalog  # on a migrated database, emptied for every play
     made = Bundle("made")
     claims = Bundle("claims")  # every claim ever handed out: most are a zombie's sooner or later
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="winnow-machine-"))
-        shutil.copy(self.template, self.folder / "winnow.db")
-        self.catalog = Catalog.open(f"sqlite:///{self.folder / 'winnow.db'}")
+        self.catalog = self.opened
+        with self.catalog.database.write() as connection:
+            for table in (run_history, run_outputs, events, runs):
+                connection.execute(sa.delete(table))
         self.owner: dict[str, ClaimedRun] = {}  # who may write, by our own reckoning
         self.fences: dict[str, int] = {}
         self.committed: dict[str, dict[int, Any]] = {}
         self.final: dict[str, RunState] = {}
-
-    def teardown(self) -> None:
-        self.catalog.close()
-        shutil.rmtree(self.folder)
 
     def _state(self, run_id: str) -> RunState:
         return self.catalog.runs.get("local", run_id).state
@@ -106,12 +103,18 @@ class RunMachine(RuleBasedStateMachine):
 
     # --- runners ---
 
-    @rule(target=claims, runner=st.sampled_from(["one", "two"]))
-    def claim(self, runner: str) -> Any:
-        claim = self.catalog.runs.claim(runner, 60.0)
+    @rule(target=claims, runner=st.sampled_from(["one", "two"]), most=st.sampled_from([None, 1, 2]))
+    def claim(self, runner: str, most: int | None) -> Any:
+        claim = self.catalog.runs.claim(runner, 60.0, most_per_tenant=most)
         if claim is None:
-            assert S.QUEUED not in {run.state for run in self.catalog.runs.page("local", limit=1000).items}
+            now = self.catalog.database.clock()
+            listed = self.catalog.runs.page("local", limit=1000).items
+            ready = [
+                run for run in listed if run.state == S.QUEUED and (run.not_before is None or run.not_before <= now)
+            ]
+            assert not ready or (most is not None and len(self.owner) >= most)
             return multiple()
+        assert most is None or len(self.owner) < most
         return self._claimed(claim)
 
     @rule(target=claims, run=made)
@@ -193,6 +196,35 @@ class RunMachine(RuleBasedStateMachine):
         ends = {S.CANCELLING: S.CANCELLED, S.PAUSING: S.PAUSED}
         assert after.state == ends.get(before.state, S.FAILED if used_up else S.QUEUED)
 
+    @rule(run=made)
+    def an_owner_dies_and_is_seen_dead(self, run: str) -> None:
+        """On its own host nobody waits for the lease; everything else it held is left alone."""
+        claim = self.owner.get(run)
+        before = self.catalog.runs.get("local", run)
+        dead = {claim.owner} if claim is not None else set()
+        reaped = {after.id: after for after in self.catalog.runs.reap(MAX_ATTEMPTS, is_dead=dead.__contains__)}
+        assert set(reaped) == {held.id for held in self.owner.values() if held.owner in dead}
+        for lost in reaped:
+            del self.owner[lost]
+        if claim is not None:
+            used_up = before.attempt >= MAX_ATTEMPTS
+            ends = {S.CANCELLING: S.CANCELLED, S.PAUSING: S.PAUSED}
+            assert reaped[run].state == ends.get(before.state, S.FAILED if used_up else S.QUEUED)
+
+    @rule(claim=claims, wait_s=st.sampled_from([-1.0, 60.0]))
+    def it_fails_in_passing(self, claim: ClaimedRun, wait_s: float) -> None:
+        """The next attempt starts no sooner than it was told."""
+        if not self._holds(claim):
+            with pytest.raises(LeaseLostError):
+                self.catalog.runs.release(claim, "in passing", again_in_s=wait_s)
+            return
+        before = self._state(claim.id)
+        del self.owner[claim.id]
+        after = self.catalog.runs.release(claim, "in passing", again_in_s=wait_s)
+        ends = {S.CANCELLING: S.CANCELLED, S.PAUSING: S.PAUSED}
+        assert after.state == ends.get(before, S.QUEUED)
+        assert after.attempt == claim.attempt + (after.state == S.QUEUED)
+
     # --- laws ---
 
     @invariant()
@@ -210,8 +242,8 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_history_is_a_chain(self) -> None:
-        events = self.catalog.events.after("local", 0, limit=1000)
-        assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+        told_of = self.catalog.events.after("local", 0, limit=1000)
+        assert [event.sequence for event in told_of] == sorted({event.sequence for event in told_of})
         for run in self.catalog.runs.page("local", limit=1000).items:
             steps = self.catalog.runs.history("local", run.id)
             assert (steps[0].from_state, steps[0].to_state, steps[-1].to_state) == (None, S.QUEUED, run.state)
@@ -219,16 +251,31 @@ class RunMachine(RuleBasedStateMachine):
                 assert after.from_state == before.to_state
                 assert after.to_state in LAWFUL_MOVES[before.to_state]
                 assert after.fence >= before.fence
-            told = [event.data["to_state"] for event in events if (event.subject, event.kind) == (run.id, "run.state")]
+            told = [event.data["to_state"] for event in told_of if (event.subject, event.kind) == (run.id, "run.state")]
             assert told == [step.to_state for step in steps]
 
 
-def test_the_machine(empty_catalog: Path) -> None:
-    machine = type("Machine", (RunMachine,), {"template": empty_catalog})
+def play(catalog: Catalog, examples: int) -> None:
+    machine = type("Machine", (RunMachine,), {"opened": catalog})
     quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=quiet
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=EXAMPLES is None,
+            suppress_health_check=quiet,
+            database=None,
         ),
     )
+
+
+@pytest.mark.timeout(3600)
+def test_the_machine(catalog: Catalog) -> None:
+    play(catalog, int(EXAMPLES or 30))
+
+
+@pytest.mark.timeout(3600)
+def test_the_machine_on_postgresql(postgresql: Catalog) -> None:
+    play(postgresql, int(EXAMPLES or 12))

@@ -89,6 +89,30 @@ def test_claims_go_by_priority_then_age_and_end(catalog: Catalog, request_: RunR
     assert 55 < (row.lease_until - row.heartbeat_at).total_seconds() < 65
 
 
+def test_a_tenant_at_its_limit_waits_and_others_do_not(catalog: Catalog, request_: RunRequest) -> None:
+    other = catalog.keys.tenant("other").id
+    for _ in range(3):
+        catalog.runs.create("local", request_, priority=9)
+    theirs = catalog.runs.create(other, request_)
+    claims = [catalog.runs.claim("me", 60.0, most_per_tenant=2) for _ in range(4)]
+    assert [claim.tenant if claim else None for claim in claims] == ["local", "local", other, None]
+    assert claims[2] is not None and claims[2].id == theirs.id
+    assert claims[0] is not None
+    catalog.runs.request_stop("local", claims[0].id, "pause")
+    assert catalog.runs.claim("me", 60.0, most_per_tenant=2) is None  # it is still being worked on
+    catalog.runs.release(claims[0], "paused")
+    following = catalog.runs.claim("me", 60.0, most_per_tenant=2)
+    assert following is not None and following.tenant == "local"
+
+
+def test_versions_tell_of_any_tenant(catalog: Catalog, request_: RunRequest) -> None:
+    run = catalog.runs.create("local", request_)
+    assert catalog.runs.versions({run.id, "run_nobody"}) == {run.id: ("local", 1)}
+    assert catalog.runs.versions(set()) == {}
+    catalog.runs.request_stop("local", run.id, "cancel")
+    assert catalog.runs.versions([run.id]) == {run.id: ("local", 2)}
+
+
 def test_a_run_whose_request_cannot_be_read_does_not_stop_the_runner(catalog: Catalog, request_: RunRequest) -> None:
     bad, good = catalog.runs.create("local", request_), catalog.runs.create("local", request_)
     with catalog.database.write() as connection:

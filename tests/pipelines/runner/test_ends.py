@@ -194,8 +194,8 @@ def test_a_stop_before_the_work_begins(settings: Settings, catalog: Catalog, mon
     run = catalog.runs.create("local", REQUEST)
     claim = catalog.runs.claim
 
-    def claim_and_cancel(owner: str, lease_s: float) -> ClaimedRun | None:
-        claimed = claim(owner, lease_s)
+    def claim_and_cancel(owner: str, lease_s: float, **options: int) -> ClaimedRun | None:
+        claimed = claim(owner, lease_s, **options)
         catalog.runs.request_stop("local", run.id, "cancel")
         return claimed
 
