@@ -9,6 +9,7 @@ from typing import Final
 
 import typer
 
+from api.cli.compress import COMPRESS_PRESETS, compress
 from api.cli.curate import curate
 from api.cli.decisions import decisions, what_if
 from api.cli.options import PRESETS, listed
@@ -39,6 +40,7 @@ app.command()(pull)
 app.command()(export)
 app.command()(report)
 app.command(epilog=listed("Training recipes that come with Winnow:", TRAINING_PRESETS))(train)
+app.command(epilog=listed("Compression recipes that come with Winnow:", COMPRESS_PRESETS))(compress)
 app.command(epilog=_RECIPES)(submit)
 app.command()(watch)
 app.command()(runs)

@@ -21,7 +21,7 @@ from pipelines.training.model import Model
 from pipelines.training.precision import Arithmetic, Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
-__all__ = ["Learner", "Losses", "StepResult", "losses", "slopes_for"]
+__all__ = ["Learner", "Losses", "StepResult", "losses", "parameter_groups", "slopes_for"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Learner:
                 model.norm.compile(backend=compile_with)
         self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
         self.optimizer = torch.optim.AdamW(
-            _groups(model, optimiser.weight_decay),
+            parameter_groups(model, optimiser.weight_decay),
             lr=optimiser.learning_rate,
             betas=(optimiser.beta_1, optimiser.beta_2),
             fused=True,
@@ -133,7 +133,7 @@ def slopes_for(device: torch.device) -> Slopes:
     return in_place_slopes
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Matrices and kernels decay; embeddings, gains and biases do not."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     parameters = list(model.parameters())

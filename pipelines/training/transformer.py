@@ -92,11 +92,11 @@ class _Block(nn.Module):
         return x_BTD + mixed.to(x_BTD.dtype)
 
     def _attention(self, x_BTD: Tensor, looks: Looks, table: Table) -> Tensor:
-        batch, length, width = x_BTD.shape
+        batch, length, _ = x_BTD.shape
         q, k, v = self.qkv(x_BTD).view(batch, length, 3, self.heads, -1).unbind(2)
         turned = (rotate(q, *table).transpose(1, 2), rotate(k, *table).transpose(1, 2), v.transpose(1, 2))
         mixed_BHTD = attend(*turned, causal=looks.causal, keys_BT=looks.keys_BT, spans=looks.spans)
-        return self.out(mixed_BHTD.transpose(1, 2).reshape(batch, length, width))
+        return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
 
 
 def _entering(x_BTD: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -131,10 +131,14 @@ class EncoderClassifier(nn.Module):
         self.norm = _Norm(width)
         self.head = nn.Linear(width, num_classes)
 
-    def forward(self, ids_BT: Tensor, keys_BT: Tensor | None, arithmetic: Arithmetic = PLAIN) -> Tensor:
+    def forward(
+        self, ids_BT: Tensor, keys_BT: Tensor | None, arithmetic: Arithmetic = PLAIN, *, table: Table | None = None
+    ) -> Tensor:
+        """`table`: the rotary positions of T, where they cannot be looked up: in a graph of any T."""
         x_BTD = _stream(self._embed(ids_BT), arithmetic)
-        length, width = x_BTD.shape[1], x_BTD.shape[2] // self.heads
-        table = _cut(table_for(_room(length), width, Rotary(), 1.0, length, x_BTD.device), length)
+        if table is None:
+            length, width = x_BTD.shape[1], x_BTD.shape[2] // self.heads
+            table = _cut(table_for(_room(length), width, Rotary(), 1.0, length, x_BTD.device), length)
         for block in self.blocks:
             x_BTD = block(x_BTD, Looks(False, keys_BT), table, arithmetic)
         x_BTD = self.norm(x_BTD).float()

@@ -13,7 +13,8 @@ from typer.testing import Result
 from api.cli.options import PRESETS
 
 COMMANDS = (
-    "serve", "curate", "decisions", "what-if", "pull", "export", "report", "submit", "watch", "runs", "shards",
+    "serve", "curate", "decisions", "what-if", "pull", "export", "report", "train", "compress", "submit", "watch",
+    "runs", "shards",
 )  # fmt: skip
 
 

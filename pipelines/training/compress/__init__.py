@@ -1,0 +1,1 @@
+"""Smaller, faster models: distil, prune, quantise, export; accuracy after each step."""
