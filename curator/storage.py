@@ -119,6 +119,16 @@ class Store:
             raise NotFoundError(f"no file {name!r} in {self.uri}")
         return int(info.size)
 
+    def renew(self, name: str, size: int) -> bool:
+        """Whether a file of this size is there to be counted on. Its time is now from then on, so that no sweep takes
+        it for forgotten."""
+        if self.is_local:
+            try:
+                os.utime(self.path(name))
+            except FileNotFoundError:
+                return False
+        return self.exists(name) and self.size(name) == size
+
     def list(self, name: str = "") -> list[str]:
         """Relative names of the files below a folder, sorted; empty if the folder does not exist."""
         base = self.path(name) if name else self.base

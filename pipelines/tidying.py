@@ -1,6 +1,7 @@
-"""What nobody needs any more goes: unfinished files of killed processes, old events, answered idempotency keys.
+"""What nobody needs any more goes: unfinished files of killed processes, shards of runs that never ended, old events,
+answered idempotency keys.
 
-Knows the store and the catalog; nothing of runs.
+Knows the store and the catalog; nothing of how runs are worked on.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from typing import Final
 from curator.catalog import Catalog
 from curator.errors import WinnowError
 from curator.settings import Settings
+from curator.shards.sweeping import sweep_orphans
 from curator.storage import Store
 
-__all__ = ["sweep_unfinished", "tidy"]
+__all__ = ["sweep_forgotten", "sweep_unfinished", "tidy"]
 
 log: Final = logging.getLogger(__name__)
 _EVENTS_KEPT_S: Final = 7 * 86400.0
+_ORPHANS_KEPT_S: Final = 7 * 86400.0
 
 
 def tidy(catalog: Catalog, settings: Settings) -> None:
     """All of it. Raises RetryableError when the catalog is out of reach."""
     sweep_unfinished(settings)
+    sweep_forgotten(catalog, settings)
     catalog.events.prune(_EVENTS_KEPT_S)
     catalog.idempotency.prune()
 
@@ -35,3 +39,16 @@ def sweep_unfinished(settings: Settings) -> None:
         return
     if swept:
         log.info("swept %d unfinished files of killed processes", swept)
+
+
+def sweep_forgotten(catalog: Catalog, settings: Settings) -> None:
+    """Shards and indexes that no manifest lists go after a week, but for those of runs that may still go on."""
+    written = catalog.outputs.unfinished("write")  # before the manifests are read: see `sweep_orphans`
+    in_use = {shard["digest"] for outputs in written for shard in outputs["shards"]}
+    try:
+        swept = sweep_orphans(Store.open(settings.root), in_use, _ORPHANS_KEPT_S)
+    except (OSError, WinnowError) as error:
+        log.warning("forgotten shards in %s could not be swept: %s", settings.root, error)
+        return
+    if swept:
+        log.info("swept %d shards and indexes that no manifest lists", swept)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 
 from curator.catalog.database import Database, insert_new, now
-from curator.catalog.schema import run_outputs
+from curator.catalog.schema import run_outputs, runs
 from curator.catalog.transitions import held
 from curator.digest import canonical_json
 from curator.errors import IntegrityError, LeaseLostError, RetryableError
@@ -46,6 +46,15 @@ class Outputs:
         )
         with self._db.read() as connection:
             return {unit: outputs for unit, outputs in connection.execute(query.order_by(run_outputs.c.unit))}
+
+    def unfinished(self, step: str) -> list[dict[str, Any]]:
+        """What a step committed in runs that may still go on, of all tenants."""
+        ended = (RunState.SUCCEEDED, RunState.CANCELLED)
+        query = sa.select(run_outputs.c.outputs).join(runs, runs.c.id == run_outputs.c.run)
+        with self._db.read() as connection:
+            return list(
+                connection.execute(query.where(run_outputs.c.step == step, runs.c.state.not_in(ended))).scalars()
+            )
 
     def commit(self, run: ClaimedRun, step: str, unit: int, outputs: dict[str, Any]) -> None:
         """Records a unit in one transaction that checks the fence; the same commit again changes nothing.

@@ -129,7 +129,7 @@ class ShardIndex:
         data = self.to_bytes()
         digest = sha256_hex(data)
         name = index_name(digest)
-        if not (store.exists(name) and store.size(name) == len(data)):
+        if not store.renew(name, len(data)):
             store.write_bytes(name, data)
         return digest
 

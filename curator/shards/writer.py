@@ -100,7 +100,7 @@ class ShardWriter:
         data, info = self._shard.finish(self._quarantine, self._batch_rows or BATCH_ROWS)
         self._shard = None
         name = shard_name(info.digest)
-        if not (self._store.exists(name) and self._store.size(name) == len(data)):
+        if not self._store.renew(name, len(data)):
             self._store.write_bytes(name, data)
         self._done.append(info)
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from curator.catalog import Catalog, CatalogJournal, ClaimedRun
+from curator.catalog import Catalog, CatalogJournal, ClaimedRun, RunFault
 from curator.errors import IntegrityError, LeaseLostError, TransportError
 from curator.run import Journal, Progress, RunRequest, RunState
 
@@ -182,3 +182,15 @@ def test_threads_may_share_it(catalog: Catalog, journal: CatalogJournal) -> None
         thread.join()
     assert faults == []
     assert journal.done("score") == {unit: {"unit": unit} for unit in range(40)}
+
+
+def test_what_unfinished_runs_committed_is_told(catalog: Catalog, claimed: ClaimedRun) -> None:
+    catalog.outputs.commit(claimed, "write", 0, {"shards": ["a"]})
+    catalog.outputs.commit(claimed, "score", 0, {"rows": 1})
+    assert catalog.outputs.unfinished("write") == [{"shards": ["a"]}]
+    catalog.runs.fail(claimed, RunFault(code="run_failed", message="broken", resumable=True))
+    assert catalog.outputs.unfinished("write") == [{"shards": ["a"]}]
+    again = catalog.runs.claim_this("local", claimed.id, "me", 60.0)
+    catalog.runs.request_stop("local", claimed.id, "cancel")
+    catalog.runs.release(again, "cancelled")
+    assert catalog.outputs.unfinished("write") == []

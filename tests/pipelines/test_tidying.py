@@ -1,0 +1,64 @@
+"""Once an hour what nobody needs goes; what an unfinished run wrote is needed, however old."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from curator.catalog import Catalog, CatalogJournal
+from curator.errors import StoppedError
+from curator.run import RunRequest, StopRequest
+from curator.settings import Settings
+from curator.storage import Store
+from pipelines.execute import execute
+from pipelines.tidying import sweep_forgotten, tidy
+from tests.pipelines.test_execute import text_recipe
+
+MONTH_S = 30 * 86400.0
+
+
+class Interrupted(CatalogJournal):
+    """Asks for a pause once something was written."""
+
+    def stop_requested(self) -> StopRequest | None:
+        return "pause" if self.done("write") else None
+
+
+def aged(root: Path) -> set[Path]:
+    shards = {path for folder in ("shards", "indexes") for path in (root / folder).rglob("*.arrow")}
+    for path in shards:
+        os.utime(path, (time.time() - MONTH_S,) * 2)
+    return shards
+
+
+@pytest.mark.parametrize("end", ["resumed", "cancelled"])
+def test_shards_of_a_run_stay_while_it_may_go_on(tmp_path: Path, texts: Path, end: str) -> None:
+    settings = Settings(root=str(tmp_path / "root"))
+    request = RunRequest(inputs=(str(texts),), recipe=text_recipe())
+    with Catalog.open(settings.database_url) as catalog:
+        claimed = catalog.runs.create_claimed("local", request, "me", 60.0)
+        with pytest.raises(StoppedError):
+            execute(claimed, Interrupted(catalog, claimed, lease_s=60.0), settings)
+        catalog.runs.release(claimed, "paused", pause=True)
+        written = aged(Path(settings.root))
+        assert written
+        tidy(catalog, settings)
+        assert all(path.exists() for path in written)
+        if end == "cancelled":
+            catalog.runs.request_stop("local", claimed.id, "cancel")
+            sweep_forgotten(catalog, settings)
+            assert not any(path.exists() for path in written)
+            return
+        again = catalog.runs.claim_this("local", claimed.id, "me", 60.0)
+        summary = execute(again, CatalogJournal(catalog, again, lease_s=60.0), settings)
+        catalog.runs.request_stop("local", claimed.id, "cancel")  # a manifest stands for itself
+        catalog.runs.release(again, "cancelled")
+        everything = aged(Path(settings.root))
+        sweep_forgotten(catalog, settings)
+        assert all(path.exists() for path in everything) and written <= everything
+        os.remove(Store.open(settings.root).path(f"manifests/{summary.manifest}.json"))
+        sweep_forgotten(catalog, settings)
+        assert not any(path.exists() for path in everything)
