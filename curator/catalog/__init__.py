@@ -6,6 +6,7 @@ Knows nothing of bytes: shards, ledgers and feedback lie in the store, the catal
 from __future__ import annotations
 
 from curator.catalog.aliases import Alias, Aliases, AliasMove
+from curator.catalog.audit import Audit, AuditLine
 from curator.catalog.database import Database
 from curator.catalog.datasets import Dataset, Datasets, DatasetVersion
 from curator.catalog.events import Event, Events
@@ -26,6 +27,7 @@ from curator.catalog.reviews import Reviews
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
 from curator.catalog.runs import Runs
 from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
+from curator.catalog.webhooks import Delivery, DeliveryState, DueDelivery, Webhook, Webhooks
 
 __all__ = [
     "LOCAL_TENANT",
@@ -33,6 +35,7 @@ __all__ = [
     "AliasMove",
     "Answer",
     "ApiKey",
+    "AuditLine",
     "Block",
     "BlockLease",
     "Catalog",
@@ -42,6 +45,9 @@ __all__ = [
     "ClaimedRun",
     "Dataset",
     "DatasetVersion",
+    "Delivery",
+    "DeliveryState",
+    "DueDelivery",
     "Event",
     "Export",
     "ExportFormat",
@@ -75,6 +81,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "UploadState",
+    "Webhook",
 ]
 
 
@@ -99,6 +106,8 @@ class Catalog:
         self.exports = Exports(database)
         self.reviews = Reviews(database)
         self.idempotency = Idempotency(database)
+        self.audit = Audit(database)
+        self.webhooks = Webhooks(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Catalog:
