@@ -22,10 +22,12 @@ from api.description import described
 from api.guard import Guard
 from api.routes import (
     aliases,
+    audit,
     datasets,
     decisions,
     epoch_plans,
     exports,
+    keys,
     leases,
     manifests,
     operations,
@@ -37,6 +39,7 @@ from api.routes import (
     system,
     training_jobs,
     uploads,
+    webhooks,
 )
 from api.service import Service
 from curator.settings import Settings
@@ -59,6 +62,9 @@ RESOURCES = (
     training_jobs,
     exports,
     operations,
+    keys,
+    audit,
+    webhooks,
     system,
 )
 

@@ -86,6 +86,7 @@ def needs(scope: Scope) -> Callable[[Request], Caller]:
         if not caller.allows(scope):
             held = ", ".join(sorted(caller.scopes)) or "none"
             raise Refusal(403, "forbidden", f"this needs a key with scope {scope.value!r}; this one has: {held}")
+        request.state.caller = caller
         return caller
 
     admitted.scope = scope  # type: ignore[attr-defined]  # so that the document and the tests can tell it of a route

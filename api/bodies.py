@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from api.errors import Refusal
+from api.trail import is_audited, note
 from curator.errors import RequestError
 
 __all__ = ["Body", "Note", "View", "routes_under"]
@@ -60,12 +62,15 @@ class Route(APIRoute):
         return (Match.NONE, {}) if any(":" in str(value) for value in values) else (match, child)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle, audited = super().get_route_handler(), is_audited(self)
 
         async def checked(request: Request) -> Response:
             if self.body_field is not None and _SUSPECT.search(await request.body()):
                 require_storable(await request.body())
-            return await handle(request)
+            answer = await handle(request)
+            if audited and answer.status_code < 400:
+                await to_thread.run_sync(note, request, self, answer.status_code)
+            return answer
 
         return checked
 

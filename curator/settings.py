@@ -38,11 +38,13 @@ class Settings(BaseModel):
     port: int = Field(8700, ge=0, le=65535, description="port the server listens on; 0 takes a free one")
     allowed_hosts: tuple[str, ...] = Field((), description="Host headers served besides localhost and `host`")
     input_roots: tuple[str, ...] = Field((), description="directories and URL prefixes a dataset may name by reference")
+    webhook_roots: tuple[str, ...] = Field((), description="URL prefixes a webhook may lie below; none: no webhooks")
     max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
     upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
     data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
     cache: str | None = Field(None, description="folder for pulled shards; none: `winnow` in the user's cache folder")
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
+    audit_days: float = Field(365.0, gt=0, description="how long the audit log is kept")
     lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")
     poll_s: float = Field(1.0, gt=0, description="how often an idle runner looks for work")
@@ -79,7 +81,7 @@ class Settings(BaseModel):
             raise ValueError(f"root {root} is an object store and cannot hold SQLite; set WINNOW_DATABASE_URL")
         return {**values, "database_url": f"sqlite:///{os.path.join(os.path.abspath(root), 'winnow.db')}"}
 
-    @field_validator("allowed_hosts", "input_roots", mode="before")
+    @field_validator("allowed_hosts", "input_roots", "webhook_roots", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

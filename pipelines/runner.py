@@ -21,6 +21,7 @@ from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowE
 from curator.process import has_ended
 from curator.settings import Settings
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
+from pipelines.courier import Courier
 from pipelines.exporting import export_once
 from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
@@ -191,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
         runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, export_once)
-        with told_to_end(partial(runner.end_within, settings.grace_s)):
+        with Courier(catalog, settings), told_to_end(partial(runner.end_within, settings.grace_s)):
             if options.once:
                 _ = runner.run_once() or runner.train_once() or runner.export_once()
             else:

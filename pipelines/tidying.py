@@ -1,5 +1,5 @@
 """What nobody needs any more goes: unfinished files of killed processes, shards of runs that never ended, old events,
-answered idempotency keys.
+deliveries and lines of the audit log, answered idempotency keys.
 
 Knows the store and the catalog; nothing of how runs are worked on.
 """
@@ -28,6 +28,8 @@ def tidy(catalog: Catalog, settings: Settings) -> None:
     sweep_forgotten(catalog, settings)
     catalog.events.prune(_EVENTS_KEPT_S)
     catalog.idempotency.prune()
+    catalog.webhooks.prune(_EVENTS_KEPT_S)
+    catalog.audit.prune(settings.audit_days * 86400.0)
 
 
 def sweep_unfinished(settings: Settings) -> None:

@@ -87,7 +87,11 @@ def inputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_house(root: Path, inputs: Path) -> Iterator[House]:
     """A house on an empty root, served until the iterator is done with."""
     settings = Settings(
-        root=str(root), input_roots=(str(inputs),), max_upload_bytes=32 * 2**20, upload_quota_bytes=64 * 2**20
+        root=str(root),
+        webhook_roots=("https://hooks.example.com/",),
+        input_roots=(str(inputs),),
+        max_upload_bytes=32 * 2**20,
+        upload_quota_bytes=64 * 2**20,
     )
     app = create_app(settings, require_key=True)
     service: Service = app.state.service
@@ -220,7 +224,11 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
     [file] = house.one.get(f"/v1/exports/{export}").json()["files"]
     verdict = {"action": "keep", "lease": item["lease"]["token"]}
     house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
+    key = house.one.post("/v1/keys", json={"name": "spare", "scopes": ["read"]}).json()["id"]
+    webhook = house.one.post("/v1/webhooks", json={"url": "https://hooks.example.com/w"}).json()["id"]
     return {
+        "key_id": key,
+        "webhook_id": webhook,
         "export_id": export,
         "file": file["name"],
         "operation_id": finished["id"],

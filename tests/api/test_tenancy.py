@@ -15,6 +15,11 @@ from curator.catalog import Scope
 PUBLIC = {"/healthz/live", "/healthz/ready", "/version", "/", "/dashboard/{name}"}
 OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/metrics"),
+    ("GET", "/v1/keys"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/audit"),
+    ("GET", "/v1/webhooks"),
+    ("POST", "/v1/webhooks"),
     ("GET", "/v1/recipes"),
     ("GET", "/v1/recipes/{name}"),
     ("POST", "/v1/recipes:validate"),
@@ -175,6 +180,8 @@ def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> No
         "policies",
         "exports",
         "operations",
+        "keys",
+        "webhooks",
     )
     for path in (f"/v1/{name}" for name in lists):
         theirs, mine = (

@@ -122,6 +122,9 @@ def test_a_place_the_server_may_read(house: Any, inputs_folder: Path) -> None:
         "s3://data/../data-private/x.csv",
         "gs://data/x.csv",
         "filecache::s3://data/x",
+        "s3://data/x?endpoint_override=169.254.169.254",
+        "s3://data/x#?region=a",
+        "s3://data/%2e%2e/data-private/x",
     ],
 )
 def test_by_default_nothing_may_be_read_by_reference(uri: str) -> None:
@@ -133,6 +136,7 @@ def test_by_default_nothing_may_be_read_by_reference(uri: str) -> None:
 def test_a_prefix_opens_what_is_below_it_and_no_more() -> None:
     assert allowed("s3://data/a.parquet", ("s3://data",)) == "s3://data/a.parquet"
     assert allowed("s3://data/", ("s3://data/",)) == "s3://data/"
+    assert allowed("s3://data/a.csv", ("s3://data?region=eu",)) == "s3://data/a.csv?region=eu"
 
 
 def test_a_link_out_of_the_folder_leads_nowhere(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""/v1/keys: who may speak for a tenant, and what they may do. For administrators.
+
+Parses and answers; the catalog keeps hashes, so a secret is told in one answer and never again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+from fastapi import Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.auth import Admin
+from api.bodies import Body, View, routes_under
+from api.replies import reply
+from api.service import service_of
+from curator.catalog import ApiKey, Scope
+
+routes = routes_under("/v1/keys", "keys")
+
+DAY_S = 86_400
+Text = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class NewKey(Body):
+    """`expires_in_s`: 90 days unless it says otherwise; null never expires."""
+
+    name: Text
+    scopes: tuple[Scope, ...] = Field(min_length=1, max_length=len(Scope))
+    expires_in_s: int | None = Field(default=90 * DAY_S, ge=60, le=3650 * DAY_S)
+
+
+class KeyView(View):
+    """A key without its secret; `prefix` is the part that may be shown."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: tuple[Scope, ...]
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None
+
+
+class CreatedKey(KeyView):
+    """`secret` is told here and never again."""
+
+    secret: str
+
+
+class KeyList(View):
+    items: tuple[KeyView, ...]
+
+
+@routes.post("", status_code=201, response_model=CreatedKey)
+def create_key(request: Request, caller: Admin, body: NewKey) -> Response:
+    """A new key of the caller's tenant. Sent twice it makes two: a secret is not kept to be told again."""
+    keys = service_of(request).catalog.keys
+    key, secret = keys.create(caller.tenant, body.name, body.scopes, ttl_s=body.expires_in_s)
+    view = CreatedKey(**dict(key_view(key)), secret=secret)
+    return reply(request, view, 201, headers={"Location": f"/v1/keys/{key.id}"})
+
+
+@routes.get("", response_model=KeyList)
+def list_keys(request: Request, caller: Admin) -> Response:
+    """All keys of the tenant, revoked ones too, oldest first."""
+    found = service_of(request).catalog.keys.of_tenant(caller.tenant)
+    return reply(request, KeyList(items=tuple(map(key_view, found))))
+
+
+@routes.delete("/{key_id}", status_code=204)
+def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
+    """From now on the key opens nothing."""
+    service_of(request).catalog.keys.revoke(caller.tenant, key_id)
+    return Response(status_code=204)
+
+
+def key_view(key: ApiKey) -> KeyView:
+    fields = key.model_dump(exclude={"tenant", "scopes"})
+    return KeyView(**fields, scopes=tuple(sorted(key.scopes)))

@@ -1,0 +1,101 @@
+"""/v1/webhooks: who outside is told of runs, jobs and exports. For administrators.
+
+Parses and answers; the catalog keeps what is owed, `pipelines/courier.py` delivers it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.auth import Admin
+from api.bodies import Body, View, routes_under
+from api.replies import reply
+from api.service import service_of
+from curator.catalog import Delivery
+from curator.catalog.webhooks import Webhook
+from curator.outbound import allowed_url
+
+routes = routes_under("/v1/webhooks", "webhooks")
+
+Kind = Literal["run.state", "run.progress", "job.state", "export.state"]
+
+
+class NewWebhook(Body):
+    """`url` lies below one of the server's WINNOW_WEBHOOK_ROOTS. `kinds`: none means all but progress."""
+
+    url: str = Field(min_length=1, max_length=2000)
+    kinds: tuple[Kind, ...] = Field(default=(), max_length=10)
+
+
+class WebhookView(View):
+    id: str
+    url: str
+    kinds: tuple[str, ...]
+    created_at: dt.datetime
+
+
+class CreatedWebhook(WebhookView):
+    """`secret` signs every message (standardwebhooks.com); it is told here and never again."""
+
+    secret: str
+
+
+class WebhookList(View):
+    items: tuple[WebhookView, ...]
+
+
+class Deliveries(View):
+    items: tuple[Delivery, ...]
+    next_cursor: str | None
+
+
+@routes.post("", status_code=201, response_model=CreatedWebhook)
+def create_webhook(request: Request, caller: Admin, body: NewWebhook) -> Response:
+    """Tells a URL of everything that happens from now on. Sent twice it makes two: a secret is told once."""
+    service = service_of(request)
+    url = allowed_url(body.url, service.settings.webhook_roots, "WINNOW_WEBHOOK_ROOTS")
+    made, secret = service.catalog.webhooks.create(caller.tenant, url, body.kinds)
+    view = CreatedWebhook(**made.model_dump(), secret=secret)
+    return reply(request, view, 201, headers={"Location": f"/v1/webhooks/{made.id}"})
+
+
+@routes.get("", response_model=WebhookList)
+def list_webhooks(request: Request, caller: Admin) -> Response:
+    """All webhooks of the tenant, oldest first."""
+    found = service_of(request).catalog.webhooks.of_tenant(caller.tenant)
+    return reply(request, WebhookList(items=tuple(map(_view, found))))
+
+
+@routes.get("/{webhook_id}", response_model=WebhookView)
+def get_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
+    """One webhook."""
+    return reply(request, _view(service_of(request).catalog.webhooks.get(caller.tenant, webhook_id)))
+
+
+@routes.delete("/{webhook_id}", status_code=204)
+def delete_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
+    """It is told nothing more; what it was owed is forgotten."""
+    service_of(request).catalog.webhooks.delete(caller.tenant, webhook_id)
+    return Response(status_code=204)
+
+
+@routes.get("/{webhook_id}/deliveries", response_model=Deliveries)
+def list_deliveries(
+    request: Request,
+    caller: Admin,
+    webhook_id: str,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """What was and is owed, newest first; kept for a week."""
+    page = service_of(request).catalog.webhooks.deliveries(caller.tenant, webhook_id, cursor=cursor, limit=limit)
+    return reply(request, Deliveries(items=page.items, next_cursor=page.next_cursor))
+
+
+def _view(webhook: Webhook) -> WebhookView:
+    return WebhookView(**webhook.model_dump())

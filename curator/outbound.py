@@ -1,0 +1,77 @@
+"""Where this server may be sent by what a caller wrote: nowhere, unless a prefix was allowed, and never inside.
+
+Knows URLs and addresses; nothing of what is sent. A name is resolved once, and the address that was looked at is the
+one that is connected to: a name that changes its mind in between leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from curator.errors import RequestError, TransportError
+
+__all__ = ["address_of", "allowed_url", "below"]
+
+Resolve = Callable[[str, int], list[Any]]
+_DEFAULT_PORT: Final = {"https": 443, "http": 80}
+
+
+def below(url: str, roots: Sequence[str]) -> bool:
+    """Whether a URL lies below one of the allowed prefixes. A prefix ends at a slash, so that `https://a.example` does
+    not open `https://a.example.evil`; a path that climbs is below nothing."""
+    prefixes = [root.rstrip("/") + "/" for root in roots if "://" in root]
+    climbs = ".." in url.split("/") or "%2e" in url.lower() or "\\" in url
+    return not climbs and f"{url.rstrip('/')}/".startswith(tuple(prefixes))
+
+
+def allowed_url(url: str, roots: Sequence[str], setting: str) -> str:
+    """The URL itself. Raises RequestError unless it is plain http(s) below one of `roots`; `setting` names them."""
+    if not roots:
+        raise RequestError(f"this server calls nobody; set {setting} on the server to the prefixes it may call")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    plain = parts.scheme in _DEFAULT_PORT and parts.hostname and not parts.username and not parts.fragment
+    if not plain or port == 0 or not url.isascii() or not url.isprintable() or " " in url or not below(url, roots):
+        raise RequestError(f"the URL is not below a prefix this server may call ({setting})")
+    return url
+
+
+def address_of(url: str, roots: Sequence[str], resolve: Resolve = socket.getaddrinfo) -> tuple[str, int]:
+    """(IP address, port) to connect to. Raises RequestError if the host's name leads to an address that is not public:
+    loopback, private, link-local, a cloud's metadata. Only an address (or `localhost`) that a prefix spells out itself
+    may be one. Raises TransportError for a name nobody knows."""
+    parts = urlsplit(url)
+    host, port = str(parts.hostname), parts.port or _DEFAULT_PORT[parts.scheme]
+    try:
+        found = [entry[4][0] for entry in resolve(host, port)]
+    except OSError as error:
+        raise TransportError(f"the name {host} cannot be resolved: {error}") from error
+    if not found:
+        raise TransportError(f"the name {host} has no address")
+    spelt_out = _is_literal(host) and any(urlsplit(root).hostname == host for root in roots)
+    if not spelt_out and not all(_is_public(address) for address in found):
+        raise RequestError(f"the name {host} leads to an address inside; it is not called")
+    return str(found[0]), port
+
+
+def _is_literal(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_public(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
+    return parsed.is_global and not parsed.is_multicast and (mapped is None or mapped.is_global)

@@ -1,0 +1,50 @@
+"""Keys over REST: a secret told once, scopes that hold, an end, and only for administrators."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curator.catalog import Scope
+
+
+def test_a_made_key_does_what_its_scopes_say(house: Any) -> None:
+    made = house.one.post("/v1/keys", json={"name": "reader", "scopes": ["read"]})
+    assert made.status_code == 201
+    secret = made.json()["secret"]
+    with_it = {"Authorization": f"Bearer {secret}"}
+    assert house.nobody.get("/v1/runs", headers=with_it).status_code == 200
+    assert house.nobody.get("/v1/keys", headers=with_it).status_code == 403
+    expires = dt.datetime.fromisoformat(made.json()["expires_at"])
+    assert dt.timedelta(days=89) < expires - dt.datetime.now(dt.UTC) < dt.timedelta(days=91)
+    listed = house.one.get("/v1/keys")
+    assert secret not in listed.text and made.json()["prefix"] in listed.text
+    assert house.one.delete(f"/v1/keys/{made.json()['id']}").status_code == 204
+    assert house.nobody.get("/v1/runs", headers=with_it).status_code == 401
+
+
+def test_a_secret_is_kept_nowhere(house: Any) -> None:
+    asked = {"name": "kept?", "scopes": ["read"]}
+    secret = house.one.post("/v1/keys", json=asked, headers={"Idempotency-Key": "keys-once"}).json()["secret"]
+    for file in Path(house.service.store.base).glob("winnow.db*"):
+        assert secret.encode() not in file.read_bytes(), file
+
+
+def test_only_an_administrator_makes_keys(house: Any) -> None:
+    everything_else = house.client([scope for scope in Scope if scope is not Scope.ADMIN])
+    assert everything_else.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["root"]},
+        {"name": "x", "scopes": ["read"], "expires_in_s": 0},
+    ],
+)
+def test_a_key_without_sense_is_refused(house: Any, body: dict[str, Any]) -> None:
+    assert house.one.post("/v1/keys", json=body).status_code == 422

@@ -1,0 +1,37 @@
+"""Webhooks over REST: only below an allowed prefix, a secret told once, what is owed can be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_a_webhook_is_told_of_runs(house: Any, dataset: dict[str, Any]) -> None:
+    made = house.one.post("/v1/webhooks", json={"url": "https://hooks.example.com/a", "kinds": ["run.state"]})
+    assert made.status_code == 201 and made.json()["secret"].startswith("whsec_")
+    at = f"/v1/webhooks/{made.json()['id']}"
+    assert "secret" not in house.one.get(at).json()
+    run = house.one.post("/v1/runs", json={"dataset": dataset["id"], "recipe": "text"}).json()["id"]
+    house.one.post(f"/v1/runs/{run}:cancel")
+    house.service.catalog.webhooks.owe()
+    owed = house.one.get(f"{at}/deliveries").json()["items"]
+    assert [item["state"] for item in owed] == ["owed", "owed"]
+    assert house.one.delete(at).status_code == 204
+    assert house.one.get(at).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/",
+        "http://hooks.example.com/",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "https://hooks.example.com/../x",
+    ],
+)
+def test_what_is_not_allowed_is_refused(house: Any, url: str) -> None:
+    answer = house.one.post("/v1/webhooks", json={"url": url})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "WINNOW_WEBHOOK_ROOTS" in answer.json()["detail"]
