@@ -12,6 +12,7 @@ from fastapi import Request
 
 from api.intake import Intake
 from api.limits import Buckets, Streams
+from api.neighbours import RayDoor
 from api.outbox import Outbox
 from api.traffic import Traffic
 from api.upload_files import UploadFiles
@@ -35,6 +36,7 @@ class Service:
     intake: Intake
     reader: ShardReader
     outbox: Outbox
+    ray: RayDoor
     runner_alive: Callable[[], bool] | None = None
     requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
     wrong_keys: Buckets = field(default_factory=lambda: Buckets(per_s=0.2, burst=20))
@@ -54,6 +56,7 @@ class Service:
             intake=Intake(catalog),
             reader=ShardReader(store),
             outbox=Outbox(catalog),
+            ray=RayDoor(settings.ray_address),
             runner_alive=runner_alive,
         )
 

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from api.auth import Admin
 from api.bodies import View, routes_under
 from api.errors import problem
+from api.neighbours import RayState
 from api.replies import reply
 from api.service import service_of
 from api.traffic import exposition
@@ -32,11 +33,12 @@ _PAGES = {
 
 
 class Health(View):
-    """`degraded`: reads and shard pulls go on, but nobody works on queued runs."""
+    """`degraded`: reads and shard pulls go on, but nobody works on queued runs, or not on those for Ray."""
 
     status: Literal["ok", "degraded"]
     catalog: Literal["ok"]
     runner: Literal["alive", "stopped", "elsewhere"]
+    ray: RayState
 
 
 class Alive(View):
@@ -65,7 +67,9 @@ def ready(request: Request) -> Response:
         return problem(request.scope, 503, error.code, "the catalog does not answer; see the server's log")
     alive = None if service.runner_alive is None else service.runner_alive()
     runner: Literal["alive", "stopped", "elsewhere"] = "elsewhere" if alive is None else "alive" if alive else "stopped"
-    return reply(request, Health(status="degraded" if alive is False else "ok", catalog="ok", runner=runner))
+    ray = service.ray.state()
+    degraded = alive is False or ray == "away"
+    return reply(request, Health(status="degraded" if degraded else "ok", catalog="ok", runner=runner, ray=ray))
 
 
 @routes.get("/version", response_model=Version)

@@ -58,6 +58,7 @@ class Siege:
         self._api: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(base_url=self.url, timeout=30)
         self.restarts_s: list[float] = []
+        self.left: list[str] = []
 
     # --- the service ---
 
@@ -80,8 +81,8 @@ class Siege:
             time.sleep(0.01)
         raise RuntimeError("the service did not accept requests within two minutes")
 
-    def close(self) -> list[str]:
-        """Ends the service gracefully; then kills what is left of it, and says what that was."""
+    def close(self) -> None:
+        """Ends the service gracefully; what is left of it after half a minute is killed, and noted in `left`."""
         if self._api is not None and self._api.poll() is None:
             self._api.terminate()
             self._api.wait(90)
@@ -92,7 +93,7 @@ class Siege:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return list(left.values())
+        self.left = list(left.values())
 
     def _left(self) -> dict[int, str]:
         table = _processes()

@@ -21,7 +21,12 @@ README = Path(__file__).parents[3] / "api" / "README.md"
 
 def test_health_needs_no_key(house: Any) -> None:
     assert house.nobody.get("/healthz/live").json() == {"status": "ok"}
-    assert house.nobody.get("/healthz/ready").json() == {"status": "ok", "catalog": "ok", "runner": "elsewhere"}
+    assert house.nobody.get("/healthz/ready").json() == {
+        "status": "ok",
+        "catalog": "ok",
+        "runner": "elsewhere",
+        "ray": "own",
+    }
     assert house.nobody.get("/version").json()["name"] == "winnow"
 
 
