@@ -1,7 +1,6 @@
 """Registering a dataset: where its bytes may come from, and reading them once to see that they are what they claim.
 
-Knows readers and the catalog's dataset versions; nothing of HTTP. Data files are never code: readers apply the caps
-on footers, nesting and unpacked size, and Ray is not in this process.
+Knows the catalog's dataset versions; nothing of HTTP, nor of how bytes are read (`inspection.py`).
 """
 
 from __future__ import annotations
@@ -15,26 +14,27 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
+from api.inspection import Bounds, Nursery
 from curator.catalog import Catalog, DatasetVersion
-from curator.digest import content_id
 from curator.errors import ConflictError, InputError, RequestError, WinnowError
-from curator.readers import WorkUnit, discover, plan_inputs, read
+from curator.outbound import below
+from curator.readers import WorkUnit, read
+from curator.readers.opening import address_of
 
 __all__ = ["Intake", "allowed", "preview"]
 
 log: Final = logging.getLogger(__name__)
-UNIT_ROWS: Final = 65_536
 
 
 class Intake:
     """Validates versions in the background, two at a time; small ones are done before the answer goes out."""
 
-    def __init__(self, catalog: Catalog):
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, bounds: Bounds | None = None):
+        self._catalog, self._nursery = catalog, Nursery(bounds)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, int], Future[None]] = {}
@@ -53,7 +53,8 @@ class Intake:
 
     def _settle(self, tenant: str, version: DatasetVersion) -> None:
         try:
-            self._catalog.datasets.accept(tenant, version.dataset, version.number, **inspected(version.inputs))
+            found = self._nursery.inspected(version.inputs)
+            self._catalog.datasets.accept(tenant, version.dataset, version.number, **found)
         except ConflictError:
             log.info("version %d of %s was settled meanwhile", version.number, version.dataset)
         except RequestError as error:
@@ -68,23 +69,7 @@ class Intake:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def inspected(inputs: Sequence[str]) -> dict[str, Any]:
-    """What reading the inputs once finds: digest, rows, bytes, columns, statistics. Raises InputError."""
-    plan = plan_inputs(discover(inputs), unit_rows=UNIT_ROWS)
-    schema = base64.b64encode(plan.schema.serialize().to_pybytes()).decode()
-    return {
-        "digest": content_id("dv", [info.digest for info in plan.sources]),
-        "rows": plan.rows,
-        "bytes": sum(info.source.size_bytes for info in plan.sources),
-        "columns": {field.name: str(field.type) for field in plan.schema},
-        "statistics": {
-            "files": len(plan.sources),
-            "schema": schema,
-            "first_units": [unit.model_dump(mode="json") for unit in plan.units[:1]],
-        },
-    }
+        self._nursery.close()
 
 
 def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
@@ -107,15 +92,16 @@ def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
 def allowed(uri: str, roots: Sequence[str]) -> str:
     """The input a caller may name by reference: below one of the allowed roots, after links are followed.
 
-    Raises InputError otherwise; the default allows nothing. A URL's root ends at a slash, so that `s3://data` does
+    Raises InputError otherwise; the default allows nothing. A prefix may say how its store is reached
+    (`s3://data?region=x`), a caller may not. A URL's root ends at a slash, so that `s3://data` does
     not open `s3://data-private`.
     """
     if not roots:
         raise InputError("datasets by reference are off; upload the file, or set WINNOW_INPUT_ROOTS on the server")
     if "://" in uri:
-        prefixes = [root.rstrip("/") + "/" for root in roots if "://" in root]
-        if ".." not in uri.split("/") and f"{uri.rstrip('/')}/".startswith(tuple(prefixes)):
-            return uri
+        for root, connection in map(address_of, roots):
+            if below(uri, [root]) and not set(uri) & set("?#"):  # where a store is reached is not the caller's to say
+                return uri + connection
     elif os.path.isabs(uri):
         real = os.path.realpath(uri)
         folders = [os.path.realpath(root) for root in roots if "://" not in root]

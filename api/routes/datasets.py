@@ -74,6 +74,31 @@ class SchemaView(View):
     columns: dict[str, Any]
 
 
+class ColumnView(View):
+    """`distinct` and `values` (the commonest, with counts) up to 1,000 values, null and empty beyond. `min`, `max` and
+    `mean` are `of` the values, or of the lengths of texts and lists."""
+
+    name: str
+    type: str
+    nulls: int
+    distinct: int | None
+    values: tuple[tuple[bool | int | str, int], ...]
+    of: Literal["value", "length"]
+    min: float | None
+    max: float | None
+    mean: float | None
+
+
+class StatisticsView(View):
+    """`rows_read`: the rows the columns were summed up over, at most a million."""
+
+    dataset: str
+    version: int
+    rows: int | None
+    rows_read: int
+    columns: tuple[ColumnView, ...]
+
+
 @routes.post("", status_code=202, response_model=DatasetView)
 def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Response:
     """Registers a dataset; its bytes are read in the background, small ones before the answer."""
@@ -125,6 +150,17 @@ def get_schema(request: Request, caller: Reader, dataset_id: str, number: int) -
     """The columns of a version."""
     version = _version(request, caller, dataset_id, number)
     view = SchemaView(dataset=dataset_id, version=number, rows=version.rows, columns=version.columns or {})
+    return reply(request, view)
+
+
+@routes.get("/{dataset_id}/versions/{number}/statistics", response_model=StatisticsView)
+def get_statistics(request: Request, caller: Reader, dataset_id: str, number: int) -> Response:
+    """What the columns of a version hold. Empty until it is ready."""
+    version = _version(request, caller, dataset_id, number)
+    found = version.statistics or {}
+    columns = tuple(ColumnView(**column) for column in found.get("columns", ()))
+    rows_read = found.get("rows_read", 0)
+    view = StatisticsView(dataset=dataset_id, version=number, rows=version.rows, rows_read=rows_read, columns=columns)
     return reply(request, view)
 
 

@@ -31,6 +31,14 @@ def test_the_first_rows_can_be_looked_at(house: Any, dataset: dict[str, Any]) ->
     assert [row["id"] for row in shown["items"]] == ["doc0", "doc1", "doc2"]
 
 
+def test_what_the_columns_hold_can_be_asked(house: Any, dataset: dict[str, Any]) -> None:
+    told = house.one.get(f"/v1/datasets/{dataset['id']}/versions/1/statistics").json()
+    assert (told["rows"], told["rows_read"]) == (240, 240)
+    ids, texts = told["columns"]
+    assert (ids["name"], ids["distinct"], ids["nulls"]) == ("id", 240, 0)
+    assert texts["of"] == "length" and 0 < texts["min"] < texts["mean"] < texts["max"]
+
+
 def test_long_texts_are_cut_and_said_to_be(house: Any, send: Any) -> None:
     upload = send(house.one, b'{"text": "' + b"a" * 5000 + b'", "n": 1}\n', "long.jsonl")
     made = house.one.post("/v1/datasets", json={"upload_ids": [upload]}).json()
