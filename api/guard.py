@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 from api.traffic import Traffic
+from curator.log_lines import telling
 
 __all__ = ["LIMITS", "Guard"]
 
@@ -69,7 +70,8 @@ class Guard:
         door = _Door(send, request_id)
         started = time.monotonic()
         try:
-            await self._admit(scope, receive, door)
+            with telling(request_id=request_id), self.traffic.one_more():
+                await self._admit(scope, receive, door)
         except Exception as error:
             if _hung_up(error):
                 log.info("%s %s: the caller hung up", request_id, shown)
@@ -83,7 +85,9 @@ class Guard:
             seconds = time.monotonic() - started
             route = getattr(scope.get("route"), "path", "(none)")
             self.traffic.count(scope["method"], route, door.status, seconds)
-            log.info("%s %s %s %d %.3f s", request_id, scope["method"], shown, door.status, seconds)
+            fields = {"request_id": request_id, "method": scope["method"], "status": door.status, "seconds": seconds}
+            line = "%s %s %s %d %.3f s", request_id, scope["method"], shown, door.status, seconds
+            log.info(*line, extra={"fields": {**fields, "route": route}})
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

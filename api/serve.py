@@ -23,6 +23,7 @@ from api.app import create_app
 from api.auth import is_loopback, local_access
 from api.service import Service
 from curator.errors import RequestError
+from curator.log_lines import configure_logs
 from curator.process import process_name
 from curator.settings import Settings
 
@@ -94,8 +95,9 @@ def serve(settings: Settings) -> int:
     Off loopback every caller needs a key; on loopback this machine's own programs do not. The first start prints an
     admin key, once. Raises RequestError when the address is taken or cannot be listened on.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for name in ("winnow.api", "alembic", "uvicorn.error"):
+    configure_logs(settings.log_format)
+    quiet = ("alembic", "uvicorn.error") if settings.log_requests else ("winnow.api", "alembic", "uvicorn.error")
+    for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
     listening = _listen(settings.host, settings.port)
     runner = RunnerChild(settings)

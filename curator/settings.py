@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from curator.errors import RequestError
+from curator.log_lines import LogFormat
 
 __all__ = ["Settings"]
 
@@ -44,6 +45,8 @@ class Settings(BaseModel):
     data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
     cache: str | None = Field(None, description="folder for pulled shards; none: `winnow` in the user's cache folder")
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
+    log_format: LogFormat = Field("text", description="log lines as text, or as one JSON object each")
+    log_requests: bool = Field(False, description="a log line for every request, not only for what went wrong")
     audit_days: float = Field(365.0, gt=0, description="how long the audit log is kept")
     lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")

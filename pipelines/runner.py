@@ -18,6 +18,7 @@ from typing import Final
 
 from curator.catalog import Catalog, ClaimedJob, ClaimedRun
 from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowError
+from curator.log_lines import configure_logs, telling
 from curator.process import has_ended
 from curator.settings import Settings
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
@@ -88,7 +89,8 @@ class Runner:
         journal = journal_of(self.catalog, claimed, self.settings, self._shutdown)
         self._claimed = claimed
         try:
-            attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
+            with telling(run=claimed.id):
+                attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
             log.info("run %s: succeeded", claimed.id)
         except WinnowError as error:
             log.warning("run %s: %s", claimed.id, error)
@@ -182,10 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--once", action="store_true", help="work on one run, training job or export at most, then end")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = Settings.from_environment(root=options.root)
+        configure_logs(settings.log_format)
         catalog = Catalog.open(settings.database_url)
     except WinnowError as error:
         print(f"winnow runner: {error}", file=sys.stderr)

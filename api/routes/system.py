@@ -14,10 +14,10 @@ from starlette.responses import PlainTextResponse, Response
 from api.auth import Admin
 from api.bodies import View, routes_under
 from api.errors import problem
+from api.measures import gathered
 from api.neighbours import RayState
 from api.replies import reply
 from api.service import service_of
-from api.traffic import exposition
 from curator.digest import sha256_hex
 from curator.errors import WinnowError
 from curator.version import software_version
@@ -80,15 +80,8 @@ def get_version(request: Request) -> Response:
 
 @routes.get("/metrics", response_class=PlainTextResponse)
 def get_prometheus(request: Request, caller: Admin) -> Response:
-    """Prometheus text format: requests, runs by state, open event streams. No ids in labels."""
-    service = service_of(request)
-    states = [({"state": state.value}, float(count)) for state, count in service.catalog.runs.counts().items()]
-    lines = [
-        *service.traffic.samples(),
-        *exposition("winnow_runs", "gauge", "Runs by state.", states),
-        *exposition("winnow_event_streams", "gauge", "Open event streams.", [({}, float(service.streams.num_open))]),
-    ]
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+    """Prometheus text format. No ids in labels."""
+    return Response(gathered(service_of(request)), media_type="text/plain; version=0.0.4")
 
 
 @routes.get("/", include_in_schema=False)

@@ -75,6 +75,10 @@ class Exports:
                 raise ConflictError(f"export {export_id} is {export.state} and cannot be cancelled any more")
             return self._leases.moved(connection, export, _S.CANCELLED)
 
+    def counts(self) -> dict[JobState, int]:
+        """How many are in each state, of every tenant."""
+        return self._leases.counts()
+
     def claim(self, owner: str, lease_s: float) -> ClaimedExport | None:
         """Takes the oldest queued export for `lease_s` seconds; None if there is none. Two runners never get the same
         one."""

@@ -104,6 +104,10 @@ class Jobs:
             values |= {} if error is None else {"error": dict(error)}
             return self._leases.moved(connection, job, to, **values)
 
+    def counts(self) -> dict[JobState, int]:
+        """How many are in each state, of every tenant."""
+        return self._leases.counts()
+
     def claim(self, owner: str, lease_s: float) -> ClaimedJob | None:
         """Takes the oldest managed job that is queued, for `lease_s` seconds; None if there is none. Two runners never
         get the same job."""

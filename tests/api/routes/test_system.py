@@ -64,7 +64,27 @@ def test_metrics_count_by_route_and_name_no_id(house: Any, queued: dict[str, Any
     assert re.search(r'^winnow_runs\{state="queued"\} [1-9]', told.text, re.M)
     assert queued["id"] not in told.text
     for line in told.text.splitlines():
+        labels_end = line.rfind("}")
+        assert "_bucket{" not in line or 'le="' in line[:labels_end]
         assert line.startswith("#") or re.fullmatch(r"[a-z_]+(\{[^}]*(\{[a-z_]+\}[^}]*)*\})? [-+0-9.e]+", line), line
+
+
+def test_every_metric_is_told_of(house: Any, queued: dict[str, Any]) -> None:
+    house.one.get("/v1/runs")
+    names = set(re.findall(r"^# TYPE (\S+) ", house.one.get("/metrics").text, re.M))
+    table = README.read_text().split("## Metrics")[1].split("\n## ")[0]
+    assert names == set(re.findall(r"`((?:winnow|process)_[a-z_]+)`", table))
+
+
+def test_a_histogram_adds_up(house: Any) -> None:
+    for _ in range(3):
+        house.nobody.get("/healthz/live")
+    told = house.one.get("/metrics").text
+    at = 'route="/healthz/live"'
+    name = "winnow_http_request_duration_seconds"
+    buckets = [int(n) for n in re.findall(rf'^{name}_bucket{{{at},le="[^"]+"}} (\d+)$', told, re.M)]
+    [count] = re.findall(rf"^{name}_count{{{at}}} (\d+)$", told, re.M)
+    assert buckets == sorted(buckets) and buckets[-1] == int(count) >= 3
 
 
 class Page(HTMLParser):
