@@ -134,7 +134,8 @@ def _headers(operation: dict[str, Any], method: str, route: APIRoute) -> list[st
         return ["If-None-Match", "Range"] if whole else []
     if route.name in _TOLD_ONCE:
         return []
-    if method == "POST" and ("201" in statuses or ("202" in statuses and ":" not in route.path)):
+    makes = ":" not in route.path or route.path.endswith((":compact", ":pack"))
+    if method == "POST" and ("201" in statuses or ("202" in statuses and makes)):
         return ["Idempotency-Key"]
     versioned = "202" in statuses or "/aliases/" in route.path or "/review/items/" in route.path
     return ["If-Match"] if method in ("POST", "PUT") and versioned else []

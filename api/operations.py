@@ -1,6 +1,6 @@
-"""Everything that takes a while, in one form: runs, training jobs and exports.
+"""Everything that takes a while, in one form: runs, training jobs, exports and rewrites.
 
-Knows the catalog's three kinds of work and what they have in common: a state, progress, a fault, an end. Their ids
+Knows the catalog's four kinds of work and what they have in common: a state, progress, a fault, an end. Their ids
 carry the time of birth, so one list of them all is in its order.
 """
 
@@ -13,16 +13,16 @@ from typing import Any, Final, Literal
 from api.bodies import View
 from api.run_views import poll_after_ms, without_root
 from api.service import Service
-from curator.catalog import Export, JobState, Page, Run, TrainingJob
+from curator.catalog import Export, JobState, Page, Rewrite, Run, TrainingJob
 from curator.catalog.paging import decode_cursor, encode_cursor
 from curator.errors import NotFoundError
 from curator.run import TERMINAL
 
-__all__ = ["OperationList", "OperationView", "operation", "operations_page"]
+__all__ = ["Kind", "OperationList", "OperationView", "operation", "operations_page"]
 
-Kind = Literal["run", "training_job", "export"]
+Kind = Literal["run", "training_job", "export", "rewrite"]
 _BUSY: Final = (JobState.QUEUED, JobState.RUNNING)
-_PREFIXES: Final[dict[str, Kind]] = {"run": "run", "trn": "training_job", "exp": "export"}
+_PREFIXES: Final[dict[str, Kind]] = {"run": "run", "trn": "training_job", "exp": "export", "rwr": "rewrite"}
 
 
 class OperationView(View):
@@ -51,7 +51,7 @@ class OperationList(View):
 
 
 def operation(service: Service, tenant: str, operation_id: str) -> OperationView:
-    """A run's, a training job's or an export's id. Raises NotFoundError."""
+    """A run's, a training job's, an export's or a rewrite's id. Raises NotFoundError."""
     kind = _PREFIXES.get(operation_id.partition("_")[0])
     if kind == "run":
         return _run(service, service.catalog.runs.get(tenant, operation_id))
@@ -59,8 +59,10 @@ def operation(service: Service, tenant: str, operation_id: str) -> OperationView
         return _job(service, service.catalog.jobs.get(tenant, operation_id))
     if kind == "export":
         return _export(service, service.catalog.exports.get(tenant, operation_id))
+    if kind == "rewrite":
+        return _rewrite(service, service.catalog.rewrites.get(tenant, operation_id))
     raise NotFoundError(
-        f"there is no operation {operation_id!r}; ids of runs, training jobs and exports are operations"
+        f"there is no operation {operation_id!r}; ids of runs, training jobs, exports and rewrites are operations"
     )
 
 
@@ -74,6 +76,7 @@ def operations_page(
         "run": (catalog.runs.page, _run),
         "trn": (catalog.jobs.page, _job),
         "exp": (catalog.exports.page, _export),
+        "rwr": (catalog.rewrites.page, _rewrite),
     }
     found: list[OperationView] = []
     more = False
@@ -113,11 +116,16 @@ def _export(service: Service, export: Export) -> OperationView:
     return _view(service, "export", f"/v1/exports/{export.id}", export, done, export.progress, export.error)
 
 
+def _rewrite(service: Service, row: Rewrite) -> OperationView:
+    done = row.state not in _BUSY
+    return _view(service, "rewrite", f"/v1/rewrites/{row.id}", row, done, row.progress, row.error)
+
+
 def _view(
     service: Service,
     kind: Kind,
     resource: str,
-    row: Run | TrainingJob | Export,
+    row: Run | TrainingJob | Export | Rewrite,
     done: bool,
     progress: dict[str, Any] | None,
     error: dict[str, Any] | None,

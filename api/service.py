@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastapi import Request
 
@@ -14,9 +15,11 @@ from api.intake import Intake
 from api.limits import Buckets, Streams
 from api.neighbours import RayDoor
 from api.outbox import Outbox
+from api.projections import Projections
 from api.traffic import Traffic
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog
+from curator.client.cache import default_cache_dir
 from curator.settings import Settings
 from curator.shards import ShardReader
 from curator.storage import Store
@@ -35,6 +38,7 @@ class Service:
     uploads: UploadFiles
     intake: Intake
     reader: ShardReader
+    projections: Projections
     outbox: Outbox
     ray: RayDoor
     runner_alive: Callable[[], bool] | None = None
@@ -55,6 +59,7 @@ class Service:
             uploads=UploadFiles(catalog, store, settings),
             intake=Intake(catalog),
             reader=ShardReader(store),
+            projections=Projections(_projections(settings, store), settings.projection_cache_bytes),
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),
             runner_alive=runner_alive,
@@ -68,3 +73,10 @@ class Service:
 def service_of(request: Request) -> Service:
     """The service of the application that serves this request."""
     return request.app.state.service
+
+
+def _projections(settings: Settings, store: Store) -> str:
+    """Beside the shards where they lie on this disk, else in the cache folder."""
+    return (
+        store.path("projections") if store.is_local else str(Path(settings.cache or default_cache_dir(), "projections"))
+    )

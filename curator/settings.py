@@ -42,6 +42,12 @@ class Settings(BaseModel):
     webhook_roots: tuple[str, ...] = Field((), description="URL prefixes a webhook may lie below; none: no webhooks")
     max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
     upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
+    projection_cache_bytes: int = Field(
+        4 * 2**30, ge=0, description="disk a server may use for shards it serves with some of their columns"
+    )
+    shard_redirects: bool = Field(
+        False, description="whether shards under an s3:// root are answered with a redirect to a presigned URL"
+    )
     data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
     cache: str | None = Field(None, description="folder for pulled shards; none: `winnow` in the user's cache folder")
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")

@@ -1,6 +1,6 @@
-"""The runner: a process that takes queued runs, training jobs and exports from the catalog, one at a time.
+"""The runner: a process that takes queued runs, training jobs, exports and rewrites from the catalog, one at a time.
 
-Knows nothing of what they do (`execute.py`, `training/entry.py`, `exporting.py`) or of HTTP. It can be killed at any
+Knows nothing of what they do (`execute.py`, `training/entry.py`, `writing.py`) or of HTTP. It can be killed at any
 moment: whatever it held is taken over when its lease runs out, and what it committed is not done again.
 """
 
@@ -23,11 +23,11 @@ from curator.process import has_ended
 from curator.settings import Settings
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.courier import Courier
-from pipelines.exporting import export_once
 from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
 from pipelines.registering import shelved_work
 from pipelines.tidying import tidy
+from pipelines.writing import write_once
 
 __all__ = ["Export", "Runner", "Train", "main", "train_claimed"]
 
@@ -36,7 +36,7 @@ Train = Callable[[Catalog, JobLease, Settings], object]
 `lease.should_stop()` says so."""
 
 Export = Callable[[Catalog, Settings, str, threading.Event], bool]
-"""The writing of one export: `pipelines.exporting.export_once`."""
+"""The writing of one export, or of shards anew: `pipelines.writing.write_once`."""
 
 log: Final = logging.getLogger(__name__)
 _TIDY_EVERY_S: Final = 3600.0
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, export_once)
+        runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, write_once)
         with Courier(catalog, settings), told_to_end(partial(runner.end_within, settings.grace_s)):
             if options.once:
                 _ = runner.run_once() or runner.train_once() or runner.export_once()

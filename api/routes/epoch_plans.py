@@ -21,11 +21,16 @@ from api.plan_shelf import begin, journal_of, known_plan, report
 from api.replies import reply
 from api.service import service_of
 from curator.catalog import PlanRow
+from curator.client.simulation import Simulation, simulate
 from curator.epochs.adaptive import Losses
 from curator.epochs.journal import Journal
 from curator.epochs.plan import EpochPlan
+from curator.errors import RequestError
 
 routes = routes_under("/v1/epoch-plans", "epoch-plans")
+
+SIMULATED_ROWS = 5_000_000
+"""Of a rank's epoch: some seconds of work."""
 
 
 class NewPlan(Body):
@@ -66,6 +71,18 @@ class EpochView(View):
     rows: dict[str, int]
     num_positions: int
     num_batches: int
+
+
+class Trial(Body):
+    """`bytes_per_s` from the origin, `rows_per_s` that the rank's training takes. `cache_limit_bytes`: of the client's
+    cache, null for no limit, 0 for none."""
+
+    epoch: int = Field(default=0, ge=0, lt=2**31)
+    bytes_per_s: float = Field(gt=0, allow_inf_nan=False)
+    rows_per_s: float = Field(gt=0, allow_inf_nan=False)
+    cache_limit_bytes: int | None = Field(default=None, ge=0)
+    rank: int = Field(default=0, ge=0)
+    world_size: int = Field(default=1, ge=1)
 
 
 @routes.post("", status_code=201, response_model=PlanView)
@@ -140,6 +157,21 @@ def get_blocks(
         limit=limit,
     )
     return reply(request, found)
+
+
+@routes.post("/{plan_id}:simulate", response_model=Simulation)
+def simulate_plan(request: Request, caller: Reader, plan_id: str, body: Trial) -> Response:
+    """One rank's epoch on an empty cache, before it is run: fetches, bytes, stalls. No row is read."""
+    service = service_of(request)
+    row, plan = known_plan(service, caller.tenant, plan_id)
+    rows = plan.num_positions(body.epoch) // body.world_size
+    if rows > SIMULATED_ROWS:
+        raise RequestError(
+            f"a rank's epoch of {rows} rows is more than the {SIMULATED_ROWS} simulated here; call "
+            "curator.client.simulation.simulate where you are"
+        )
+    manifest = known_manifest(service, caller.tenant, row.manifest)
+    return reply(request, simulate(plan, manifest, **body.model_dump()))
 
 
 @routes.get("/{plan_id}/journal", response_model=Journal)

@@ -15,15 +15,17 @@ from curator.catalog.feedback import Feedback, FeedbackBatch, Receipt
 from curator.catalog.idempotency import Idempotency, Replay, Started
 from curator.catalog.jobs import ClaimedJob, Jobs, TrainingJob
 from curator.catalog.keys import LOCAL_TENANT, ApiKey, Keys, Scope, Tenant
-from curator.catalog.leased import JobState
+from curator.catalog.leased import Claim, JobState, Work
 from curator.catalog.manifests import ManifestRow, Manifests, ShardPlace
 from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
 from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
+from curator.catalog.queued import QueuedWork
 from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
 from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
 from curator.catalog.reviews import Reviews
+from curator.catalog.rewrites import ClaimedRewrite, Rewrite, RewriteKind, Rewrites
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
 from curator.catalog.runs import Runs
 from curator.catalog.uploads import Upload, UploadPart, Uploads, UploadState
@@ -39,9 +41,11 @@ __all__ = [
     "Block",
     "BlockLease",
     "Catalog",
+    "Claim",
     "CatalogJournal",
     "ClaimedExport",
     "ClaimedJob",
+    "ClaimedRewrite",
     "ClaimedRun",
     "Dataset",
     "DatasetVersion",
@@ -62,6 +66,7 @@ __all__ = [
     "PolicyAliasName",
     "PolicyMove",
     "PolicyVersion",
+    "QueuedWork",
     "Reading",
     "Receipt",
     "Replay",
@@ -69,6 +74,8 @@ __all__ = [
     "ReviewItem",
     "ReviewLease",
     "ReviewQueue",
+    "Rewrite",
+    "RewriteKind",
     "Run",
     "RunFault",
     "Scope",
@@ -82,6 +89,7 @@ __all__ = [
     "UploadPart",
     "UploadState",
     "Webhook",
+    "Work",
 ]
 
 
@@ -104,6 +112,7 @@ class Catalog:
         self.feedback = Feedback(database)
         self.policies = Policies(database)
         self.exports = Exports(database)
+        self.rewrites = Rewrites(database)
         self.reviews = Reviews(database)
         self.idempotency = Idempotency(database)
         self.audit = Audit(database)

@@ -9,7 +9,7 @@ for any rank and from any position; but each shard is fetched once, in order, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,21 +48,28 @@ class Pack(BaseModel):
 
     @classmethod
     def load(cls, store: Store, plan: EpochPlan, epoch: int) -> Pack:
-        """The pack of an epoch. Raises NotFoundError when there is none, ConflictError when its ratios are others,
-        IntegrityError when it cannot be read."""
+        """The pack of an epoch under a root. Raises NotFoundError when there is none, and as `parse`."""
         name = _name(plan.id, epoch)
         try:
-            found = cls.model_validate_json(store.read_bytes(name))
+            text = store.read_bytes(name)
         except NotFoundError as error:
             raise NotFoundError(
                 f"epoch {epoch} of {plan.id} is not packed in {store.uri}; pack it, or read without packed=True"
             ) from error
+        return cls.parse(text, plan, epoch, f"{name} in {store.uri}")
+
+    @classmethod
+    def parse(cls, text: bytes, plan: EpochPlan, epoch: int, place: str) -> Pack:
+        """A pack from its JSON. Raises IntegrityError when it cannot be read, ConflictError when its ratios are not
+        the plan's."""
+        try:
+            found = cls.model_validate_json(text)
         except ValidationError as error:
-            raise IntegrityError(f"{name} in {store.uri} is not readable: {error}. Pack the epoch again.") from error
+            raise IntegrityError(f"{place} is not readable: {error}. Pack the epoch again.") from error
         if found.epoch_id != plan.epoch_id(epoch):
             raise ConflictError(
-                f"{name} in {store.uri} packs {found.epoch_id}, the plan's epoch {epoch} is {plan.epoch_id(epoch)}: "
-                "other ratios were recorded. Pack the epoch again."
+                f"{place} packs {found.epoch_id}, the plan's epoch {epoch} is {plan.epoch_id(epoch)}: other ratios "
+                "were recorded. Pack the epoch again."
             )
         return found
 
@@ -76,20 +83,24 @@ def pack(
     *,
     target_bytes: int = TARGET_BYTES,
     batch_rows: int | None = None,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Pack:
     """Writes an epoch's rows in order and the record of them, last: what a crash leaves behind is no pack.
 
     batch_rows: of a record batch, cut to whole global batches; about 4,096, fewer when rows are heavy, when None.
-    Equal plans and rows give equal shards; a second call writes nothing new. Raises what the reader and the plan raise,
-    ConflictError when the manifest is not the plan's, DiskFullError.
+    on_rows: told how many rows are written so far; what it raises ends the writing. Equal plans and rows give equal
+    shards; a second call writes nothing new. Raises what the reader and the plan raise, ConflictError when the manifest
+    is not the plan's, DiskFullError.
     """
     if manifest.id != plan.manifest:
         raise ConflictError(f"{plan.id} is a plan of {plan.manifest}, not of {manifest.id}")
-    batch, writer = plan.global_batch_size, None
+    batch, writer, num_rows = plan.global_batch_size, None, 0
     fitting = batch_rows or int(min(BATCH_ROWS, DECODED_BYTES / (4 * manifest.mean_row_bytes)))
     batch_rows = max(fitting // batch, 1) * batch
     for draft in gather(plan, manifest, reader, epoch, Share(0, batch)):
         rows = _stored(draft.chunk().rows)
+        num_rows += rows.num_rows
+        on_rows(num_rows)
         if writer is None:
             writer = ShardWriter(store, rows.schema, target_bytes=target_bytes, batch_rows=batch_rows)
         writer.write(rows)

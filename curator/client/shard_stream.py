@@ -20,7 +20,7 @@ from curator.client.decoded import DecodedCopies
 from curator.client.packing import Pack, unpack
 from curator.client.ranks import detected
 from curator.client.shared import Lender
-from curator.client.sources import open_source
+from curator.client.sources import HttpSource, open_source
 from curator.client.windows import AHEAD, Chunk, Share, gather
 from curator.epochs.adaptive import Adaptive, Losses
 from curator.epochs.curriculum import AnyCurriculum
@@ -272,10 +272,13 @@ class ShardStream:
         """Gathered from the manifest's shards, or, where the epoch is packed, read in sequence."""
         if not self._packed:
             return gather(self.plan, self.manifest, self._rows(), epoch, share, self._columns)
-        store = getattr(self._source, "store", None)
-        if not isinstance(store, Store):
-            raise RequestError("packed=True needs a root directory or an object store; a server does not serve packs")
-        record = Pack.load(store, self.plan, epoch)
+        if isinstance(self._source, HttpSource):
+            text, place = self._source.pack(self.plan.id, epoch)
+            record = Pack.parse(text, self.plan, epoch, place)
+        elif isinstance(store := getattr(self._source, "store", None), Store):
+            record = Pack.load(store, self.plan, epoch)
+        else:
+            raise RequestError(f"packed=True reads from a root or a server, not from a {type(self._source).__name__}")
         packed = self._source.manifest(record.manifest)
         return unpack(record, packed, self.plan, self._rows(), share, self._columns)
 

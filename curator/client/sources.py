@@ -126,6 +126,12 @@ class HttpSource(_Cached):
         found = manifest_id if manifest_id.startswith("man_") else place.rpartition("/")[2]
         return self._fits(Manifest.parse(text, found))
 
+    def pack(self, plan: str, epoch: int) -> tuple[bytes, str]:
+        """The record of a packed epoch, and where it lies. Raises NotFoundError, TransportError."""
+        path = f"/v1/epoch-plans/{plan}/epochs/{epoch}/pack"
+        text, _ = self._retrying(lambda: self._get_whole(path))
+        return text, f"{self.base_url}{path}"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_client": None}
 
@@ -141,9 +147,11 @@ class HttpSource(_Cached):
         return bytes(response.content), response.headers.get("Content-Location", path)
 
     def _download(self, path: str, file: BinaryIO) -> None:
-        """Appends what is still missing; goes on where a broken transfer stopped when the server can."""
+        """Appends what is still missing; goes on where a broken transfer stopped when the server can. Where it points
+        to an object store the bytes come from there; httpx shows a key to nobody but the server it was given for."""
         have = file.tell()
-        with self._http().stream("GET", path, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self._http().stream("GET", path, headers=headers, follow_redirects=True) as response:
             if response.status_code not in (200, 206):
                 response.read()
                 if response.status_code == 416:  # everything was there already

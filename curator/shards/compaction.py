@@ -7,7 +7,7 @@ live are kept too: they can still be revived. The parent and its shards stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,18 @@ __all__ = ["compact", "merging"]
 
 
 def compact(
-    manifest: Manifest, store: Store, *, small_bytes: int | None = None, target_bytes: int = TARGET_BYTES
+    manifest: Manifest,
+    store: Store,
+    *,
+    small_bytes: int | None = None,
+    target_bytes: int = TARGET_BYTES,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Manifest:
     """A saved child with small shards merged; the manifest itself when there is nothing to merge.
 
     small_bytes: shards below it are merged with their neighbours below it; half of target_bytes when None. Holds one
-    new shard's compressed bytes in memory, and its rows' ids. Equal manifests give equal children. Raises what reading
+    new shard's compressed bytes in memory, and its rows' ids. Equal manifests give equal children. on_rows: told after
+    each group how many rows are done; what it raises ends the work. Raises what reading
     and writing raise, RequestError on sizes that are none.
     """
     small = target_bytes // 2 if small_bytes is None else small_bytes
@@ -42,11 +48,14 @@ def compact(
         return manifest
     reader = ShardReader(store, num_threads=1, cache_bytes=0)
     shards: list[ShardInfo] = []
+    rows = 0
     for group in groups:
         if len(group) == 1:
             shards.append(manifest.shards[group[0]])
         else:
             shards += _merged([reader.open(manifest, number) for number in group], store, target_bytes)
+        rows += sum(manifest.shards[number].rows for number in group)
+        on_rows(rows)
     child = manifest.model_copy(update={"shards": tuple(shards), "parent": manifest.id, "created": None, "run": None})
     child.save(store)
     return child

@@ -202,6 +202,7 @@ def finished(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
 def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, Any], data: bytes) -> dict[str, str]:
     """Tenant one's ids by the name of the path parameter, and by the name in a body."""
     from pipelines.exporting import export_once
+    from pipelines.rewriting import rewrite_once
 
     manifest = finished["summary"]["manifest"]
     listed = house.one.get(f"/v1/manifests/{manifest}").json()["shards"]
@@ -219,6 +220,9 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
     house.service.store.write_bytes("policies/walk/judge.safetensors", b"weights")
     house.service.catalog.policies.record(house.tenant, "walked", "judge_w", **about, scorecard=scorecard)
     export = house.one.post("/v1/exports", json={"manifest": manifest, "format": "jsonl"}).json()["id"]
+    rewrite = house.one.post(f"/v1/epoch-plans/{plan}/epochs/0:pack").json()["id"]
+    while rewrite_once(house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event()):
+        pass
     turn = partial(export_once, house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event())
     deque(iter(turn, False), maxlen=0)  # until none is queued, other tests' neither
     [file] = house.one.get(f"/v1/exports/{export}").json()["files"]
@@ -230,6 +234,7 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
         "key_id": key,
         "webhook_id": webhook,
         "export_id": export,
+        "rewrite_id": rewrite,
         "file": file["name"],
         "operation_id": finished["id"],
         "name": "walked",

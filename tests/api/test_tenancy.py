@@ -34,6 +34,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/review/queues"),
     ("GET", "/v1/policies"),
     ("GET", "/v1/exports"),
+    ("GET", "/v1/rewrites"),
     ("GET", "/v1/operations"),
 }
 SAMPLE = "0" * 32
@@ -43,8 +44,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/training-jobs/{job_id}/feedback"): {
         "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
     },
+    ("POST", "/v1/shards:presign"): {"digests": ["0" * 64]},
     ("POST", "/v1/review/queues/{queue_id}:apply"): {},
     ("POST", "/v1/epoch-plans/{plan_id}/epochs/{epoch}/losses"): {"easy": 1.0},
+    ("POST", "/v1/epoch-plans/{plan_id}:simulate"): {"bytes_per_s": 1.0, "rows_per_s": 1.0},
     ("POST", "/v1/epoch-plans/{plan_id}/epochs/{epoch}/leases"): {},
     **{
         ("POST", f"/v1/epoch-plans/{{plan_id}}/epochs/{{epoch}}/leases/{{lease_id}}:{act}"): {"fence": 1}
@@ -76,11 +79,24 @@ def address(path: str, owned: dict[str, str]) -> str:
 GUARDED = [pair for pair in routes() if pair[1] not in PUBLIC]
 BY_BODY = {
     ("POST", path)
-    for path in ("/v1/runs", "/v1/datasets", "/v1/epoch-plans", "/v1/training-jobs", "/v1/review/queues", "/v1/exports")
+    for path in (
+        "/v1/runs",
+        "/v1/datasets",
+        "/v1/epoch-plans",
+        "/v1/training-jobs",
+        "/v1/review/queues",
+        "/v1/exports",
+        "/v1/shards:presign",
+    )
 }
 """Name what they use in the body: `test_another_tenants_id_in_a_body_is_not_there` asks them."""
 BY_ID = [pair for pair in GUARDED if pair not in OWN_ONLY and pair not in BY_BODY]
-ASKING = {("POST", "/v1/recipes:validate"), ("POST", "/v1/runs/{run_id}:what-if")}
+ASKING = {
+    ("POST", "/v1/recipes:validate"),
+    ("POST", "/v1/runs/{run_id}:what-if"),
+    ("POST", "/v1/epoch-plans/{plan_id}:simulate"),
+    ("POST", "/v1/shards:presign"),
+}
 """Change nothing, so a key that may read may send them."""
 
 
@@ -135,6 +151,7 @@ def test_another_tenants_id_is_not_there(house: Any, owned: dict[str, str], meth
         ("/v1/datasets", {"upload_ids": ["{upload_id}"]}),
         ("/v1/runs", {"dataset": "{dataset_id}", "recipe": "text"}),
         ("/v1/epoch-plans", {"manifest": "{manifest_id}"}),
+        ("/v1/shards:presign", {"digests": ["{shard}"]}),
         ("/v1/review/queues", {"run": "{run_id}"}),
         ("/v1/exports", {"manifest": "{manifest_id}", "format": "jsonl"}),
         ("/v1/training-jobs", {"manifest": "{manifest_id}", "mode": "external"}),

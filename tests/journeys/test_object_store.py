@@ -5,6 +5,7 @@ The store is moto's S3 on loopback, a process of its own. The catalog is SQLite 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -22,11 +23,18 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from api.app import create_app
 from api.cli.app import app
+from curator.catalog import Scope
+from curator.catalog.shelf import shelve
+from curator.client.shard_stream import ShardStream
+from curator.client.sources import HttpSource
+from curator.settings import Settings
 from curator.storage import Store
+from tests.api.conftest import serve_app
+from tests.curator.shards.dataset import write_dataset
 from tests.journeys.test_kill import corpus
 
-pytest.importorskip("moto.server", reason="the object store is moto's: pip install 'moto[server]'")
 pytestmark = pytest.mark.timeout(120)
 
 BUCKET = "winnow"
@@ -190,3 +198,67 @@ def test_rows_in_a_bucket(s3: S3, inputs: list[str], local: dict[str, Any], tmp_
     code, out, told = winnow("curate", address, *inputs[1:], "--out", str(tmp_path / "root"), "--json")
     assert code == 0, told
     assert json.loads(out)["manifest"] == local["manifest"]
+
+
+class Noting(httpx.BaseTransport):
+    """Remembers who was shown which key."""
+
+    def __init__(self) -> None:
+        self.real, self.shown = httpx.HTTPTransport(), []  # type: ignore[var-annotated]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.shown.append((request.url.netloc.decode(), request.headers.get("authorization")))
+        return self.real.handle_request(request)
+
+
+@pytest.fixture
+def shelved(s3: S3, tmp_path: Path) -> Iterator[tuple[str, str, str]]:
+    """A server on a root in the bucket that points to it for shards: (address, key, manifest)."""
+    root = s3.root(f"{BUCKET}/served")
+    manifest = write_dataset(Store.open(root)).manifest
+    service_app = create_app(
+        Settings(root=root, database_url=f"sqlite:///{tmp_path / 'served.db'}", shard_redirects=True), require_key=True
+    )
+    service = service_app.state.service
+    tenant = service.catalog.keys.tenant("team").id
+    shelve(service.catalog.manifests, service.store, tenant, manifest, run=None)
+    secret = service.catalog.keys.create(tenant, "pull", [Scope.READ])[1]
+    for url in serve_app(service_app):
+        yield url, secret, manifest.id
+
+
+def test_shards_come_from_the_bucket_and_the_bucket_sees_no_key(
+    s3: S3, shelved: tuple[str, str, str], tmp_path: Path
+) -> None:
+    url, secret, name = shelved
+    noting = Noting()
+    stream = ShardStream(
+        HttpSource(url, secret, tmp_path / "cache", transport=noting), name, global_batch_size=10, columns=["number"]
+    )
+    rows = [number for batch in stream for number in batch["number"].to_pylist()]
+    noting.real.close()
+    assert len(rows) == len(set(rows)) > 0
+    bucket, server = s3.endpoint.removeprefix("http://"), url.removeprefix("http://")
+    keys = {host: {key for asked, key in noting.shown if asked == host} for host in (bucket, server)}
+    assert keys == {bucket: {None}, server: {f"Bearer {secret}"}}
+
+
+def test_urls_the_bucket_serves_by_itself_for_a_while(
+    s3: S3, shelved: tuple[str, str, str], request: pytest.FixtureRequest
+) -> None:
+    url, secret, name = shelved
+    http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"})
+    request.addfinalizer(http.close)
+    digest = http.get(f"/v1/manifests/{name}").json()["shards"][0]["digest"]
+    [item] = http.post("/v1/shards:presign", json={"digests": [digest], "expires_s": 60}).json()["items"]
+    assert item["direct"] and item["expires_at"] and item["url"].startswith(f"{s3.endpoint}/{BUCKET}/served/shards/")
+    assert "secret" not in item["url"] and "X-Amz-Expires=60" in item["url"]
+    whole = httpx.get(item["url"])
+    assert hashlib.sha256(whole.content).hexdigest() == digest and len(whole.content) == item["bytes"]
+    assert httpx.get(item["url"], headers={"Range": "bytes=0-9"}).content == whole.content[:10]
+    moved = http.get(f"/v1/shards/{digest}")
+    assert (moved.status_code, moved.headers["cache-control"]) == (307, "no-store")
+    assert http.get(f"/v1/shards/{digest}", headers={"If-None-Match": f'"{digest}"'}).status_code == 304
+    assert http.head(f"/v1/shards/{digest}").headers["content-length"] == str(item["bytes"])
+    part = http.get(f"/v1/shards/{digest}?columns=number")
+    assert part.status_code == 200, "some columns are made here"

@@ -175,4 +175,4 @@ def test_a_lost_writer_disturbs_nobody(
         claimed = catalog.exports.claim("me", 60.0)
         assert claimed is not None and claimed.id == stale.id
         catalog.exports.cancel("local", stale.id)
-        exporting.ExportLease(catalog, claimed, 60.0, threading.Event()).heartbeat()
+        exporting.ExportLease(catalog.exports, claimed, 60.0, threading.Event()).heartbeat()

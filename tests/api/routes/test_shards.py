@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 
@@ -102,3 +103,70 @@ def test_a_shard_cut_short_on_disk_is_never_served(house: Any, finished: dict[st
         assert (answer.status_code, answer.json()["code"]) == (500, "integrity")
     finally:
         house.service.store.write_bytes(name, whole)
+
+
+def test_some_columns_of_a_shard_are_its_rows_under_a_tag_of_their_own(house: Any, shard: tuple[str, bytes]) -> None:
+    digest, data = shard
+    whole = pa.ipc.open_file(data)
+    answer = house.one.get(f"/v1/shards/{digest}?columns=sample_id,id")
+    assert answer.status_code == 200, answer.text
+    part = pa.ipc.open_file(answer.content)
+    assert part.schema.names == [name for name in whole.schema.names if name in ("id", "sample_id")]
+    assert part.read_all().equals(whole.read_all().select(part.schema.names))
+    sizes = [[reader.get_batch(n).num_rows for n in range(reader.num_record_batches)] for reader in (part, whole)]
+    assert sizes[0] == sizes[1] and len(answer.content) < len(data)
+    tag = answer.headers["etag"]
+    assert tag == f'"{hashlib.sha256(answer.content).hexdigest()}"' and "immutable" in answer.headers["cache-control"]
+    for again in ("id,sample_id", "sample_id,id,id"):
+        assert house.one.get(f"/v1/shards/{digest}?columns={again}").headers["etag"] == tag, "columns are a set"
+    assert house.one.get(f"/v1/shards/{digest}?columns=id").headers["etag"] != tag
+
+
+def test_some_columns_take_ranges_and_conditions_like_a_file(house: Any, shard: tuple[str, bytes]) -> None:
+    address = f"/v1/shards/{shard[0]}?columns=id"
+    whole = house.one.get(address)
+    assert house.one.get(address, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    part = house.one.get(address, headers={"Range": "bytes=5-20", "If-Range": whole.headers["etag"]})
+    assert (part.status_code, part.content) == (206, whole.content[5:21])
+    head = house.one.head(address)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", whole.headers["etag"])
+    assert int(head.headers["content-length"]) == len(whole.content)
+    other = house.one.get(address, headers={"Range": "bytes=5-20", "If-Range": f'"{shard[0]}"'})
+    assert (other.status_code, other.content) == (200, whole.content)
+
+
+@pytest.mark.parametrize(("columns", "named"), [("id,nothing", "nothing"), ("", None), ("id,", None), ("ID", "ID")])
+def test_columns_a_shard_does_not_have(house: Any, shard: tuple[str, bytes], columns: str, named: str | None) -> None:
+    answer = house.one.get(f"/v1/shards/{shard[0]}?columns={columns}")
+    assert answer.status_code == 422, answer.text
+    assert named is None or answer.json()["errors"][0]["column"] == named
+
+
+def test_some_columns_of_anothers_shard(house: Any, shard: tuple[str, bytes]) -> None:
+    assert house.two.get(f"/v1/shards/{shard[0]}?columns=id").status_code == 404
+
+
+def test_shards_of_a_local_root_are_fetched_here(
+    house: Any, finished: dict[str, Any], shard: tuple[str, bytes]
+) -> None:
+    listed = house.one.get(f"/v1/manifests/{finished['summary']['manifest']}").json()["shards"]
+    index = next(info["index"] for info in listed if info["index"])
+    answer = house.one.post("/v1/shards:presign", json={"digests": [shard[0], index, shard[0]]})
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
+    first, second = answer.json()["items"]
+    assert first == {
+        "digest": shard[0], "bytes": len(shard[1]), "url": f"/v1/shards/{shard[0]}", "direct": False, "expires_at": None
+    }  # fmt: skip
+    assert house.one.get(second["url"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"digests": []}, 422), ({"digests": ["x"]}, 404), ({"digests": ["x"], "expires_s": 10**6}, 422)],
+)
+def test_urls_that_are_not_given(house: Any, body: dict[str, Any], status: int) -> None:
+    assert house.one.post("/v1/shards:presign", json=body).status_code == status
+
+
+def test_no_url_of_anothers_shard(house: Any, shard: tuple[str, bytes]) -> None:
+    assert house.two.post("/v1/shards:presign", json={"digests": [shard[0]]}).status_code == 404

@@ -123,7 +123,7 @@ def test_what_is_not_this_plans_pack_is_refused(made, tmp_path):
         def index(self, digest): ...
         def discard(self, digest): ...
 
-    with pytest.raises(RequestError, match="a server does not serve packs"):
+    with pytest.raises(RequestError, match="from a root or a server, not from a Server"):
         next(iter(ShardStream(Server(), made[1], global_batch_size=BATCH, packed=True)))
 
 
