@@ -9,6 +9,7 @@ is answered in a second.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -45,7 +46,7 @@ from api.routes import (
 from api.service import Service
 from curator.settings import Settings
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "keep_loaded"]
 
 RESOURCES = (
     uploads,
@@ -108,9 +109,17 @@ def create_app(
     return app
 
 
+def keep_loaded() -> None:
+    """What a server's process has loaded stays: to look through it for garbage again and again would hold every answer
+    up for tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
 def __getattr__(name: str) -> Any:
     """`app`, made when a server asks for it, so that importing this module opens nothing."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()["app"] = app = create_app(Settings.from_environment())
+    keep_loaded()
     return app

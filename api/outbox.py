@@ -27,7 +27,7 @@ log: Final = logging.getLogger("winnow.api")
 LOOK_EVERY_S: Final = 0.25
 _PAGE: Final = 500
 _MOST_PAGES: Final = 256
-_RUNG_AT_ONCE, _BREATH_S = 25, 0.01
+_RUNG_AT_ONCE, _BREATH_S = 10, 0.01
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Final
 
 import uvicorn
 
-from api.app import create_app
+from api.app import create_app, keep_loaded
 from api.auth import is_loopback, local_access
 from api.service import Service
 from curator.errors import RequestError
@@ -102,6 +102,7 @@ def serve(settings: Settings) -> int:
     listening = _listen(settings.host, settings.port)
     runner = RunnerChild(settings)
     app = create_app(settings, runner_alive=runner.alive)
+    keep_loaded()
     _greet(settings, app.state.service, listening.getsockname()[1])
     config = uvicorn.Config(
         app,

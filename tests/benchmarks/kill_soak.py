@@ -30,6 +30,7 @@ from tests.benchmarks._siege import KINDS, Siege, active, stopped
 
 TARGETS: Final = ("api", "runner", "worker", "head")
 _OF_RAY: Final = ("worker", "head")
+_FIRST_SPAN_S: Final = 6.0
 _PATIENCE_S: Final = 900.0
 """A run that has not ended after so long is stuck."""
 
@@ -41,10 +42,13 @@ class Soak:
         self.siege, self.targets, self.kinds = siege, targets, kinds
         self._path = siege.folder / "soak.json"
         fresh: dict[str, Any] = {
-            "kills": Counter(), "expected": {}, "ended": 0, "submitted": 0, "restarts_s": [], "attempts": 0, "run": None
-        }  # fmt: skip
+            **{key: {} for key in ("kills", "phases", "expected")},
+            **dict.fromkeys(("ended", "submitted", "attempts"), 0),
+            "restarts_s": [],
+            "run": None,
+        }
         self.state = json.loads(self._path.read_text()) if self._path.exists() else fresh
-        self.state["kills"] = Counter(self.state["kills"])
+        self.state |= {name: Counter(self.state[name]) for name in ("kills", "phases")}
         self.rng = random.Random(seed + self.num_kills)
         self.span_s: dict[str, float] = {}
 
@@ -87,8 +91,7 @@ class Soak:
             self.state["run"] = run
             self.save()
         kind, run_id = run["kind"], self.siege.submit(run["kind"], run["key"])
-        began, worked, moment = time.monotonic(), None, None
-        victims = 0
+        began, worked, moment, victims = time.monotonic(), None, None, 0
         while True:
             view = self.siege.run(run_id)
             now = time.monotonic()
@@ -100,13 +103,13 @@ class Soak:
                 worked = now
             if target is not None and victims < 2 and self.num_kills < kills and worked is not None:
                 if moment is None:
-                    moment = now + self.rng.random() * self.span_s.get(kind, 3.0)
+                    moment = now + self.rng.random() * self.span_s.get(kind, _FIRST_SPAN_S)
                 elif now >= moment and (pids := self.siege.pids(target)):
                     self._kill(target, self.rng.choice(pids), view)
-                    victims, moment, target = victims + 1, None, self._next(kind)
+                    victims, moment, worked, target = victims + 1, None, None, self._next(kind)
             time.sleep(0.03)
-        if worked is not None and victims == 0:
-            self.span_s[kind] = 0.8 * (time.monotonic() - worked)
+        if worked is not None and (victims == 0 or kind not in self.span_s):
+            self.span_s[kind] = time.monotonic() - worked  # so that moments fall into every phase
         self._check(kind, view)
         self.state["run"], self.state["ended"] = None, self.state["ended"] + 1
         self.state["attempts"] += view["attempt"]
@@ -120,6 +123,7 @@ class Soak:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self.state["kills"][target] += 1
+            self.state["phases"][view["progress"]["phase"]] += 1
         line = {"kill": self.num_kills, "target": target, "run": view["id"], "state": view["state"],
                 "phase": view["progress"]["phase"], "attempt": view["attempt"], "at": time.time()}  # fmt: skip
         with (self.siege.folder / "kills.jsonl").open("a") as log:
@@ -134,11 +138,13 @@ class Soak:
 
     def report(self) -> str:
         restarts = sorted(self.state["restarts_s"])
+        middle = statistics.median(restarts)
         told = ", ".join(f"{name} {self.state['kills'][name]}" for name in self.targets)
+        phases = ", ".join(f"{name} {count}" for name, count in self.state["phases"].items())
         return (
-            f"{self.num_kills} kills ({told}); {self.state['ended']} runs ended alike in {self.state['attempts']} "
-            f"attempts, {self.siege.num_runs()} in the catalog; {len(restarts)} starts of the service, accepting "
-            f"requests after {statistics.median(restarts):.2f} s (median), {restarts[-1]:.2f} s (longest)"
+            f"{self.num_kills} kills ({told}; in {phases}); {self.state['ended']} runs ended alike in "
+            f"{self.state['attempts']} attempts, {self.siege.num_runs()} in the catalog; {len(restarts)} starts of the "
+            f"service, accepting requests after {middle:.2f} s (median), {restarts[-1]:.2f} s (most)"
         )
 
 

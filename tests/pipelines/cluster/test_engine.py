@@ -187,11 +187,13 @@ def test_a_workers_error_is_told_in_its_own_words(
     assert f"in {name}" in caplog.text, "the worker's traceback is in the log"
 
 
-def test_a_cancel_ends_a_worker_in_the_midst_of_a_step(job: Job) -> None:
+@pytest.mark.parametrize("per_unit", [False, True])
+def test_a_cancel_ends_a_worker_in_the_midst_of_a_step(job: Job, per_unit: bool) -> None:
     from pipelines.cluster.engine import RayEngine
 
     asked: list[StopRequest | None] = [None, None, "cancel"]
     engine = RayEngine(job, num_workers=1)
     with pytest.raises(StoppedError, match="cancel"), engine, listening(lambda: asked.pop(0)):
-        engine.run_set(step_of("work_for_long"), {})
+        step = step_of("work_for_long", per_unit=per_unit)
+        list(engine.run_units(step, [0, 1], {})) if per_unit else engine.run_set(step, {})
     assert not asked
