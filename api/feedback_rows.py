@@ -12,25 +12,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from api.bodies import View
+from api.plan_shelf import known_plan, report
 from api.service import Service
 from curator.catalog import TrainingJob
 from curator.catalog.feedback import MAX_ROWS
+from curator.epochs.adaptive import Adaptive, Losses
 from curator.errors import ConflictError, InputError, RequestError
 from curator.feedback import FEEDBACK_FILE, clipped, write_batch
 
-__all__ = ["Accepted", "accept", "table_of_arrow", "table_of_rows"]
+__all__ = ["NOTHING_BY_SAMPLE", "Accepted", "accept", "accept_epoch", "table_of_arrow", "table_of_rows"]
 
 _SPOKEN_FOR: Final = ("training_job", "plan")
 
 
 class Accepted(View):
     """`rows` were sent, `accepted` of them count; the rest had been reported before. `clipped` losses were outside
-    [0, 20]."""
+    [0, 20]. `epochs` by difficulty were new. `digest`: of the rows, null when none were sent."""
 
-    digest: str
+    digest: str | None
     rows: int
     accepted: int
     clipped: int
+    epochs: int = 0
+
+
+NOTHING_BY_SAMPLE: Final = Accepted(digest=None, rows=0, accepted=0, clipped=0)
 
 
 def table_of_arrow(data: bytes) -> pa.Table:
@@ -68,8 +74,7 @@ def table_of_rows(rows: list[dict[str, Any]]) -> pa.Table:
 
 def accept(service: Service, job: TrainingJob, table: pa.Table) -> Accepted:
     """Stores a batch and records which of its rows count. Raises InputError, ConflictError for a job that has ended."""
-    if job.state in ("cancelled", "failed"):
-        raise ConflictError(f"training job {job.id} is {job.state}; it takes no more feedback")
+    _open(job)
     rows, num_clipped = _checked(job, table)
     path, digest = write_batch(service.store, job.id, rows)
     receipt = service.catalog.feedback.accept(
@@ -81,6 +86,23 @@ def accept(service: Service, job: TrainingJob, table: pa.Table) -> Accepted:
         epochs=rows["epoch"].to_numpy(),
     )
     return Accepted(digest=digest, rows=receipt.rows, accepted=receipt.accepted, clipped=num_clipped)
+
+
+def accept_epoch(service: Service, job: TrainingJob, epoch: int, losses: Losses) -> bool:
+    """Records an epoch's losses by difficulty, and moves the job's plan by them if it is adaptive. Whether they were
+    new. Raises ConflictError for a job that has ended, or when other losses of the epoch were first."""
+    _open(job)
+    fresh = service.catalog.feedback.accept_losses(job.tenant, job.id, epoch, losses.model_dump())
+    if job.plan is not None:
+        _, plan = known_plan(service, job.tenant, job.plan)
+        if isinstance(plan.curriculum, Adaptive):
+            report(service, job.tenant, job.plan, epoch, losses)
+    return fresh
+
+
+def _open(job: TrainingJob) -> None:
+    if job.state in ("cancelled", "failed"):
+        raise ConflictError(f"training job {job.id} is {job.state}; it takes no more feedback")
 
 
 def _checked(job: TrainingJob, table: pa.Table) -> tuple[pa.Table, int]:

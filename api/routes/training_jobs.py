@@ -15,13 +15,14 @@ from starlette.responses import Response
 
 from api.auth import Caller, Feeder, Reader, Writer
 from api.bodies import Body, View, routes_under
-from api.feedback_rows import Accepted, accept, table_of_arrow, table_of_rows
+from api.feedback_rows import NOTHING_BY_SAMPLE, Accepted, accept, accept_epoch, table_of_arrow, table_of_rows
 from api.manifest_shelf import known_manifest
 from api.once import create_once
 from api.replies import if_match, reply
 from api.run_views import without_root
 from api.service import service_of
 from curator.catalog import JobState, TrainingJob
+from curator.epochs.adaptive import Losses
 from curator.errors import RecipeError
 from curator.storage import Store
 
@@ -93,8 +94,34 @@ class FeedbackRow(Body):
     training_job: str | None = None
 
 
+class EpochLosses(Body):
+    """The mean loss of each difficulty in an epoch, null where no row of it was trained on."""
+
+    epoch: int = Field(ge=0, lt=2**31)
+    losses: Losses
+
+
 class FeedbackBody(Body):
-    rows: tuple[FeedbackRow, ...] = Field(min_length=1, max_length=100_000)
+    """Losses by sample, by difficulty, or both. An epoch's by difficulty count once, and move the job's plan if that
+    is adaptive."""
+
+    rows: tuple[FeedbackRow, ...] = Field(default=(), max_length=100_000)
+    by_difficulty: tuple[EpochLosses, ...] = Field(default=(), max_length=1000)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> FeedbackBody:
+        if not self.rows and not self.by_difficulty:
+            raise ValueError("give rows, by_difficulty, or both")
+        return self
+
+
+class FeedbackView(View):
+    """What a job has reported: `rows` that count, in `batches`, and epochs by difficulty."""
+
+    job: str
+    batches: int
+    rows: int
+    by_difficulty: tuple[EpochLosses, ...]
 
 
 @routes.post("", status_code=202, response_model=JobView)
@@ -155,7 +182,8 @@ BYTES = {"type": "string", "format": "binary"}
     },
 )  # fmt: skip
 async def post_feedback(request: Request, caller: Feeder, job_id: str) -> Response:
-    """Losses by sample, as JSON or an Arrow stream; each (job, epoch, sample) counts once."""
+    """Losses by sample, as JSON or an Arrow stream, each (job, epoch, sample) once; or by difficulty, each (job, epoch)
+    once."""
     from anyio import to_thread
 
     body = await request.body()
@@ -174,7 +202,20 @@ def _feedback(request: Request, caller: Caller, job_id: str, body: bytes) -> Res
             {**item, "loc": ("body", *item["loc"])} for item in error.errors(include_url=False, include_input=False)
         ]
         raise RequestValidationError(items) from error
-    return reply(request, accept(service, job, table_of_rows([row.model_dump() for row in parsed.rows])))
+    rows = [row.model_dump() for row in parsed.rows]
+    told = accept(service, job, table_of_rows(rows)) if rows else NOTHING_BY_SAMPLE
+    epochs = sum(accept_epoch(service, job, one.epoch, one.losses) for one in parsed.by_difficulty)
+    return reply(request, told.model_copy(update={"epochs": epochs}))
+
+
+@routes.get("/{job_id}/feedback", response_model=FeedbackView)
+def get_feedback(request: Request, caller: Reader, job_id: str) -> Response:
+    """How much a job has reported, and its epochs by difficulty."""
+    feedback = service_of(request).catalog.feedback
+    batches, rows = feedback.totals(caller.tenant, job_id)
+    losses = feedback.losses(caller.tenant, job_id).items()
+    told = tuple(EpochLosses(epoch=epoch, losses=Losses(**values)) for epoch, values in losses)
+    return reply(request, FeedbackView(job=job_id, batches=batches, rows=rows, by_difficulty=told))
 
 
 def job_view(job: TrainingJob, store: Store) -> JobView:

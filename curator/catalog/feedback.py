@@ -7,7 +7,7 @@ the batch's mask in the catalog: a crash between the two leaves a file nobody re
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.schema import feedback_batches, feedback_seen, training_jobs
-from curator.errors import NotFoundError, RequestError
+from curator.catalog.schema_plans import epoch_losses
+from curator.errors import ConflictError, NotFoundError, RequestError
 
 __all__ = ["Feedback", "FeedbackBatch", "Receipt"]
 
@@ -88,6 +89,35 @@ class Feedback:
             packed = np.packbits(mask).tobytes()
             connection.execute(sa.insert(feedback_batches).values(mask=packed, created_at=now(), **values))
             return Receipt(digest=digest, rows=len(mask), accepted=int(mask.sum()))
+
+    def accept_losses(self, tenant: str, job_id: str, epoch: int, losses: Mapping[str, float | None]) -> bool:
+        """Records the mean loss of each difficulty in an epoch; False when it was recorded before. Raises
+        NotFoundError, ConflictError when other losses were."""
+        with self._db.write() as connection:
+            job = _locked_job(connection, tenant, job_id)
+            key = {"job": job, "epoch": epoch}
+            fresh = insert_new(connection, epoch_losses, **key, losses=dict(losses), created_at=now())
+            held = connection.execute(sa.select(epoch_losses.c.losses).filter_by(**key)).scalar_one()
+            if held != dict(losses):
+                raise ConflictError(f"training job {job_id} has reported epoch {epoch} with other losses; these hold")
+            return fresh
+
+    def losses(self, tenant: str, job_id: str) -> dict[int, dict[str, float | None]]:
+        """What a job reported of each epoch by difficulty. Raises NotFoundError."""
+        with self._db.read() as connection:
+            job = _locked_job(connection, tenant, job_id, lock=False)
+            query = sa.select(epoch_losses.c.epoch, epoch_losses.c.losses).filter_by(job=job)
+            return {epoch: dict(told) for epoch, told in connection.execute(query.order_by(epoch_losses.c.epoch))}
+
+    def totals(self, tenant: str, job_id: str) -> tuple[int, int]:
+        """(batches, rows that count) of a job. Raises NotFoundError."""
+        with self._db.read() as connection:
+            job = _locked_job(connection, tenant, job_id, lock=False)
+            query = sa.select(sa.func.count(), sa.func.sum(feedback_batches.c.accepted)).where(
+                feedback_batches.c.job == job
+            )
+            batches, rows = connection.execute(query).one()
+            return int(batches), int(rows or 0)
 
     def counted(self, tenant: str, jobs: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
         """(path, which of its rows count) of every batch of the jobs. Raises NotFoundError for an unknown job."""

@@ -41,6 +41,16 @@ class Plans:
         params = {"rank": rank, "world_size": world_size, "from": start}
         return self._wire.call("GET", f"/v1/epoch-plans/{plan}/epochs/{epoch}/blocks", params=params).json()
 
+    def simulate(self, plan: str, **trial: Any) -> dict[str, Any]:
+        """What an epoch will fetch and where it waits: bytes_per_s, rows_per_s, [epoch, cache_limit_bytes, rank,
+        world_size]."""
+        return self._wire.post(f"/v1/epoch-plans/{plan}:simulate", trial)
+
+    def pack(self, plan: str, epoch: int) -> dict[str, Any]:
+        """Queues the writing of an epoch in the order it is consumed; `client.operations.wait` for it, then read with
+        `ShardStream(…, packed=True)`."""
+        return self._wire.create(f"/v1/epoch-plans/{plan}/epochs/{epoch}:pack", {})
+
     # --- adaptive plans ----------------------------------------------------------------------------------------------
 
     def journal(self, plan: str) -> dict[str, Any]:

@@ -16,9 +16,14 @@ from typing import Any, Final
 import httpx
 import pyarrow as pa
 
+from curator.client.datasets import Datasets
+from curator.client.manifests import Manifests
+from curator.client.operations import Exports, Operations
 from curator.client.pieces import PieceReader, measured, piece
 from curator.client.plans import Plans
+from curator.client.policies import Policies
 from curator.client.problems import kind_of
+from curator.client.reviews import Reviews
 from curator.client.sources import HttpSource
 from curator.client.training import TrainingJobs
 from curator.client.wire import ARROW, Wire, id_of
@@ -43,7 +48,8 @@ class RunResult:
 
 
 class Client:
-    """Speaks to one server. Threads may share it.
+    """Speaks to one server. Threads may share it. The way from a file to a curated manifest is methods of its own;
+    other resources are nouns: datasets, manifests, plans, jobs, reviews, policies, exports, operations.
 
     base_url: without `/v1`. api_key: not needed on the machine of a server that listens on loopback. timeout_s: of one
     answer. retries: tries after the first when a connection breaks or the server is busy, each after a longer wait.
@@ -65,7 +71,9 @@ class Client:
             base_url, api_key, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s, transport=transport
         )
         self.base_url = self._wire.base_url
-        self.plans, self.jobs = Plans(self._wire), TrainingJobs(self._wire)
+        self.datasets, self.manifests, self.plans = Datasets(self._wire), Manifests(self._wire), Plans(self._wire)
+        self.jobs, self.reviews, self.policies = TrainingJobs(self._wire), Reviews(self._wire), Policies(self._wire)
+        self.exports, self.operations = Exports(self._wire), Operations(self._wire)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -295,8 +303,8 @@ class Client:
     # --- what was made, and training on it ---------------------------------------------------------------------------
 
     def manifest(self, manifest: str) -> dict[str, Any]:
-        """A manifest as JSON."""
-        return self._wire.get(f"/v1/manifests/{manifest}")
+        """A manifest as JSON, by its id or an alias."""
+        return self.manifests.get(manifest)
 
     def shard_source(self, cache_dir: PathLike | None = None) -> HttpSource:
         """Where a ShardStream gets this server's shards from."""

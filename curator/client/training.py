@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from curator.client.wire import ARROW, Wire, id_of
+from curator.epochs.adaptive import Losses
 
 __all__ = ["TrainingJobs"]
 
@@ -50,6 +51,17 @@ class TrainingJobs:
     def cancel(self, job: str | Mapping[str, Any]) -> dict[str, Any]:
         """Stops a job for good."""
         return self._wire.post(f"/v1/training-jobs/{id_of(job)}:cancel")
+
+    def report(self, job: str | Mapping[str, Any], epoch: int, losses: Losses | Mapping[str, float | None]) -> bool:
+        """Reports an epoch's mean losses by difficulty (`Losses.of_rows` makes them of a stream's batches), which move
+        the job's plan if it is adaptive. Whether they were new. Raises ConflictError when others were reported."""
+        told = losses.model_dump() if isinstance(losses, Losses) else dict(losses)
+        body = {"by_difficulty": [{"epoch": epoch, "losses": told}]}
+        return bool(self._wire.post(f"/v1/training-jobs/{id_of(job)}/feedback", body)["epochs"])
+
+    def reported(self, job: str | Mapping[str, Any]) -> dict[str, Any]:
+        """How much a job has reported: {batches, rows, by_difficulty}."""
+        return self._wire.get(f"/v1/training-jobs/{id_of(job)}/feedback")
 
     def feedback(self, job: str | Mapping[str, Any], table: pa.Table) -> int:
         """Reports losses: columns sample_id, epoch, step, loss, [correct]. Returns how many rows count; what was

@@ -63,6 +63,10 @@ class Wire:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self.call("POST", path, json=body, headers=headers).json()
 
+    def put(self, path: str, body: Mapping[str, Any], version: int) -> Any:
+        """Under If-Match: refused when the resource is no longer at this version."""
+        return self.call("PUT", path, json=body, headers={"If-Match": f'"{version}"'}).json()
+
     def items(self, path: str, params: Mapping[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
         """Everything on a list's pages, at most `limit`."""
         given, cursor = 0, None

@@ -182,3 +182,31 @@ def test_a_run_may_learn_from_what_a_job_reported(
     others = house.two.post("/v1/datasets", json={"upload_ids": [upload]}).json()["id"]
     stolen = house.two.post("/v1/runs", json={**body, "dataset": others})
     assert (stolen.status_code, stolen.json()["code"]) == (404, "not_found")
+
+
+def test_losses_by_difficulty_are_told_once_and_move_an_adaptive_plan(house: Any, finished: dict[str, Any]) -> None:
+    body = {"manifest": finished["summary"]["manifest"], "curriculum": "adaptive", "num_epochs": 3, "seed": 93}
+    plan = house.one.post("/v1/epoch-plans", json={**body, "global_batch_size": 8}).json()["id"]
+    job = house.one.post("/v1/training-jobs", json={"plan": plan, "mode": "external"}).json()["id"]
+    address, losses = f"/v1/training-jobs/{job}/feedback", {"easy": 1.5, "medium": 2.0, "hard": None}
+    assert house.one.get(f"/v1/epoch-plans/{plan}/epochs/1").status_code == 409
+    told = [house.one.post(address, json={"by_difficulty": [{"epoch": 0, "losses": losses}]}) for _ in range(2)]
+    assert [answer.json()["epochs"] for answer in told] == [1, 0], told[0].text
+    assert house.one.get(f"/v1/epoch-plans/{plan}/epochs/1").status_code == 200
+    assert house.one.get(f"/v1/epoch-plans/{plan}/journal").json()["entries"][1]["losses"] == losses
+    other = house.one.post(address, json={"by_difficulty": [{"epoch": 0, "losses": {"easy": 9.0}}]})
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    read = house.one.get(address).json()
+    assert (read["rows"], read["by_difficulty"]) == (0, [{"epoch": 0, "losses": losses}])
+
+
+def test_both_kinds_of_losses_in_one_call(house: Any, finished: dict[str, Any]) -> None:
+    manifest = finished["summary"]["manifest"]
+    job = house.one.post("/v1/training-jobs", json={"manifest": manifest, "mode": "external"}).json()["id"]
+    row = {"sample_id": "0" * 32, "epoch": 0, "step": 1, "loss": 0.5}
+    both = {"rows": [row], "by_difficulty": [{"epoch": 0, "losses": {"easy": 0.5}}]}
+    answer = house.one.post(f"/v1/training-jobs/{job}/feedback", json=both).json()
+    assert (answer["accepted"], answer["epochs"]) == (1, 1)
+    assert house.one.get(f"/v1/training-jobs/{job}/feedback").json()["rows"] == 1
+    for wrong in ({}, {"by_difficulty": [{"epoch": 0, "losses": {"easy": -1}}]}, {"by_difficulty": [{"epoch": -1}]}):
+        assert house.one.post(f"/v1/training-jobs/{job}/feedback", json=wrong).status_code == 422

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curator.catalog import Catalog, Receipt
-from curator.errors import NotFoundError, RequestError
+from curator.errors import ConflictError, NotFoundError, RequestError
 
 _names = itertools.count()
 
@@ -102,3 +102,16 @@ def test_it_agrees_with_a_set(catalog: Catalog, batches: list[list[tuple[int, in
         receipt = send(catalog, job, rows, digest=str(number))
         assert receipt.accepted == sum(expected)
         assert catalog.feedback.batches("local", job)[-1].counts().tolist() == expected
+
+
+def test_an_epochs_losses_count_once(catalog: Catalog) -> None:
+    job = catalog.jobs.create("local", "external", plan=None, spec={}).id
+    losses = {"easy": 1.0, "medium": None, "hard": 2.5}
+    assert catalog.feedback.accept_losses("local", job, 3, losses)
+    assert not catalog.feedback.accept_losses("local", job, 3, losses)
+    with pytest.raises(ConflictError, match="epoch 3"):
+        catalog.feedback.accept_losses("local", job, 3, {**losses, "easy": 2.0})
+    assert catalog.feedback.losses("local", job) == {3: losses}
+    other = catalog.keys.tenant("other").id
+    with pytest.raises(NotFoundError):
+        catalog.feedback.accept_losses(other, job, 3, losses)
