@@ -69,6 +69,11 @@ _KEYS: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (wnw_…), or a token of the issuer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+_EVENT: Final = {
+    "type": "object",
+    "description": "One server-sent event; `data` is a JSON object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 _ETAG: Final = {"ETag": {"required": True, "schema": {"type": "string"}}}
 
 
@@ -108,6 +113,8 @@ def _complete(operation: dict[str, Any], method: str, route: APIRoute) -> None:
     responses.pop("422", None)
     for response in responses.values():
         response["headers"] = dict(_REQUEST_ID)
+        if "text/event-stream" in response.get("content", {}):
+            response["content"]["text/event-stream"] = {"schema": _EVENT}
     if scope is not None:
         operation["security"] = [{"bearer": []}, {"header": []}]
         operation["x-scope"] = scope.value

@@ -102,7 +102,10 @@ def get_upload(request: Request, caller: Reader, upload_id: str) -> Response:
     return reply(request, upload_view(upload, parts), headers=headers)
 
 
-@routes.put("/{upload_id}/parts/{number}", status_code=204)
+RAW = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+@routes.put("/{upload_id}/parts/{number}", status_code=204, openapi_extra=RAW)
 async def put_part(
     request: Request, caller: Writer, upload_id: str, number: Annotated[int, Path(ge=1, le=10_000)]
 ) -> Response:
