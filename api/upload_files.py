@@ -1,7 +1,8 @@
 """The bytes of uploads: parts streamed to the store as they come, joined and hashed when all are there.
 
     uploads/<id>/parts/00000      a part as it arrived
-    uploads/<id>/data.parquet     the whole file; only the extension is taken from the name a caller gave
+    uploads/<id>/news.parquet     the whole file, under what is harmless of the name a caller gave, so that messages
+                                  about it say which one is meant
 
 Knows the catalog's uploads and the store; nothing of HTTP.
 """
@@ -9,6 +10,7 @@ Knows the catalog's uploads and the store; nothing of HTTP.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -29,6 +31,7 @@ MIN_PART_BYTES: Final = 2**20
 MAX_PART_BYTES: Final = 5 * 2**30
 MAX_PARTS: Final = 10_000
 _CHUNK: Final = 4 * 2**20
+STEM_BYTES: Final = 120
 
 
 class UploadFiles:
@@ -152,7 +155,10 @@ def extension_of(name: str) -> str:
 
 
 def file_name(upload: Upload) -> str:
-    return f"{_folder(upload.id)}/data{extension_of(upload.name)}"
+    """Letters, digits, dots, dashes and underscores stay, at most STEM_BYTES of them before the extension."""
+    extension = extension_of(upload.name)
+    stem = re.sub(r"[^\w.-]", "_", upload.name[: -len(extension)].replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".")
+    return f"{_folder(upload.id)}/{stem.encode()[:STEM_BYTES].decode(errors='ignore') or 'data'}{extension}"
 
 
 def _folder(upload_id: str) -> str:

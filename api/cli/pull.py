@@ -28,6 +28,11 @@ class CurriculumName(StrEnum):
     LINEAR = "linear"
 
 
+class TailName(StrEnum):
+    DROP = "drop"
+    SHORT = "short"
+
+
 class ExportFormat(StrEnum):
     PARQUET = "parquet"
     MDS = "mds"
@@ -46,6 +51,8 @@ def pull(
     rank: Annotated[int, typer.Option(min=0, help="Whose share of every global batch.")] = 0,
     world_size: Annotated[int, typer.Option(min=1, help="Ranks that share a global batch.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another order.")] = 0,
+    epoch_size: Annotated[int | None, typer.Option(min=1, help="Rows an epoch; default: all that repeat none.")] = None,
+    tail: Annotated[TailName, typer.Option(help="Rows that fill no last global batch.")] = TailName.DROP,
     start: Annotated[int, typer.Option("--from", metavar="POSITION", min=0, help="Leave out rows before it.")] = 0,
     root: Root = None,
     url: Url = None,
@@ -67,6 +74,8 @@ def pull(
             curriculum=curriculum.value,
             seed=seed,
             global_batch_size=global_batch_size,
+            epoch_size=epoch_size,
+            tail=tail.value,
             rank=rank,
             world_size=world_size,
         )

@@ -23,7 +23,10 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{background:#8883;height:.7rem;min-width:8rem}.bar i{display:block;height:100%;background:#3a7d44}
 .drop i{background:#b3541e}.warning{border-left:4px solid #b3541e;padding:.5rem 1rem;background:#b3541e22}
 .example{margin:.25rem 0;white-space:pre-wrap;overflow-wrap:anywhere}.example b{font-weight:600}
-code{font-size:.9em}small{opacity:.75}
+code{font-size:.9em;overflow-wrap:anywhere}small{opacity:.75}
+@media(max-width:40rem){
+.reasons tr{display:block;border-bottom:1px solid #8884;padding:.25rem 0}.reasons td{display:inline-block;border:0}
+.reasons td:first-child,.reasons td:last-child{display:block}}
 """
 
 
@@ -76,7 +79,7 @@ def _reasons(reasons: Iterable[Reason], rows_in: int) -> str:
             f'<td class="n">{reason.rows}</td><td class="n">{reason.rows / max(rows_in, 1):.1%}</td>'
             f"<td>{told}</td></tr>"
         )
-    return _table(lines) if lines else "<p>None: every row was kept as it was.</p>"
+    return _table(lines, "reasons") if lines else "<p>None: every row was kept as it was.</p>"
 
 
 def _example(example: Example) -> str:
@@ -121,5 +124,5 @@ def _bar(share: float, kind: str) -> str:
     return f'<div class="bar {kind}"><i style="width:{100 * min(share, 1.0):.1f}%"></i></div>'
 
 
-def _table(rows: Iterable[str]) -> str:
-    return f"<table>{''.join(rows)}</table>"
+def _table(rows: Iterable[str], kind: str = "") -> str:
+    return f'<table class="{kind}">{"".join(rows)}</table>'

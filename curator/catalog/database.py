@@ -196,7 +196,10 @@ def _parse(url: str) -> sa.URL:
 def _sqlite(url: sa.URL) -> sa.Engine:
     folder = os.path.dirname(os.path.abspath(str(url.database)))
     Store.open(folder).require_writable()
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:  # a file system that lets nobody make folders
+        raise RequestError(f"cannot make the folder {folder}: {error.strerror}; name another one") from error
     engine = sa.create_engine(
         url,
         connect_args={"timeout": BUSY_TIMEOUT_S},

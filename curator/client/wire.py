@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 
 from curator.client.problems import raise_for
-from curator.errors import TransportError
+from curator.errors import RequestError, TransportError
 
 __all__ = ["ARROW", "Wire", "id_of"]
 
@@ -38,7 +38,7 @@ class Wire:
         backoff_s: float,
         transport: httpx.BaseTransport | None,
     ):
-        self.base_url, self.api_key, self.transport = base_url.rstrip("/").removesuffix("/v1"), api_key, transport
+        self.base_url, self.api_key, self.transport = _address(base_url), api_key, transport
         self._retries, self._backoff_s = retries, backoff_s
         self._http = httpx.Client(
             base_url=self.base_url,
@@ -119,6 +119,15 @@ class Wire:
                 yield response.iter_bytes(2**20)
         except httpx.TransportError as error:
             raise TransportError(f"{self.base_url} broke off {path}: {type(error).__name__}; ask again") from error
+
+
+def _address(base_url: str) -> str:
+    """The address without `/v1`. Raises RequestError for one that HTTP cannot reach."""
+    scheme, found, rest = base_url.strip().partition("://")
+    if not found or scheme not in ("http", "https") or not rest.strip("/"):
+        host = (rest if found else base_url.strip()).strip("/") or "127.0.0.1:8700"
+        raise RequestError(f"{base_url!r} is no address of a server; write it like http://{host}")
+    return base_url.strip().rstrip("/").removesuffix("/v1")
 
 
 def id_of(thing: str | Mapping[str, Any]) -> str:

@@ -132,7 +132,7 @@ def curriculum_of(value: AnyCurriculum) -> Staged | Constant | Linear:
 
 def _progress(epoch: int, num_epochs: int) -> Fraction:
     if not 0 <= epoch < num_epochs:
-        raise RequestError(f"epoch {epoch} is outside 0 to {num_epochs - 1}; give a plan with more epochs")
+        raise RequestError(f"epoch {epoch} is outside 0 to {num_epochs - 1}; give a larger num_epochs")
     return Fraction(epoch, num_epochs)
 
 

@@ -160,7 +160,7 @@ class EpochPlan(BaseModel):
         if not isinstance(self.curriculum, Adaptive):
             return self.curriculum.ratios(epoch, self.num_epochs)
         if not 0 <= epoch < self.num_epochs:
-            raise RequestError(f"epoch {epoch} is outside 0 to {self.num_epochs - 1}; give a plan with more epochs")
+            raise RequestError(f"epoch {epoch} is outside 0 to {self.num_epochs - 1}; give a larger num_epochs")
         if epoch >= self.num_known:
             raise ConflictError(
                 f"epoch {epoch} of {self.id} is not decided yet: its ratios follow from the losses of epoch "

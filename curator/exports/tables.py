@@ -1,7 +1,8 @@
 """Exports: kept rows as Parquet or JSONL files of bounded size.
 
 Knows formats, nothing of manifests. sample_id is written as hex. In JSONL bytes become base64 text, times ISO text,
-decimals text; NaN and infinities are written as NaN, Infinity and -Infinity, which Python, Arrow and Winnow read.
+decimals text; NaN and infinities, for which JSON has no form (RFC 8259), are null there, as parsers outside Python
+refuse them. (Loaders of tars and MDS shards are Python's: `archives.py` keeps them.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import datetime
 import decimal
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Final
@@ -50,8 +52,7 @@ def export_jsonl(batches: Iterable[pa.RecordBatch], name: str, store: Store) -> 
 
     def opened(sink: Any, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
         def write(batch: pa.RecordBatch) -> None:
-            lines = [json.dumps(row, ensure_ascii=False, default=as_text) for row in batch.to_pylist()]
-            sink.write(("\n".join(lines) + "\n").encode())
+            sink.write(b"".join(_json(row) + b"\n" for row in batch.to_pylist()))
 
         return write
 
@@ -100,6 +101,23 @@ def with_hex_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with sample_id as text."""
     position = batch.schema.get_field_index(SAMPLE_ID)
     return batch.set_column(position, pa.field(SAMPLE_ID, pa.string()), to_hex(batch.column(position)))
+
+
+def _json(value: Any) -> bytes:
+    """A value as JSON that every parser reads. Raises RequestError for one that has no JSON form."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=as_text, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=as_text, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every NaN and infinity in it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def as_text(value: Any) -> str:

@@ -32,9 +32,7 @@ def scan_arrow(
         schema = normal_schema(raw, source.uri, limits)
     groups = list(_claims(source, limits))
     rows, size = sum(claim.rows for claim in groups), sum(claim.plain_bytes for claim in groups)
-    if not rows:
-        raise InputError("has columns but no rows; leave it out", file=source.uri)
-    if source.format == "arrow_stream":
+    if source.format == "arrow_stream" and rows:
         unit = WorkUnit(
             index=0, source=source, start=0, stop=1, first_row=0, rows=rows, bytes=size, content_digest=digest
         )

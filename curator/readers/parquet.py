@@ -40,8 +40,6 @@ def scan_parquet(
         groups = [(metadata.row_group(index).num_rows, _bytes(metadata, index)) for index in range(file.num_row_groups)]
     if any(rows < 0 or size < 0 for rows, size in groups):
         raise damaged(source, ValueError("a row group has a negative size"))
-    if not any(rows for rows, _ in groups):
-        raise InputError("has columns but no rows; leave it out", file=source.uri)
     return schema, sum(rows for rows, _ in groups), tuple(group_units(source, digest, groups, unit_rows))
 
 

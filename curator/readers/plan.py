@@ -52,11 +52,14 @@ def scan(source: Source, *, unit_rows: int, limits: Limits = LIMITS) -> SourceIn
 def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = LIMITS) -> InputPlan:
     """All files under one schema, units numbered over the whole set. Raises InputError.
 
-    Refuses files whose bytes are the same: every row of the one would repeat a row of the other.
+    A Parquet or Arrow file may hold columns and no rows, as writers leave it for an empty part, where another holds
+    some. Refuses files whose bytes are the same: every row of the one would repeat a row of the other.
     """
     infos = tuple(scan(source, unit_rows=unit_rows, limits=limits) for source in sources)
+    if not any(info.rows for info in infos):
+        raise InputError("has columns but no rows; name a file with rows", file=infos[0].source.uri)
     first: dict[str, str] = {}
-    for info in infos:
+    for info in (info for info in infos if info.rows):
         twin = first.setdefault(info.digest, info.source.uri)
         if twin != info.source.uri:
             raise InputError(f"a byte-for-byte copy of {twin}; leave one of them out", file=info.source.uri)

@@ -64,10 +64,19 @@ def test_the_end_of_an_epoch_is_an_empty_file_with_its_columns(winnow: Winnow, f
     assert ids_in(here / "none.parquet") == []
 
 
+def test_a_short_tail_and_the_size_of_an_epoch_can_be_asked_for(winnow: Winnow, finished: Any, here: Path) -> None:
+    common = ["pull", finished.summary["manifest"], "--epoch", 0, "--root", finished.root, "--curriculum", "constant"]
+    assert winnow(*common, "--tail", "short", "--global-batch-size", 1000, "--out", "all.parquet").exit_code == 0
+    every = ids_in(here / "all.parquet")
+    assert len(every) == len(set(every)) > 5
+    assert winnow(*common, "--epoch-size", 4, "--global-batch-size", 2, "--out", "four.parquet").exit_code == 0
+    assert len(ids_in(here / "four.parquet")) == 4
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--epoch", "10"], "epoch 10"),
+        (["--epoch", "10"], "give a larger num_epochs"),
         (["--epoch", "0", "--rank", "1"], "rank 1"),
         (["--epoch", "0", "--world-size", "3"], "does not divide"),
         (["--epoch", "0", "--global-batch-size", "1000"], "cannot fill"),

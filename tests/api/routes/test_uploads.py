@@ -141,7 +141,40 @@ def test_a_name_never_becomes_a_path(house: Any) -> None:
     upload = opened(house.one, b"a,b\n1,2\n", name="../../../tmp/evil/../x.csv")
     house.one.put(upload["parts"][0]["url"], content=b"a,b\n1,2\n")
     house.one.post(f"/v1/uploads/{upload['id']}:complete")
-    assert house.service.store.list(f"uploads/{upload['id']}") == [f"uploads/{upload['id']}/data.csv"]
+    assert house.service.store.list(f"uploads/{upload['id']}") == [f"uploads/{upload['id']}/x.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("données 2.jsonl.gz", "données_2.jsonl.gz"),
+        ("..hidden.csv", "hidden.csv"),
+        (".csv", "data.csv"),
+        ("c:\\a\\b.CSV", "b.csv"),
+        ("\u8a00" * 200 + ".csv", "\u8a00" * 40 + ".csv"),
+    ],
+)
+def test_what_is_harmless_of_a_name_stays(house: Any, name: str, kept: str) -> None:
+    upload = opened(house.one, b"a,b\n1,2\n", name=name)
+    house.one.put(upload["parts"][0]["url"], content=b"a,b\n1,2\n")
+    house.one.post(f"/v1/uploads/{upload['id']}:complete")
+    assert house.service.store.list(f"uploads/{upload['id']}") == [f"uploads/{upload['id']}/{kept}"]
+
+
+def test_a_rejected_dataset_names_the_file_that_was_sent(house: Any) -> None:
+    ids = []
+    for name, data in (("first.jsonl", b'{"id": 1, "text": "a"}\n'), ("second.jsonl", b'{"id": "x", "text": "b"}\n')):
+        upload = opened(house.one, data, name=name)
+        house.one.put(upload["parts"][0]["url"], content=data)
+        house.one.post(f"/v1/uploads/{upload['id']}:complete")
+        ids.append(upload["id"])
+    dataset = house.one.post("/v1/datasets", json={"upload_ids": ids}).json()
+    while dataset["state"] == "validating":
+        time.sleep(0.05)
+        dataset = house.one.get(f"/v1/datasets/{dataset['id']}").json()
+    assert dataset["state"] == "rejected"
+    assert "second.jsonl" in dataset["error"]["message"]
+    assert "first.jsonl" in dataset["error"]["message"]
 
 
 def test_two_requests_may_complete_at_the_same_time(house: Any) -> None:

@@ -23,6 +23,11 @@ def test_other_databases_are_refused(url: str) -> None:
         Database.open(url)
 
 
+def test_a_folder_that_cannot_be_made_is_a_wrong_request() -> None:
+    with pytest.raises(RequestError, match=r"cannot make the folder /proc/winnow: .+; name another one"):
+        Database.open("sqlite:////proc/winnow/winnow.db")
+
+
 def test_a_silent_server_is_a_transport_error_that_keeps_the_password(tmp_path: Path) -> None:
     url = f"postgresql+psycopg://me:hush@/db?host={tmp_path}"
     with pytest.raises(TransportError) as caught:

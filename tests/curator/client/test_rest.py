@@ -322,6 +322,16 @@ def test_the_address_may_end_as_people_type_it() -> None:
     assert Client("http://h:1/").base_url == Client("http://h:1/v1").base_url == "http://h:1"
 
 
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [("localhost:8700", "http://localhost:8700"), ("ftp://h:1", "http://h:1"), ("", "http://127.0.0.1:8700")],
+)
+def test_an_address_that_is_none_is_refused_at_once(address: str, advice: str) -> None:
+    with pytest.raises(RequestError, match="is no address of a server") as refused:
+        Client(address)
+    assert str(refused.value).endswith(f"write it like {advice}")
+
+
 def test_orders_that_are_none() -> None:
     made, script = client(lambda request: httpx.Response(200, json={}))
     for act in (made.stop, made.go_on):

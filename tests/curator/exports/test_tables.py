@@ -45,10 +45,12 @@ def test_jsonl_has_a_form_for_bytes_times_and_decimals(tmp_path: Path) -> None:
             "t": [datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)],
             "d": [decimal.Decimal("1.50")],
             "f": [float("nan")],
+            "g": [[1.5, float("inf")]],
+            "h": [{"x": float("-inf"), "y": "NaN"}],
             "sample_id": pa.array([bytes(16)], pa.binary(16)),
         }
     )
     [name] = tables.export_jsonl([batch], "m", Store.open(tmp_path))
-    row = json.loads((tmp_path / name).read_text())
+    row = json.loads((tmp_path / name).read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert (row["b"], row["t"], row["d"], row["sample_id"]) == ("AP8=", "2020-01-02T03:04:05+00:00", "1.50", "00" * 16)
-    assert row["f"] != row["f"]
+    assert (row["f"], row["g"], row["h"]) == (None, [1.5, None], {"x": None, "y": "NaN"})

@@ -122,9 +122,11 @@ def test_caps_on_batches_and_footer(write: Write, ipc_bytes: Any) -> None:
         scan(stream, unit_rows=5, limits=Limits(num_row_groups=3))
 
 
-def test_no_rows_is_an_error(write: Write, ipc_bytes: Any) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_rows_is_an_error(write: Write, ipc_bytes: Any, stream: bool) -> None:
+    file = write("a.arrows" if stream else "a.arrow", ipc_bytes(TABLE.slice(0, 0), stream=stream))
     with pytest.raises(InputError, match="no rows"):
-        scan(discover([write("a.arrow", ipc_bytes(TABLE.slice(0, 0)))])[0], unit_rows=5)
+        plan_inputs(discover([file]), unit_rows=5)
 
 
 @pytest.mark.parametrize("stream", [False, True])

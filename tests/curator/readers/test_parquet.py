@@ -188,8 +188,9 @@ def test_a_cell_over_the_cap_names_row_and_column(write: Write, parquet_bytes: A
 
 
 def test_columns_without_rows_are_an_error(write: Write, parquet_bytes: Any) -> None:
-    with pytest.raises(InputError, match="no rows"):
-        scan(discover([write("a.parquet", parquet_bytes(TABLE.slice(0, 0)))])[0], unit_rows=10)
+    with pytest.raises(InputError, match="no rows") as refused:
+        plan_inputs(discover([write("a.parquet", parquet_bytes(TABLE.slice(0, 0)))]), unit_rows=10)
+    assert str(refused.value.file).endswith("a.parquet")
 
 
 POOLS: list[pa.MemoryPool] = []

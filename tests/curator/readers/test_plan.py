@@ -31,6 +31,31 @@ def test_units_are_numbered_over_the_whole_set_in_input_order(write: Write) -> N
     assert plan.schema == pa.schema([("a", pa.int64())])
 
 
+def test_parts_without_rows_count_for_nothing_where_others_hold_some(
+    write: Write, rows_of: Any, parquet_bytes: Any, ipc_bytes: Any
+) -> None:
+    table = pa.table({"id": [1, 2], "t": ["x", "y"]})
+    none = parquet_bytes(table.slice(0, 0))
+    files = [
+        write("a.parquet", none),
+        write("b.parquet", parquet_bytes(table)),
+        write("c.parquet", none),
+        write("d.arrows", ipc_bytes(table.slice(0, 0), stream=True)),
+    ]
+    plan = plan_inputs(discover(files), unit_rows=10)
+    assert (plan.rows, [unit.index for unit in plan.units], len(plan.sources)) == (2, [0], 4)
+    assert plan.units[0].source.uri == files[1]
+
+
+def test_a_part_without_rows_still_has_to_have_the_columns(write: Write, parquet_bytes: Any) -> None:
+    files = [
+        write("a.parquet", parquet_bytes(pa.table({"id": [1]}))),
+        write("b.parquet", parquet_bytes(pa.table({"other": pa.array([], pa.int64())}))),
+    ]
+    with pytest.raises(InputError, match="no such column"):
+        plan_inputs(discover(files), unit_rows=10)
+
+
 def test_a_unit_survives_json(write: Write) -> None:
     [unit] = plan_inputs(discover([write("a.jsonl", b'{"a":1}\n')]), unit_rows=2).units
     assert type(unit).model_validate_json(unit.model_dump_json()) == unit
