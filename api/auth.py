@@ -14,8 +14,10 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from api.errors import Refusal
+from api.issuer import Issuer
 from api.service import service_of
 from curator.catalog import LOCAL_TENANT, Scope
+from curator.errors import RequestError
 from curator.settings import Settings
 
 __all__ = [
@@ -70,12 +72,28 @@ def caller_of(request: Request) -> Caller:
         if service.local_access and _is_local(request):
             return Caller(LOCAL_TENANT, "local", frozenset({Scope.ADMIN}))
         raise _unauthenticated("no API key was shown; send `Authorization: Bearer wnw_…`")
+    if service.issuer is not None and secret.count(".") == 2:
+        return _vouched_for(request, service.issuer, secret)
     key = service.catalog.keys.authenticate(secret)
     if key is None:
         service.wrong_keys.spend(request.client.host if request.client else "")
         raise _unauthenticated("the API key is unknown, expired or revoked")
     service.requests.spend(key.id)
     return Caller(key.tenant, key.id, key.scopes)
+
+
+def _vouched_for(request: Request, issuer: Issuer, token: str) -> Caller:
+    """Who the issuer's token speaks for. Raises Refusal 401 for a token that does not hold, 429."""
+    service = service_of(request)
+    try:
+        bearer = issuer.bearer(token)
+        tenant = service.catalog.keys.tenant_named(bearer.tenant)
+    except RequestError as error:
+        service.wrong_keys.spend(request.client.host if request.client else "")
+        raise _unauthenticated(str(error)) from error
+    name = f"oidc:{bearer.subject}"
+    service.requests.spend(f"{tenant.id} {name}")
+    return Caller(tenant.id, name, bearer.scopes)
 
 
 def needs(scope: Scope) -> Callable[[Request], Caller]:

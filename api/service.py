@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import Request
 
 from api.intake import Intake
+from api.issuer import Issuer, issuer_of
 from api.limits import Buckets, Streams
 from api.neighbours import RayDoor
 from api.outbox import Outbox
@@ -41,6 +42,7 @@ class Service:
     projections: Projections
     outbox: Outbox
     ray: RayDoor
+    issuer: Issuer | None = None
     runner_alive: Callable[[], bool] | None = None
     requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
     wrong_keys: Buckets = field(default_factory=lambda: Buckets(per_s=0.2, burst=20))
@@ -59,6 +61,7 @@ class Service:
             uploads=UploadFiles(catalog, store, settings),
             intake=Intake(catalog),
             reader=ShardReader(store),
+            issuer=issuer_of(settings),
             projections=Projections(_projections(settings, store), settings.projection_cache_bytes),
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),

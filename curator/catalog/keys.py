@@ -83,6 +83,14 @@ class Keys:
             row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).mappings().one()
         return Tenant(**row)
 
+    def tenant_named(self, name: str) -> Tenant:
+        """The tenant of that name. Raises NotFoundError: a name from outside makes none."""
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no tenant named {name!r}; ask whoever runs the server for one")
+        return Tenant(**row)
+
     def create(
         self, tenant: str, name: str, scopes: Collection[Scope], *, ttl_s: float | None = None
     ) -> tuple[ApiKey, str]:
