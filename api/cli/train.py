@@ -52,6 +52,8 @@ def train(
         resume=not fresh,
         on_step=None if as_json else _Lines(),
     )
+    if report.rank:
+        return  # one rank of several speaks
     if as_json:
         typer.echo(report.model_dump_json())
         return

@@ -17,6 +17,7 @@ from pipelines.training.clock import Clock, Reading, Underway
 from pipelines.training.feed import TensorBatch
 from pipelines.training.feedback import FeedbackBuffer
 from pipelines.training.instruments import Instruments
+from pipelines.training.parallel.ranks import ALONE, Ranks
 from pipelines.training.report import StepRecord, Tally
 from pipelines.training.row_losses import RowLosses, State
 
@@ -50,12 +51,18 @@ class Accounts:
         tally: Tally,
         row_losses: State | None = None,
         on_step: OnStep | None = None,
+        ranks: Ranks = ALONE,
     ):
-        self.tally = tally
+        self._agreed, self._since, self._ranks = tally, Tally(), ranks
         self._clock, self._feedback, self._instruments, self._on_step = clock, feedback, instruments, on_step
         self._row_losses = RowLosses(row_losses)
         self._taken: deque[Taken] = deque()
         self._began = time.monotonic()
+
+    @property
+    def tally(self) -> Tally:
+        """Since step 0. On several ranks: of all of them up to the last `agree`, of this one since."""
+        return self._agreed.plus(self._since)
 
     def begin(self) -> None:
         """The time that the tally counts runs from here."""
@@ -79,11 +86,18 @@ class Accounts:
             self._feedback.add(sample_ids, taken.epoch, taken.step, losses, seen.correct)
             self._tell(taken, seen, len(losses))
 
+    def agree(self) -> None:
+        """Every rank learns what all have counted; they wait for each other."""
+        counts = self._since.counts()
+        shared = dict(zip(counts, self._ranks.total(*counts.values()), strict=True))
+        self._agreed = self._agreed.plus(self._since.model_copy(update=Tally.counted(shared)))
+        self._since = Tally()
+
     def end_epoch(self) -> None:
-        """The mean loss of the epoch that is over, all of it settled."""
-        tally = self.tally
+        """The mean loss of the epoch that is over, all of it settled and agreed on."""
+        tally = self._agreed
         mean = tally.epoch_loss / max(tally.epoch_samples, 1)
-        self.tally = tally.model_copy(update={"losses": (*tally.losses, mean), "epoch_loss": 0.0, "epoch_samples": 0})
+        self._agreed = tally.model_copy(update={"losses": (*tally.losses, mean), "epoch_loss": 0.0, "epoch_samples": 0})
 
     def flush(self) -> None:
         """Hands on what was told so far."""
@@ -96,10 +110,10 @@ class Accounts:
 
     def _count(self, batch: TensorBatch, seen: Reading, losses: np.ndarray) -> None:
         """`losses`: of the rows that are complete."""
-        tally, now = self.tally, time.monotonic()
-        known = losses[~np.isnan(losses)].astype(np.float64)
+        tally, now = self._since, time.monotonic()
+        known = losses[~np.isnan(losses)]
         self._instruments.add(batch, seen, len(losses))
-        self.tally = tally.model_copy(
+        self._since = tally.model_copy(
             update={
                 "num_samples": tally.num_samples + len(losses) + batch.num_without_target,
                 "num_tokens": tally.num_tokens + batch.num_tokens,
@@ -109,7 +123,7 @@ class Accounts:
                 "num_without_target": tally.num_without_target + batch.num_without_target + len(losses) - len(known),
                 "num_skipped_steps": tally.num_skipped_steps + seen.skipped,
                 "last_loss": seen.mean,
-                "epoch_loss": tally.epoch_loss + float(known.sum()),
+                "epoch_loss": tally.epoch_loss + _exact_sum(known),
                 "epoch_samples": tally.epoch_samples + len(known),
                 "seconds": tally.seconds + now - self._began,
             }
@@ -129,5 +143,11 @@ class Accounts:
             memory_bytes=self._instruments.peak_memory_bytes,
         )
         self._instruments.log(record)
-        if self._on_step is not None:
+        if self._on_step is not None and self._ranks.leads:
             self._on_step(record)
+
+
+def _exact_sum(losses: np.ndarray) -> float:
+    """Of losses rounded to 2⁻²⁴: such sums are exact in float64 up to 5·10⁸, so that neither stops nor ranks, which
+    decide in what order they are added, change an epoch's mean."""
+    return float(np.round(losses.astype(np.float64) * 2**24).sum() / 2**24)

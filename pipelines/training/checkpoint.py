@@ -25,6 +25,7 @@ from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import Model, empty
 from pipelines.training.packed_feed import FeedState
 from pipelines.training.packing import state_from_arrays
+from pipelines.training.parallel.ranks import ALONE, Ranks
 from pipelines.training.report import Tally
 from pipelines.training.step import Learner
 from pipelines.training.supply import Place
@@ -79,6 +80,8 @@ class Checkpoint(BaseModel):
     """rows whose pieces are not all learned: (row, sum of losses, targets seen)"""
     scaler: dict[str, Any]
     tally: Tally
+    parts: str | None = None
+    """the folder of a model that lies in slices; None: its tensors are in this file"""
 
 
 class TrainedModel(BaseModel):
@@ -95,18 +98,25 @@ class TrainedModel(BaseModel):
         return None if self.classes is None else ClassTable(self.classes)
 
 
-def save(store: Store, learner: Learner, checkpoint: Checkpoint, place: Place) -> None:
-    """Replaces the folder's checkpoint; a crash leaves the one before. `place`: where its rows stand."""
-    tensors = {f"model/{name}": tensor for name, tensor in learner.model.state_dict().items()}
-    for name, parameter in learner.model.named_parameters():
-        for moment, tensor in learner.optimizer.state[parameter].items():
-            tensors[f"optimiser/{name}/{moment}"] = tensor
+def save(store: Store, learner: Learner, checkpoint: Checkpoint, place: Place, ranks: Ranks = ALONE) -> None:
+    """Replaces the folder's checkpoint; a crash leaves the one before. `place`: where its rows stand.
+
+    Every rank saves; what is the same on all of them is written by the one that leads.
+    """
+    parts, tensors = learner.spread.write(store, checkpoint.step, learner.tensors())
+    checkpoint = checkpoint.model_copy(update={"parts": parts})
+    if not ranks.leads:
+        return
     if (feed := place.feed) is not None:
         arrays = feed.packer.to_arrays()
         tensors |= {f"feed/{name}": torch.from_numpy(array) for name, array in arrays.items()}
         header = FeedHeader(num_rows=feed.num_rows, context=feed.context, counts=feed.counts)
         checkpoint = checkpoint.model_copy(update={"feed": header})
     store.write_bytes(CHECKPOINT, _packed(tensors, checkpoint.model_dump_json()))
+    if parts is not None:
+        from pipelines.training.parallel.parts import remove_other_parts
+
+        remove_other_parts(store, parts)
 
 
 def read(store: Store) -> tuple[Checkpoint, dict[str, Tensor]] | None:
@@ -132,21 +142,28 @@ def place_of(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> Place:
     return Place(checkpoint.cursor, checkpoint.num_read, feed)
 
 
-def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
+def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor], store: Store) -> None:
     """Weights, moments and loss scale into a learner of the same shape, on its device. Raises IntegrityError."""
-    _fill(learner.model, tensors, learner.placement.device)
-    for name, parameter in learner.model.named_parameters():
-        moments = {m: tensors.get(f"optimiser/{name}/{m}") for m in _MOMENTS}
-        if any(tensor is None for tensor in moments.values()):
-            continue  # a parameter that has not had a gradient yet
-        learner.optimizer.state[parameter] = {m: t.to(parameter.device) for m, t in moments.items() if t is not None}
+    if checkpoint.parts is not None:
+        learner.begin_moments()
+        learner.spread.read(store, checkpoint.parts, learner.tensors())
+    else:
+        _fill(learner.model, tensors, learner.placement.device)
+        for name, parameter in learner.model.named_parameters():
+            moments = {m: tensors.get(f"optimiser/{name}/{m}") for m in _MOMENTS}
+            if any(tensor is None for tensor in moments.values()):
+                continue  # a parameter that has not had a gradient yet
+            own = {m: t.to(parameter.device) for m, t in moments.items() if t is not None}
+            learner.optimizer.state[parameter] = own
     learner.scaler.load_state_dict(checkpoint.scaler)
+    if spread := {name.removeprefix("spread/"): t for name, t in tensors.items() if name.startswith("spread/")}:
+        learner.spread.load(spread)
 
 
-def save_model(store: Store, model: Model, recipe: TrainingRecipe, classes: ClassTable | None) -> None:
-    """Weights alone, with the recipe and the class table in the header."""
+def save_model(store: Store, weights: dict[str, Tensor], recipe: TrainingRecipe, classes: ClassTable | None) -> None:
+    """Whole weights by name, with the recipe and the class table in the header."""
     header = {"format": _FORMAT, "recipe": recipe.model_dump(mode="json"), "classes": classes and list(classes.labels)}
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model/{name}": tensor for name, tensor in weights.items()}
     store.write_bytes(MODEL, _packed(tensors, json.dumps(header)))
 
 

@@ -1,4 +1,5 @@
-"""`winnow train`: one manifest, one recipe, trained in this process; on a root, or on a server's shards.
+"""`winnow train`: one manifest, one recipe, trained in this process or by the ranks of a launcher; on a root, or on a
+server's shards.
 
 Knows roots, servers and the trainer; nothing of terminals.
 """
@@ -6,6 +7,7 @@ Knows roots, servers and the trainer; nothing of terminals.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ from curator.storage import Store
 from pipelines.training.checkpoint import read
 from pipelines.training.interrupt import until_signalled
 from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.parallel.ranks import Ranks, joined
 from pipelines.training.pull import open_rows
 from pipelines.training.recipe import load_training_recipe
 from pipelines.training.report import TrainingReport
@@ -41,8 +44,9 @@ def train_command(
     The same manifest and recipe are the same job: stopped by Ctrl-C or SIGTERM (`finished` is false then) or killed,
     the same command goes on from its checkpoint in `out` (default `<root>/training/<job>`; with a server
     `./winnow-training/<job>`). TensorBoard reads `tensorboard` in that folder. The losses go back as feedback of a
-    training job of mode external. Raises RequestError of the fitting kind before anything is written; RunFailedError
-    when it can be resumed.
+    training job of mode external. Under a launcher (`torchrun --nproc-per-node 4 $(which winnow) train …`) every rank
+    calls this; where they write is a place they share. Raises RequestError of the fitting kind before anything is
+    written; RunFailedError when it can be resumed.
     """
     if root is not None and url is not None:
         raise RequestError("give either a root or a server's url, not both: the manifest is looked for in one place")
@@ -72,9 +76,13 @@ def _on_root(
     from pipelines.training.reported import CatalogFeedback
 
     settings = Settings.from_environment(root=root)
-    rows = open_rows(settings.root, manifest, recipe)
     folder = os.fspath(out or checkpoint_dir(settings, name))
-    with Catalog.open(settings.database_url) as catalog, until_signalled() as should_stop:
+    spec = {"entry": recipe.kind, "manifest": manifest, "recipe": recipe.model_dump(mode="json"), "name": "train"}
+    with ExitStack() as stack:
+        ranks = stack.enter_context(joined(recipe))
+        rows = open_rows(settings.root, manifest, recipe, rank=ranks.rank, world_size=ranks.world_size)
+        catalog = stack.enter_context(Catalog.open(settings.database_url))
+        should_stop = stack.enter_context(until_signalled())
         trainer = Trainer(
             rows,
             recipe,
@@ -85,13 +93,15 @@ def _on_root(
             feedback=lambda table: sink(table) if job.state == JobState.RUNNING else None,
             on_step=on_step,
             should_stop=should_stop,
+            ranks=ranks,
         )
-        spec = {"entry": recipe.kind, "manifest": manifest, "recipe": recipe.model_dump(mode="json"), "name": "train"}
         job = catalog.jobs.create(LOCAL_TENANT, "external", plan=None, spec=spec, job_id=name)
         sink = CatalogFeedback(catalog, Store.open(settings.root), job)
         report = trainer.run()
-        if report.finished and job.state == JobState.RUNNING:
-            result = {**report.model_dump(mode="json"), "feedback": sink.counts()}
+        counts = sink.counts()
+        told = dict(zip(counts, map(round, ranks.total(*counts.values())), strict=True))
+        if report.finished and ranks.leads and job.state == JobState.RUNNING:
+            result = {**report.model_dump(mode="json"), "feedback": told}
             catalog.jobs.move(LOCAL_TENANT, name, JobState.SUCCEEDED, result=result)
     return report
 
@@ -107,10 +117,10 @@ def _on_server(
 ) -> TrainingReport:
     """The server's name of the job is kept in the checkpoint, so that a resumed job is not a second one to it."""
     folder = os.fspath(out or os.path.join("winnow-training", name))
-    with client, until_signalled() as should_stop:
-        rows = open_rows(client, manifest, recipe)
+    with client, until_signalled() as should_stop, joined(recipe) as ranks:
+        rows = open_rows(client, manifest, recipe, rank=ranks.rank, world_size=ranks.world_size)
         found = read(Store.open(folder)) if resume else None
-        job = found[0].identity.training_job if found else _created(client, manifest)
+        job = ranks.same(found[0].identity.training_job if found else _created(client, manifest, ranks))
         trainer = Trainer(
             rows,
             recipe,
@@ -121,11 +131,15 @@ def _on_server(
             feedback=lambda table: _send(client, job, table),
             on_step=on_step,
             should_stop=should_stop,
+            ranks=ranks,
         )
         return trainer.run()
 
 
-def _created(client: Client, manifest: str) -> str:
+def _created(client: Client, manifest: str, ranks: Ranks) -> str:
+    """By the rank that leads; the others hear of it."""
+    if not ranks.leads:
+        return ""
     return str(client.jobs.create(manifest=manifest, mode="external", name="train")["id"])
 
 

@@ -49,6 +49,8 @@ class TensorBatch:
     """a language model's present context"""
     rows: np.ndarray | None = None
     """of packed texts: (row of the epoch, its targets, this piece's targets), int64[pieces, 3]"""
+    num_targets: int = 0
+    """what its mean loss is a mean over: rows with a class, or next ids"""
     num_tokens: int = 0
     num_positions: int = 0
     """padding included"""
@@ -89,13 +91,16 @@ class Feed(Protocol):
         ...
 
 
-def feed_for(recipe: TrainingRecipe, classes: ClassTable | None, kernel: Kernel = "mask") -> Feed:
-    """The feed of a recipe, padded layout; classifiers need the class table. `kernel`: for a window's spans.
+def feed_for(
+    recipe: TrainingRecipe, classes: ClassTable | None, kernel: Kernel = "mask", *, shared: bool = False
+) -> Feed:
+    """The feed of a recipe, padded layout; classifiers need the class table. `kernel`: for a window's spans. `shared`:
+    a batch is one rank's part of a global one, and may hold no target of a language model.
 
     A batch raises InputError for a row that is unusable. Packed training has a feed of its own: `packed_feed.py`.
     """
     if isinstance(recipe, LanguageModel):
-        return lambda batch, step, context=None: _language(batch, recipe, context or recipe.context, kernel)
+        return lambda batch, step, context=None: _language(batch, recipe, context or recipe.context, kernel, shared)
     assert classes is not None, "a classifier's feed is made with its class table"
     if isinstance(recipe, TextClassifier):
         return lambda batch, step, context=None: _text(batch, recipe, classes)
@@ -115,20 +120,21 @@ def texts_and_prompts(batch: pa.RecordBatch, recipe: LanguageModel) -> tuple[pa.
 def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) -> TensorBatch:
     tokens = encode(_texts(batch, recipe.columns.text), context=recipe.context)
     targets = _classes(batch, recipe.columns.label, classes)
-    return replace(_tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets), keys_BT=_keys(tokens))
+    made = _tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets)
+    return replace(made, keys_BT=_keys(tokens), num_targets=len(batch))
 
 
-def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel: Kernel) -> TensorBatch:
+def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel: Kernel, shared: bool) -> TensorBatch:
     """Inputs are ids 0…T-2, targets ids 1…T-1. Not targets: padding, the prompt, and the end mark of a text cut short.
 
-    Raises InputError when that leaves the whole batch without a target.
+    Raises InputError when that leaves the whole batch without a target, unless others share it.
     """
     texts, begins = texts_and_prompts(batch, recipe)
     tokens = encode(texts, context=context)
     ends = tokens.lengths - 1 - (tokens.cut > 0)
     places = np.arange(tokens.ids.shape[1] - 1)
     real = (places >= begins[:, None]) & (places < ends[:, None])
-    if not real.any():
+    if not (shared or real.any()):
         raise InputError(
             f"no row of a batch of {len(real)} has a byte of text inside the context of {context} tokens: "
             "there is nothing to learn; raise `context`",
@@ -138,7 +144,7 @@ def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel
     inputs = np.ascontiguousarray(tokens.ids[:, :-1])
     made = _tokenised(batch, tokens, torch.from_numpy(inputs), torch.from_numpy(targets))
     looks = None if recipe.window is None else window_spans(len(inputs), inputs.shape[1], recipe.window, kernel=kernel)
-    return replace(made, context=context, spans=looks)
+    return replace(made, context=context, spans=looks, num_targets=int(real.sum()))
 
 
 def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, classes: ClassTable) -> TensorBatch:
@@ -153,6 +159,7 @@ def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, cla
         sample_ids=ids,
         inputs=normalised(block),
         targets=_classes(batch, recipe.columns.label, classes),
+        num_targets=len(batch),
         num_resized=num_resized,
     )
 

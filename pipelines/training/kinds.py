@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from curator.digest import canonical_json, sha256_hex
 from curator.epochs.curriculum import Curriculum, Staged
-from pipelines.training.sequences import Growth, Layout, Padded, Rotary, wrong_with
+from pipelines.training.parallel.kinds import Alone, Parallel
+from pipelines.training.sequences import Growth, Layout, Packed, Padded, Rotary, wrong_with
 
 __all__ = [
     "Device",
@@ -107,6 +108,7 @@ class _Training(_Frozen):
         le=1024,
         description="threads of a job on the CPU; sums are split by it, so it decides the bytes",
     )
+    parallel: Parallel = Alone()
     checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; one more ends each epoch")
 
     @field_validator("curriculum", mode="before")
@@ -176,6 +178,11 @@ class LanguageModel(_Transformer):
         wrong = wrong_with(self.context, self.growth, self.layout, self.window)
         if wrong is not None:
             raise ValueError(wrong)
+        if isinstance(self.layout, Packed) and not isinstance(self.parallel, Alone):
+            raise ValueError(
+                f"layout packed fills sequences from all rows of a step, and `parallel: {self.parallel.kind}` gives "
+                "each rank its own; take `layout: padded`"
+            )
         return self
 
 

@@ -47,11 +47,9 @@ def chunked_cross_entropy(
     on the way forward (as in Liger-Kernel, arXiv 2410.10989, section 3.2), unscaled, so that half precision does not
     underflow; the incoming gradient and 1/N are applied in the backward. Matrix products run in `dtype`, by default the
     autocast dtype where one is on; soft-max, losses and the sum of the weight's gradient in float32 (float64 stays
-    float64). Raises ValueError if there is no real target.
+    float64). Without any real target the mean is 0, and so is its gradient.
     """
-    count = (targets_N != IGNORE).sum()
-    if not targets_N.is_cuda and not bool(count):
-        raise ValueError("every target is padding: there is nothing to learn from in this batch")
+    count = (targets_N != IGNORE).sum().clamp(min=1)
     total, per_position = _ChunkedSum.apply(
         hidden_ND,
         weight_VD,

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from curator.errors import RecipeError
 from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, Regions, TextClassifier, TrainingRecipe
+from pipelines.training.parallel.kinds import DataParallel, LocalSteps, ShardedParallel
 from pipelines.training.sequences import Packed
 
 __all__ = ["PRESETS", "meant", "parse_recipe", "preset_names"]
@@ -105,6 +106,9 @@ def _known_keys(kind: str) -> list[str]:
         *Optimiser.model_fields,
         *Packed.model_fields,
         *Regions.model_fields,
+        *DataParallel.model_fields,
+        *ShardedParallel.model_fields,
+        *LocalSteps.model_fields,
     ]
 
 

@@ -23,7 +23,7 @@ __all__ = ["CuratedRows", "columns_of", "epochs_for", "open_rows"]
 
 
 class CuratedRows:
-    """A `RowStream` over a ShardStream of rank 0 of 1."""
+    """A `RowStream` over one rank's ShardStream: its slice of every global batch."""
 
     def __init__(self, stream: ShardStream, reader: ShardReader):
         self._stream, self._reader = stream, reader
@@ -59,6 +59,10 @@ class CuratedRows:
     def state_dict(self) -> dict[str, Any]:
         return self._stream.state_dict()
 
+    def cursor(self, epoch: int, num_batches: int) -> dict[str, Any]:
+        self._stream.set_epoch(epoch)
+        return self._stream.state_dict(samples=num_batches * self._stream.plan.global_batch_size)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._stream.load_state_dict(state)
 
@@ -71,17 +75,25 @@ def open_rows(
     num_epochs: int | None = None,
     plan: EpochPlan | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> CuratedRows:
     """A manifest's rows in the order of the recipe's plan (curriculum, epochs, seed, global batch).
 
     `source`: a root directory or object-store URL, a Store, or a Client. `plan`: one made before, that the recipe
     agrees with; it adds epoch_size, shuffle and tail. Raises NotFoundError, RequestError when the manifest cannot fill
-    a batch or misses a column, ConflictError when the plan cannot be made again as it was.
+    a batch, misses a column or has a last batch that cannot be shared, ConflictError when the plan cannot be made again
+    as it was.
     """
     if plan is not None and plan.tail == "pad":
         raise RequestError(
             f"plan {plan.id} fills its last batch with repeated rows (tail: pad), which one process does not need and "
             "would learn from twice; make a plan with tail drop or short"
+        )
+    if plan is not None and plan.tail == "short" and world_size > 1:
+        raise RequestError(
+            f"the last batch of plan {plan.id} may be short (tail: short), so that some of {world_size} ranks would "
+            "have no rows for it; make a plan with tail drop"
         )
     opened = open_source(source, cache_dir)
     extra: dict[str, Any] = (
@@ -96,8 +108,8 @@ def open_rows(
         num_epochs=num_epochs or recipe.epochs,
         seed=recipe.seed,
         global_batch_size=recipe.global_batch_size,
-        rank=0,
-        world_size=1,
+        rank=rank,
+        world_size=world_size,
         columns=[*columns_of(recipe), "sample_id"],
         **extra,
     )

@@ -71,6 +71,29 @@ class Tally(_Frozen):
     losses: tuple[float, ...] = ()
     """mean training loss of each whole epoch"""
     seconds: float = 0.0
+    """of this rank"""
+
+    def counts(self) -> dict[str, float]:
+        """What adds up over ranks."""
+        return {name: float(getattr(self, name)) for name in _COUNTS}
+
+    @staticmethod
+    def counted(counts: dict[str, float]) -> dict[str, float]:
+        """`counts` with whole numbers whole again."""
+        return {name: value if name == "epoch_loss" else round(value) for name, value in counts.items()}
+
+    def plus(self, later: Tally) -> Tally:
+        """With what was counted since."""
+        sums = {name: getattr(self, name) + getattr(later, name) for name in (*_COUNTS, "num_skipped_steps", "seconds")}
+        last = self.last_loss if later.last_loss is None else later.last_loss
+        return self.model_copy(update={**sums, "last_loss": last})
+
+
+_COUNTS = (
+    "num_samples", "num_tokens", "num_truncated", "bytes_truncated", "num_resized", "num_without_target",
+    "epoch_loss", "epoch_samples",
+)  # fmt: skip
+"""Skipped steps are every rank's alike, and so is the last loss."""
 
 
 class TrainingReport(_Frozen):
@@ -108,6 +131,16 @@ class TrainingReport(_Frozen):
     precision: str
     attention: str | None
     """the kernels that serve it, as the profiler saw them run: cudnn, flash, flex …; cpu; None where there is none"""
+    rank: int = 0
+    world_size: int = 1
+    bytes_sent: int = 0
+    """by this rank to others in this process's steps: gradients, or what the model has moved"""
+    exchange_s: float = 0.0
+    """that exchanges of ranks which do not step together took, beside learning"""
+    waited_s: float = 0.0
+    """of these, that learning waited"""
+    lost_ranks: tuple[int, ...] = ()
+    """that gave no sign of life at the end; what they would have read was not learned"""
     seconds: float
     samples_per_s: float
     pace: Pace | None

@@ -47,6 +47,10 @@ class RowStream(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
 
+    def cursor(self, epoch: int, num_batches: int) -> dict[str, Any]:
+        """The `state_dict` of an epoch after that many batches."""
+        ...
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next `iter_batches` goes on from there. Raises ConflictError for a cursor of another plan."""
         ...
@@ -86,6 +90,9 @@ class TableRows:
 
     def state_dict(self) -> dict[str, Any]:
         return {"plan": self.plan, "epoch": self._epoch, "done": self._done}
+
+    def cursor(self, epoch: int, num_batches: int) -> dict[str, Any]:
+        return {"plan": self.plan, "epoch": epoch, "done": num_batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["plan"] != self.plan:

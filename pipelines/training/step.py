@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,14 @@ from pipelines.training.kernels import for_process
 from pipelines.training.kinds import Optimiser
 from pipelines.training.loss import Slopes, chunk_slopes, chunked_cross_entropy, document_means, row_means
 from pipelines.training.model import Model
+from pipelines.training.parallel.spread import Spread, Whole
 from pipelines.training.precision import Arithmetic, Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
 
-__all__ = ["Learner", "Losses", "StepResult", "losses", "parameter_groups", "slopes_for"]
+__all__ = ["Learner", "Losses", "Objective", "StepResult", "losses", "parameter_groups", "slopes_for"]
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """`mean` carries the gradient; the rest is detached, on the model's device."""
 
     mean: Tensor
@@ -76,6 +76,17 @@ def _of_rows(scores_BC: Tensor, batch: TensorBatch) -> Losses:
     return Losses(per_sample_B.mean(), per_sample_B.detach(), scores_BC.detach().argmax(dim=1) == batch.targets)
 
 
+class Objective(nn.Module):
+    """A model and the loss it is judged by, as one module: what is spread over ranks sees one forward pass."""
+
+    def __init__(self, model: Model, placement: Placement, slopes: Slopes):
+        super().__init__()
+        self.model, self._placement, self._slopes = model, placement, slopes
+
+    def forward(self, batch: TensorBatch) -> Losses:
+        return losses(self.model, batch, self._placement, self._slopes)
+
+
 class Learner:
     """A model with its optimiser and loss scaler: what a checkpoint saves.
 
@@ -91,15 +102,18 @@ class Learner:
         placement: Placement,
         *,
         compile_with: str | Callable[..., Any] | None = None,
+        spread: Spread | None = None,
     ):
+        """`spread`: how the model lies on the ranks; by default it is whole, and here."""
         for_process()
-        self._slopes: Slopes = slopes_for(placement.device)
         if compile_with is not None:
             for block in model.blocks:
                 block.compile(backend=compile_with)
             if isinstance(model, CausalTransformer):
                 model.norm.compile(backend=compile_with)
         self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
+        self.spread: Spread = spread or Whole()
+        self._objective = self.spread.lay(Objective(model, placement, slopes_for(placement.device)), model)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, optimiser.weight_decay),
             lr=optimiser.learning_rate,
@@ -108,20 +122,48 @@ class Learner:
         )
         self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.scales_loss)
 
-    def step(self, batch: TensorBatch, learning_rate: float) -> StepResult:
-        """One update from a batch that is already on the device."""
+    def step(self, batch: TensorBatch, learning_rate: float, weight: float = 1.0) -> StepResult:
+        """One update from a batch that is already on the device.
+
+        `weight`: of this rank's mean loss in the mean over the ranks, which is the step's.
+        """
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        found = losses(self.model, batch, self.placement, self._slopes)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(found.mean).backward()
+        self.spread.rehearse(lambda: self._gradients(batch, weight))
+        found = self._gradients(batch, weight)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, foreach=True)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of slices: a DTensor
         self.scaler.step(self.optimizer)
         self.scaler.update()
         skipped = ~torch.isfinite(norm) & self.placement.scales_loss
-        return StepResult(found.per_sample_B, found.correct_B, found.mean.detach(), norm, skipped)
+        mean = self.spread.mean(found.mean.detach() * weight)
+        return StepResult(found.per_sample_B, found.correct_B, mean, norm, skipped)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's parameters, whole, by name; every rank asks."""
+        return self.spread.weights(self.model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of it, by name: slices where the model lies in slices. Every rank asks."""
+        found = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for moment, tensor in self.optimizer.state[parameter].items():
+                found[f"optimiser/{name}/{moment}"] = tensor
+        return found | {f"spread/{name}": tensor for name, tensor in self.spread.state().items()}
+
+    def begin_moments(self) -> None:
+        """Gives every parameter the moments it has before its first step, for a checkpoint to fill."""
+        for parameter in self.model.parameters():
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+
+    def _gradients(self, batch: TensorBatch, weight: float) -> Losses:
+        self.optimizer.zero_grad(set_to_none=True)
+        found: Losses = self._objective(batch)
+        self.scaler.scale(found.mean * weight).backward()
+        return found
 
 
 def slopes_for(device: torch.device) -> Slopes:

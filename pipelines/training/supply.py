@@ -63,11 +63,14 @@ class Supply:
         classes: ClassTable | None,
         course: Course,
         placement: Placement,
+        *,
+        shared: bool = False,
     ):
+        """`shared`: the rows of a batch are one rank's part of a global one."""
         device = placement.device
         self._rows, self._recipe, self._course, self._device = rows, recipe, course, device
         self._kernel = kernel_for_spans(device, placement.attention_dtype)
-        self._feed = feed_for(recipe, classes, self._kernel)
+        self._feed = feed_for(recipe, classes, self._kernel, shared=shared)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def epoch(self, epoch: int, step: int, place: Place) -> Generator[Supplied, None, None]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from curator.digest import content_id
-from curator.errors import RequestError, RunFailedError
+from curator.errors import InputError, RequestError, RunFailedError
 from curator.storage import Store
 from pipelines.training import checkpoint as disk
 from pipelines.training.accounts import Accounts, OnStep, Taken
@@ -32,6 +33,9 @@ from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRec
 from pipelines.training.memory import prepare_allocator
 from pipelines.training.meters import WARM_UP
 from pipelines.training.model import build, num_parameters
+from pipelines.training.parallel.launch import launch
+from pipelines.training.parallel.ranks import ALONE, Ranks, joined
+from pipelines.training.parallel.ways import spread_for
 from pipelines.training.precision import cpu_threads, place_recipe
 from pipelines.training.pull import open_rows
 from pipelines.training.report import Tally, TrainingReport
@@ -39,7 +43,7 @@ from pipelines.training.rows import RowStream
 from pipelines.training.step import Learner
 from pipelines.training.supply import Place, Supplied, Supply
 
-__all__ = ["OnStep", "ShouldStop", "Trainer", "refuse_many_processes", "train"]
+__all__ = ["OnStep", "ShouldStop", "Trainer", "train"]
 
 ShouldStop = Callable[[], bool]
 
@@ -69,18 +73,20 @@ def train(
     resume. `on_step` and `should_stop` are called after every step (on a GPU `on_step` comes up to 3 steps late).
     `log_dir`: a local folder for TensorBoard.
     """
-    trainer = Trainer(
-        open_rows(source, manifest, recipe, cache_dir=cache_dir),
-        recipe,
-        checkpoint_dir=checkpoint_dir,
-        training_job=training_job,
-        resume=resume,
-        feedback=feedback,
-        on_step=on_step,
-        should_stop=should_stop,
-        log_dir=log_dir,
-    )
-    return trainer.run()
+    with joined(recipe) as ranks:
+        trainer = Trainer(
+            open_rows(source, manifest, recipe, cache_dir=cache_dir, rank=ranks.rank, world_size=ranks.world_size),
+            recipe,
+            checkpoint_dir=checkpoint_dir,
+            training_job=training_job,
+            resume=resume,
+            feedback=feedback,
+            on_step=on_step,
+            should_stop=should_stop,
+            log_dir=log_dir,
+            ranks=ranks,
+        )
+        return trainer.run()
 
 
 class Trainer:
@@ -100,14 +106,14 @@ class Trainer:
         epochs: int | None = None,
         total_steps: int | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        ranks: Ranks | None = None,
     ):
         """`epochs` and `total_steps` default to the recipe's epochs, whole; fewer steps end inside an epoch.
 
         Raises ConflictError when the folder holds a checkpoint of another job and `resume` is on; RequestError when
         there are no rows; InputError when the labels make no classes; RecipeError when the device is missing.
         """
-        refuse_many_processes()
-        self.rows, self.recipe = rows, recipe
+        self.rows, self.recipe, self.ranks = rows, recipe, ranks or _alone()
         self.job = training_job or content_id("trn", {"manifest": rows.manifest, "recipe": recipe.digest})
         self.store = None if checkpoint_dir is None else Store.open(checkpoint_dir)
         self.placement = place_recipe(recipe)
@@ -119,7 +125,8 @@ class Trainer:
                 f"{rows.manifest} gives no batch of {recipe.global_batch_size} rows in {self.epochs} epochs: there is "
                 "nothing to train on. Look at what the run kept (winnow report), or make global_batch_size smaller."
             )
-        found = self._found() if resume else None
+        returned = self.ranks.board is not None and self.ranks.board.returned
+        found = self._found() if resume and not returned else None
         self.classes = self._class_table(found[0] if found else None)
         self.attention = self._attention()
         self.learner = Learner(
@@ -127,10 +134,11 @@ class Trainer:
             recipe.optimiser,
             self.placement,
             compile_with="inductor" if recipe.compile else None,
+            spread=spread_for(recipe, self.ranks, self.placement),
         )
         self.epoch, self.step, self.place = 0, 0, Place()
-        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement)
-        self._instruments = Instruments(self.learner.model, self.placement, log_dir)
+        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement, shared=self.ranks.world_size > 1)
+        self._instruments = Instruments(self.learner.model, self.placement, log_dir if self.ranks.leads else None)
         self._clock = Clock(self.placement.device)
         self._accounts = Accounts(
             self._clock,
@@ -139,6 +147,7 @@ class Trainer:
             tally=found[0].tally if found else Tally(),
             row_losses=found[0].row_losses if found else None,
             on_step=on_step,
+            ranks=self.ranks,
         )
         self._should_stop = should_stop
         self._steps_here = 0
@@ -162,12 +171,16 @@ class Trainer:
         return self.step == self.course.limit
 
     def run(self) -> TrainingReport:
-        """Trains to the end, or until `should_stop()` says so after a step; then the checkpoint is where it stands.
+        """Trains to the end, or until `should_stop()` says so between two steps, on any rank; then the checkpoint is
+        where it stands.
 
         Raises InputError for a row that cannot be learned from, RunFailedError when the loss stops being a number.
         """
-        self._accounts.begin()
         with cpu_threads(self.recipe.cpu_threads), closing(self._instruments):
+            step = self.learner.spread.begin()
+            if step is not None:
+                self._stand_at(step)
+            self._accounts.begin()
             while not self.finished and self._run_epoch():
                 self._end_epoch()
         return self.report()
@@ -192,6 +205,10 @@ class Trainer:
             device=str(self.placement.device),
             precision=self.placement.precision,
             attention=self.attention,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            lost_ranks=() if self.ranks.board is None else self.ranks.board.lost,
+            **asdict(self.learner.spread.traffic),
             samples_per_s=tally.num_samples / tally.seconds if tally.seconds else 0.0,
             pace=self._instruments.overall,
             matmul_flops_per_s=self._instruments.matmul_flops_per_s,
@@ -249,27 +266,46 @@ class Trainer:
         return found
 
     def _resume(self, found: disk.Checkpoint, tensors: dict[str, torch.Tensor]) -> int:
-        disk.restore(self.learner, found, tensors)
+        assert self.store is not None
+        disk.restore(self.learner, found, tensors, self.store)
         self.epoch, self.step, self.place = found.epoch, found.step, disk.place_of(found, tensors)
         return found.step
+
+    def _stand_at(self, step: int) -> None:
+        """Goes to where other ranks are; what this one would have read meanwhile stays unread."""
+        epoch, done = 0, step
+        while epoch < self.epochs and done >= self.rows.num_batches(epoch):
+            epoch, done = epoch + 1, done - self.rows.num_batches(epoch)
+        self.epoch, self.step, self.resumed_from = epoch, step, step
+        self.place = Place(self.rows.cursor(epoch, done) if done else None, step)
 
     def _run_epoch(self) -> bool:
         """The rest of the epoch; False when it was stopped inside."""
         with closing(self._supply.epoch(self.epoch, self.step, self.place)) as batches:
             for supplied in batches:
-                self._one(supplied)
-                if self._at_limit:
-                    return True
-                if self._should_stop is not None and self._should_stop():
+                asked = self._should_stop is not None and self._should_stop()
+                targets, stops = self.ranks.before_step(supplied.batch.num_targets, asked, self.step)
+                if stops:
                     self._save()
                     return False
+                self._one(supplied, targets)
+                if self._at_limit:
+                    break
         return True
 
-    def _one(self, supplied: Supplied) -> None:
+    def _one(self, supplied: Supplied, targets: float) -> None:
+        """`targets`: of all ranks that take the step together; its loss is the mean over them."""
+        if not targets and self.ranks.board is None:
+            raise InputError(
+                f"no row of the batch of step {self.step + 1} has a byte of text inside the context: there is nothing "
+                "to learn; raise `context`"
+            )
+        share = supplied.batch.num_targets * self.ranks.together / max(targets, 1)
         began = self._clock.mark()
         rate = self.course.rate(self.step, supplied.place.num_read, self.recipe)
-        result = self.learner.step(supplied.on_device(), rate)
+        result = self.learner.step(supplied.on_device(), rate, share)
         self.step, self.place, self._steps_here = self.step + 1, supplied.place, self._steps_here + 1
+        self.learner.spread.stepped(self.step)
         total = self.course.total_steps(self.step, self.place.num_read)
         underway = self._clock.launched(began, result)
         self._accounts.add(Taken(supplied.batch, underway, self.epoch, self.step, total, rate))
@@ -282,6 +318,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         self._accounts.settle()
+        self._accounts.agree()
         read = self.place.num_read
         promised = sum(self.rows.num_batches(epoch) for epoch in range(self.epoch + 1))
         if read != promised and not self._at_limit:
@@ -292,13 +329,17 @@ class Trainer:
         self._accounts.end_epoch()
         self.epoch, self.place = self.epoch + 1, Place(num_read=read)
         if self.finished and self.store is not None:
-            disk.save_model(self.store, self.learner.model, self.recipe, self.classes)
+            weights = self.learner.weights()
+            if self.ranks.leads:
+                disk.save_model(self.store, weights, self.recipe, self.classes)
         self._save()
 
     def _save(self) -> None:
-        """Feedback first, then the checkpoint: a crash between the two repeats feedback, it never skips any."""
+        """Every rank's feedback first, then the checkpoint: a crash between the two repeats feedback, it never skips
+        any."""
         self._accounts.settle()
         self._accounts.flush()
+        self._accounts.agree()
         if self.store is None:
             return
         found = disk.Checkpoint(
@@ -312,14 +353,15 @@ class Trainer:
             scaler=self.learner.scaler.state_dict(),
             tally=self.tally,
         )
-        disk.save(self.store, self.learner, found, self.place)
+        disk.save(self.store, self.learner, found, self.place, self.ranks)
 
 
-def refuse_many_processes() -> None:
-    """This stage uses one device. Raises RequestError under a launcher of several, where each would train alone."""
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world not in ("", "1"):
+def _alone() -> Ranks:
+    """The only process. Raises RequestError under a launcher of several, which join by `ranks.joined`."""
+    found = launch()
+    if found.world_size > 1:
         raise RequestError(
-            f"WORLD_SIZE is {world}: a launcher started several processes, and each would train a whole model of "
-            "its own. Start one, or pull ranks of the plan with ShardStream into your own distributed loop."
+            f"WORLD_SIZE is {found.world_size}: a launcher started several processes, and each would train a whole "
+            "model of its own. Give the Trainer the ranks that `joined` finds, or start one."
         )
+    return ALONE

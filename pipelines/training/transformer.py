@@ -28,7 +28,7 @@ class _Norm(nn.RMSNorm):
     """RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467) in float32 whatever comes in; what comes out has its dtype."""
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return F.rms_norm(x_BTD.float(), self.normalized_shape, self.weight, self.eps).to(x_BTD.dtype)
+        return F.rms_norm(x_BTD.float(), self.normalized_shape, self.weight.float(), self.eps).to(x_BTD.dtype)
 
 
 class _Mixer(nn.Module):

@@ -55,6 +55,7 @@ def test_steps_are_settled_in_order_and_once() -> None:
     assert [record.step for record in told] == [1, 2, 3]
     assert fed[0]["step"].to_pylist() == [1, 1, 2, 2, 3, 3] and fed[0]["loss"].to_pylist() == [1.0, 3.0] * 3
     assert accounts.tally.num_samples == 11 and accounts.tally.num_tokens == 24
+    accounts.agree()
     accounts.end_epoch()
     assert accounts.tally.losses == (2.0,) and accounts.tally.epoch_samples == 0
 

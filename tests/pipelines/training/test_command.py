@@ -76,7 +76,7 @@ class Server:
     """Answers as a Client does, from a root."""
 
     def __init__(self, root: Path):
-        self.root, self.jobs, self.tables = root, [], []  # type: ignore[var-annotated]
+        self.root, self.jobs, self.asked, self.tables = root, self, [], []  # type: ignore[var-annotated]
         self.is_open = False
 
     def __enter__(self) -> Server:
@@ -89,9 +89,9 @@ class Server:
     def shard_source(self) -> StoreSource:
         return StoreSource(str(self.root))
 
-    def create_training_job(self, **request: Any) -> dict[str, Any]:
-        self.jobs.append(request)
-        return {"id": f"trn_server_{len(self.jobs)}"}
+    def create(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        return {"id": f"trn_server_{len(self.asked)}"}
 
     def feedback(self, job: str, table: pa.Table) -> int:
         assert self.is_open
@@ -111,7 +111,7 @@ def test_with_a_server_a_resumed_job_is_still_one(root: Path, monkeypatch: pytes
     whole = train_command(manifest, RECIPE, url="http://server")
     assert not part.finished and whole.finished and whole.resumed_from == 5
     assert not server.is_open
-    assert server.jobs == [{"manifest": manifest, "mode": "external", "name": "train"}]
+    assert server.asked == [{"manifest": manifest, "mode": "external", "name": "train"}]
     assert {job for job, _ in server.tables} == {"trn_server_1"} == {whole.training_job}
     assert all(table.schema == FEEDBACK_SCHEMA for _, table in server.tables)
     assert sum(table.num_rows for _, table in server.tables) == whole.num_samples

@@ -1,0 +1,32 @@
+"""From a recipe's `parallel` section to the way its model lies on the ranks.
+
+Knows the kinds; each is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.parallel.kinds import DataParallel, LocalSteps, ShardedParallel
+from pipelines.training.parallel.ranks import Ranks
+from pipelines.training.parallel.spread import Spread, Whole
+from pipelines.training.precision import Placement
+
+__all__ = ["spread_for"]
+
+
+def spread_for(recipe: TrainingRecipe, ranks: Ranks, placement: Placement) -> Spread:
+    """The whole model here, where there is one rank and it need not be in slices."""
+    parallel = recipe.parallel
+    if isinstance(parallel, DataParallel) and ranks.world_size > 1:
+        from pipelines.training.parallel.replicas import Replicas
+
+        return Replicas(parallel, placement.device)
+    if isinstance(parallel, ShardedParallel):
+        from pipelines.training.parallel.shards import Shards
+
+        return Shards(parallel, placement)
+    if isinstance(parallel, LocalSteps) and ranks.board is not None:
+        from pipelines.training.parallel.workers import Workers
+
+        return Workers(parallel, ranks.board)
+    return Whole()

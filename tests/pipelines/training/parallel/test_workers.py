@@ -1,0 +1,118 @@
+"""Ranks that learn by themselves and exchange fragments: the algorithm by hand, kills, returns, exact resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from curator.storage import Store
+from pipelines.training.checkpoint import MODEL
+from pipelines.training.kinds import Optimiser
+from tests.pipelines.training.examples import SMALL, fast, texts, write_curated
+from tests.pipelines.training.parallel.jobs import by_hand, job, logged
+from tests.pipelines.training.parallel.processes import Launched, free_port, launched, run
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(root, manifest) of 150 rows."""
+    root = tmp_path_factory.mktemp("root")
+    return str(root), write_curated(Store.open(root), texts(150)).id
+
+
+@pytest.fixture
+def board() -> Iterator[dict[str, str]]:
+    """A board that none of the ranks hosts: the environment that finds it."""
+    port = free_port()
+    store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1))
+    yield {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    del store
+
+
+def diloco(epochs: int = 4, rarely: bool = False, **changes: Any) -> dict[str, Any]:
+    parallel = {"kind": "diloco", "local_steps": 6, "fragments": 3, "delay": 2, "patience_s": 2.0, **changes}
+    made = fast(
+        SMALL["text-classifier"],
+        parallel=parallel,
+        epochs=epochs,
+        device="cpu",
+        checkpoint_every=1000 if rarely else 7,
+        optimiser=Optimiser(learning_rate=1e-2),
+    )
+    return made.model_dump(mode="json")
+
+
+def test_a_round_is_the_paper_s_by_hand() -> None:
+    """Two ranks, one fragment, no delay: their mean movement, a Nesterov step, and half of the way to it."""
+    found = run(by_hand, 2)
+    for seen in found:
+        assert seen["first"] == pytest.approx([1.5, 3.0, 4.5, 6.0], rel=0.01), "the mean of both movements, in 8 bits"
+        assert seen["found"] == pytest.approx(seen["expected"], rel=1e-5)
+    assert found[0]["shared"] == found[1]["shared"], "the same bits on every rank"
+
+
+def test_ranks_end_with_one_model_that_has_learned(shards: tuple[str, str], tmp_path: Path) -> None:
+    seen = run(job, 2, *shards, diloco(), str(tmp_path / "out"))
+    report = seen[0].report
+    assert report.finished and report.losses[-1] < 0.7 * report.losses[0]
+    assert not any(
+        row["sample_id"] == other["sample_id"] and row["epoch"] == other["epoch"]
+        for row in seen[0].rows
+        for other in seen[1].rows
+    ), "every row on one rank"
+    assert len(seen[0].rows) + len(seen[1].rows) == 16 * report.steps
+    gradients = 2 * 4 * report.num_parameters * report.steps * 0.5
+    assert 0 < report.bytes_sent < gradients / 16
+
+
+def test_all_killed_and_resumed_gives_the_same_bits(shards: tuple[str, str], tmp_path: Path) -> None:
+    """Exchanges under way are in the checkpoint of step 14, which is between sending (12) and merging (14, 16)."""
+    whole = run(job, 2, *shards, diloco(), str(tmp_path / "whole"))
+    halted = launched(job, 2, *shards, diloco(), str(tmp_path / "out"), None, (-1, 17))
+    assert halted.results(failing=True) == [None, None]
+    resumed = run(job, 2, *shards, diloco(), str(tmp_path / "out"))
+    assert resumed[0].report.resumed_from == 14
+    assert resumed[0].losses == {step: loss for step, loss in whole[0].losses.items() if step > 14}
+    assert (tmp_path / "out" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
+
+
+def test_a_lost_rank_is_survived_and_comes_back(shards: tuple[str, str], tmp_path: Path, board: dict[str, str]) -> None:
+    """kill -9 of one of four, the one that leads: the rest go on under another, and it joins them again."""
+    killed = 0
+    folder = str(tmp_path / "out")
+    slow = (*shards, diloco(epochs=12, rarely=True, patience_s=2.0), folder, None, None, 0.04)
+    others: Launched = launched(job, 4, *slow, **board)
+    _reached(folder, 10)
+    others.kill(killed)
+    _reached(folder, 24)
+    again = launched(job, 4, *slow, only=killed, **board)
+    [back] = again.results()
+    found = others.results(failing=True)
+    survivors = [seen for number, seen in enumerate(found) if number != killed]
+    steps = back.report.total_steps
+    assert all(seen.report.finished and seen.report.steps == steps for seen in [*survivors, back])
+    assert back.report.resumed_from is not None and 24 <= back.report.resumed_from < steps
+    assert back.report.last_loss < 0.5, "it goes on from what the others have learned"
+    assert max(row["step"] for row in survivors[0].rows) == steps
+
+
+def _reached(folder: str, step: int) -> None:
+    """Waits until whoever leads has told of a step."""
+    until = time.monotonic() + 40
+    while not Path(f"{folder}.losses").exists() or max((told for told, _ in logged(folder)), default=0) < step:
+        assert time.monotonic() < until, f"nobody reaches step {step}"
+        time.sleep(0.05)
+
+
+def test_a_stop_is_taken_by_all_at_one_step(shards: tuple[str, str], tmp_path: Path) -> None:
+    seen = run(job, 2, *shards, diloco(), str(tmp_path / "out"), 3)
+    steps = {one.report.steps for one in seen}
+    assert len(steps) == 1 and not seen[0].report.finished and steps.pop() % 6 == 0
+    ended = run(job, 2, *shards, diloco(), str(tmp_path / "out"))
+    assert ended[0].report.finished and ended[0].report.resumed_from == seen[0].report.steps
