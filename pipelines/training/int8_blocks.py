@@ -1,21 +1,21 @@
 """Float32 vectors as 8-bit numbers with a scale for each block, and what rounding lost, kept for the next time.
 
-Knows vectors only: no gradients, no processes, no optimiser. On CUDA `quantise` is one Triton kernel
-(`int8_kernel.py`); the plain twin serves everything else.
+Knows vectors only: no gradients, no processes, no optimiser. On CUDA two Triton kernels (`int8_kernel.py`) serve blocks
+of a power of two: torch.compile comes up to them only where it compiles anew for every length, and takes twice as
+long where one graph serves all. The plain twins serve the rest.
 
 Legend: N numbers, M blocks of them, W vectors.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["BLOCK", "SMALLEST", "dequantise", "dequantised_sum", "quantise", "quantise_plain"]
+__all__ = ["BLOCK", "SMALLEST", "dequantise", "dequantised_sum", "quantise", "quantise_plain", "sum_plain"]
 
 BLOCK: Final = 1024
 SMALLEST: Final = 2.0**-100
@@ -39,20 +39,22 @@ def quantise(x_N: Tensor, *, block: int = BLOCK, error: Tensor | None = None) ->
             raise ValueError(f"the error has {len(error)} numbers and x_N {len(x_N)}: give that vector's error")
     if block < 1:
         raise ValueError(f"a block has at least one number, got {block}")
-    if x_N.is_cuda and block >= 16 and block & (block - 1) == 0:
+    if x_N.is_cuda and _for_kernel(block):
         from pipelines.training.int8_kernel import quantise_blocks
 
         return quantise_blocks(x_N, error, block)
-    return quantise_plain(x_N, block=block, error=error)
+    return quantise_plain(x_N, error, block)
 
 
-def quantise_plain(x_N: Tensor, *, block: int = BLOCK, error: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The twin of `quantise`: the same bits, every intermediate spelled out."""
+def quantise_plain(x_N: Tensor, error: Tensor | None, block: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The twin of `quantise`, every intermediate spelled out."""
     whole_N = x_N if error is None else x_N + error
     whole_MB = _blocks(whole_N, block)
     largest_M = whole_MB.abs().nan_to_num(nan=torch.inf, posinf=torch.inf).amax(dim=1)
     scales_M = torch.where(largest_M > SMALLEST, largest_M / 127.0, 1.0)
-    steps_M = torch.where((largest_M > SMALLEST) & largest_M.isfinite(), 127.0 / largest_M, 0.0)
+    steps_M = torch.where(
+        (largest_M > SMALLEST) & largest_M.isfinite(), torch.full_like(largest_M, 127.0) / largest_M, 0.0
+    )
     values_MB = torch.where(steps_M[:, None] > 0, (whole_MB * steps_M[:, None]).round(), 0.0)
     lost_MB = whole_MB - values_MB * scales_M[:, None]
     before_MB = torch.zeros_like(whole_MB) if error is None else _blocks(error, block)
@@ -69,8 +71,7 @@ def dequantise(values_N: Tensor, scales_M: Tensor, *, block: int = BLOCK) -> Ten
 def dequantised_sum(values_WN: Tensor, scales_WM: Tensor, *, block: int = BLOCK) -> Tensor:
     """float32[N]: the sum of W dequantised vectors, in order.
 
-    On CUDA by torch.compile, which needs one read and one write: no kernel of our own is faster than memory. Raises
-    ValueError where scales and values do not belong together.
+    Raises ValueError where scales and values do not belong together.
     """
     num_vectors, size = values_WN.shape
     blocks = -(-size // block)
@@ -79,21 +80,23 @@ def dequantised_sum(values_WN: Tensor, scales_WM: Tensor, *, block: int = BLOCK)
             f"{num_vectors} vectors of {size} int8 values in blocks of {block} have {blocks} scales each; got values "
             f"of {values_WN.dtype} and scales {tuple(scales_WM.shape)}"
         )
-    return (_compiled_sum() if values_WN.is_cuda else _sum)(values_WN, scales_WM, block)
+    if values_WN.is_cuda and _for_kernel(block):
+        from pipelines.training.int8_kernel import sum_blocks
+
+        return sum_blocks(values_WN, scales_WM, block)
+    return sum_plain(values_WN, scales_WM, block)
 
 
-def _sum(values_WN: Tensor, scales_WM: Tensor, block: int) -> Tensor:
-    size = values_WN.shape[1]
-    places_N = torch.arange(size, device=values_WN.device) // block
-    total_N = values_WN[0].float() * scales_WM[0][places_N]
-    for values_N, scales_M in zip(values_WN[1:], scales_WM[1:], strict=True):
-        total_N = total_N + values_N.float() * scales_M[places_N]
-    return total_N
+def sum_plain(values_WN: Tensor, scales_WM: Tensor, block: int) -> Tensor:
+    """The twin of `dequantised_sum`."""
+    total_MB = torch.zeros((), device=values_WN.device)
+    for values_N, scales_M in zip(values_WN.unbind(), scales_WM.unbind(), strict=True):
+        total_MB = total_MB + _blocks(values_N, block).float() * scales_M[:, None]
+    return total_MB.flatten()[: values_WN.shape[1]]
 
 
-@cache
-def _compiled_sum() -> Any:
-    return torch.compile(_sum, dynamic=True)
+def _for_kernel(block: int) -> bool:
+    return block >= 16 and block & (block - 1) == 0
 
 
 def _blocks(x_N: Tensor, block: int) -> Tensor:

@@ -1,6 +1,8 @@
-"""Blocks of float32 to int8, scales and error in one Triton kernel: x and error read once, three results written once.
+"""Blocks of float32 to int8, scales and error in one Triton kernel, and back, summed, in another: each number is read
+once and written once, whatever the length.
 
-Knows vectors; its twin, bit for bit, is `int8_blocks.quantise_plain`. Loads Triton: imported only where it is to run.
+Knows vectors; the twins are `int8_blocks.quantise_plain`, bit for bit, and `sum_plain`. Loads Triton: imported only
+where it is to run.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from triton import language as tl
 
 from pipelines.training.int8_blocks import SMALLEST
 
-__all__ = ["quantise_blocks"]
+__all__ = ["quantise_blocks", "sum_blocks"]
 
 _NUMBERS = 4096
 """that one program takes, in whole blocks"""
@@ -45,6 +47,42 @@ def quantise_blocks(
             enable_fp_fusion=False,  # the receiver rounds value × scale, so what was lost is counted from that
         )
     return values_N, scales_M, kept_N
+
+
+def sum_blocks(
+    values_WN: Tensor, scales_WM: Tensor, block: int, *, numbers: int = _NUMBERS, warps: int = _WARPS
+) -> Tensor:
+    """What `int8_blocks.dequantised_sum` says; `block` a power of two."""
+    num_vectors, size = values_WN.shape
+    total_N = torch.empty(size, dtype=torch.float32, device=values_WN.device)
+    if size:
+        rows = max(numbers // block, 1)
+        _sum[(triton.cdiv(scales_WM.shape[1], rows),)](
+            values_WN.contiguous(),
+            scales_WM.contiguous(),
+            total_N,
+            size,
+            scales_WM.shape[1],
+            num_vectors,
+            BLOCK=block,
+            ROWS=rows,
+            num_warps=warps,
+            enable_fp_fusion=False,
+        )
+    return total_N
+
+
+@triton.jit
+def _sum(values, scales, total, size, num_blocks, num_vectors, BLOCK: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    at = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+    sums = tl.zeros((ROWS, BLOCK), tl.float32)
+    for _ in range(num_vectors):
+        scale = tl.load(scales + row, mask=row < num_blocks, other=0.0)
+        sums += tl.load(values + at, mask=at < size, other=0).to(tl.float32) * scale[:, None]
+        values += size
+        scales += num_blocks
+    tl.store(total + at, sums, mask=at < size)
 
 
 @triton.jit

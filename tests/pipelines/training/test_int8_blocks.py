@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.training.int8_blocks import SMALLEST, dequantise, dequantised_sum, quantise, quantise_plain
+from pipelines.training.int8_blocks import SMALLEST, dequantise, dequantised_sum, quantise
 from tests.pipelines.training.triton_interpreter import interpreted, run
 
 INTERPRETED = """
 import torch
-from pipelines.training.int8_blocks import quantise_plain
-from pipelines.training.int8_kernel import quantise_blocks
+from pipelines.training.int8_blocks import quantise_plain, sum_plain
+from pipelines.training.int8_kernel import quantise_blocks, sum_blocks
 
 draws = torch.Generator().manual_seed(0)
 for size, block, numbers in ((1, 16, 64), (64, 16, 32), (1000, 64, 256), (3000, 1024, 4096), (2048, 1024, 1024)):
@@ -19,9 +19,13 @@ for size, block, numbers in ((1, 16, 64), (64, 16, 32), (1000, 64, 256), (3000, 
     x[: size // 3] *= 1e-6
     for given in (None, error):
         for ours, theirs in zip(
-            quantise_blocks(x, given, block, numbers=numbers), quantise_plain(x, block=block, error=given)
+            quantise_blocks(x, given, block, numbers=numbers), quantise_plain(x, given, block)
         ):
             assert torch.equal(ours, theirs), (size, block, given is None)
+for size, block, numbers, vectors in ((1, 16, 64, 1), (1000, 64, 256, 3), (2048, 1024, 4096, 4)):
+    values = torch.randint(-127, 128, (vectors, size), generator=draws, dtype=torch.int8)
+    scales = torch.rand(vectors, -(-size // block), generator=draws)
+    assert torch.equal(sum_blocks(values, scales, block, numbers=numbers), sum_plain(values, scales, block))
 hard = torch.randn(16 * 7, generator=draws).view(7, 16)
 hard[0] = 0.0
 hard[1] = 1e-42
@@ -32,7 +36,7 @@ hard[6] = 3e38
 x, error = hard.flatten(), torch.randn(16 * 7, generator=draws) * 1e-3
 error[16:32] = 0.0
 for given in (None, error):
-    for ours, theirs in zip(quantise_blocks(x, given, 16), quantise_plain(x, block=16, error=given)):
+    for ours, theirs in zip(quantise_blocks(x, given, 16), quantise_plain(x, given, 16)):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 print("equal")
 """
@@ -43,7 +47,7 @@ def _noise(size: int, seed: int = 0, scale: float = 1e-3) -> torch.Tensor:
 
 
 @interpreted
-def test_the_kernel_gives_the_bits_of_its_twin_in_the_interpreter() -> None:
+def test_the_kernels_give_the_bits_of_their_twins_in_the_interpreter() -> None:
     assert run(INTERPRETED) == "equal"
 
 
@@ -115,7 +119,7 @@ def test_a_block_too_small_for_a_scale_is_kept_in_the_error() -> None:
 
 def test_ties_round_to_even() -> None:
     x = torch.tensor([127.0, 0.5, 1.5, 2.5, -0.5, -1.5])
-    assert quantise_plain(x, block=8)[0].tolist() == [127, 0, 2, 2, 0, -2]
+    assert quantise(x, block=8)[0].tolist() == [127, 0, 2, 2, 0, -2]
 
 
 def test_a_sum_of_vectors_is_the_sum_of_each() -> None:
