@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.varlen import varlen_attn
 
-from pipelines.training.spans import Spans
+from pipelines.training.spans import BLOCK, Spans
 
 __all__ = ["attend", "attend_reference"]
 
@@ -78,13 +78,29 @@ def _over_spans(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, spans: Spans) ->
     if spans.kernel == "mask":
         return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, attn_mask=_seen(spans.first_BT))
     if spans.kernel == "flex":
-        return _flex()(q_BHTD, k_BHTD, v_BHTD, block_mask=spans.blocks)
+        return _flex()(q_BHTD, k_BHTD, v_BHTD, block_mask=spans.blocks, kernel_options=_tiles(q_BHTD))
     assert spans.offsets is not None, "spans for varlen carry the documents' offsets"
     back = -1 if spans.window is None else spans.window - 1
     flat: Any = [x_BHTD.transpose(1, 2).flatten(0, 1) for x_BHTD in (q_BHTD, k_BHTD, v_BHTD)]
     lengths: Any = (spans.offsets, spans.offsets, spans.longest, spans.longest)
     mixed_NHD: Any = varlen_attn(*flat, *lengths, window_size=(back, 0))
     return mixed_NHD.unflatten(0, (q_BHTD.shape[0], q_BHTD.shape[2])).transpose(1, 2)
+
+
+_FORWARD_64: Final = {"fwd_BLOCK_M": 128, "fwd_BLOCK_N": 64, "fwd_num_warps": 4, "fwd_num_stages": 3}
+_BACKWARD: Final = {
+    **{"bwd_BLOCK_M1": 32, "bwd_BLOCK_N1": 64, "bwd_BLOCK_M2": 64, "bwd_BLOCK_N2": 32},
+    **{"bwd_num_warps": 4, "bwd_num_stages": 3},
+}
+
+
+def _tiles(q_BHTD: Tensor) -> dict[str, Any]:
+    """Tiles of FlexAttention in 16 bits: on the published list of documents smaller ones than PyTorch's own take a
+    seventh less time on an H200 at 64 wide heads, a twentieth at 128, for most documents are short. Of sequences of
+    whole blocks alone: with fixed tiles a sequence shorter than one comes out wrong (PyTorch 2.11)."""
+    if q_BHTD.dtype == torch.float32 or q_BHTD.shape[2] % BLOCK:
+        return {}
+    return {**(_FORWARD_64 if q_BHTD.shape[-1] <= 64 else {}), **_BACKWARD}
 
 
 @cache

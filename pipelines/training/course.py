@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.training.kinds import LanguageModel, TrainingRecipe
 from pipelines.training.schedule import learning_rate
 from pipelines.training.sequences import Packed, stages
+from pipelines.training.spans import BLOCK
 
-__all__ = ["Course", "is_packed"]
+__all__ = ["Course", "in_blocks", "is_packed"]
 
 
 class Course(BaseModel):
@@ -49,6 +50,13 @@ class Course(BaseModel):
         if self.packed and self.limit is None:
             return batch, self.num_batches
         return step, self.limit if self.packed and self.limit is not None else self.total_steps(step, batch)
+
+
+def in_blocks(recipe: TrainingRecipe) -> bool:
+    """Whether a compiled job's sequences are whole blocks of FlexAttention from first to last."""
+    if not (recipe.compile and isinstance(recipe, LanguageModel) and is_packed(recipe)):
+        return False
+    return all(context % BLOCK == 0 for _, context in stages(recipe.context, recipe.growth))
 
 
 def is_packed(recipe: TrainingRecipe) -> bool:

@@ -60,12 +60,13 @@ def for_process() -> str:
     return name
 
 
-def kernel_for_spans(device: torch.device, dtype: torch.dtype) -> Kernel:
-    """On CUDA varlen, which knows 16 bits alone, and FlexAttention for the rest; the T×T mask elsewhere, where
-    FlexAttention has no backward and varlen no kernel."""
+def kernel_for_spans(device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> Kernel:
+    """On CUDA FlexAttention where the model is compiled and sequences are whole blocks, as it is quicker; else varlen,
+    which needs no compiling and knows 16 bits alone. The T×T mask elsewhere, where FlexAttention has no backward and
+    varlen no kernel."""
     if device.type != "cuda":
         return "mask"
-    return "varlen" if dtype in (torch.bfloat16, torch.float16) else "flex"
+    return "varlen" if dtype in (torch.bfloat16, torch.float16) and not compiled else "flex"
 
 
 def family(names: Iterable[str]) -> str:
@@ -99,13 +100,14 @@ def probe(
     padded: bool = False,
     causal: bool,
     window: int | None = None,
+    compiled: bool = False,
 ) -> str:
     """The family of kernels that serves a job's attention: seen by the profiler on CUDA, forward and backward of one
     row of noise; "cpu" on a CPU. `padded`: with a mask of keys. A row under 64 positions is probed at 64.
     """
     if device.type != "cuda":
         return "cpu"
-    shape, kernel = (1, heads, max(length, 64), width), kernel_for_spans(device, dtype)
+    shape, kernel = (1, heads, max(length, 64), width), kernel_for_spans(device, dtype, compiled=compiled)
     row: Spans | None = None
     if packed:
         row = spans([[shape[2] // 2, shape[2] - shape[2] // 2]], shape[2], kernel=kernel, window=window)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from pipelines.training.classes import ClassTable
-from pipelines.training.course import Course, is_packed
+from pipelines.training.course import Course, in_blocks, is_packed
 from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.kernels import kernel_for_spans
 from pipelines.training.kinds import LanguageModel, TrainingRecipe
@@ -69,7 +69,7 @@ class Supply:
         """`shared`: the rows of a batch are one rank's part of a global one."""
         device = placement.device
         self._rows, self._recipe, self._course, self._device = rows, recipe, course, device
-        self._kernel = kernel_for_spans(device, placement.attention_dtype)
+        self._kernel = kernel_for_spans(device, placement.attention_dtype, compiled=in_blocks(recipe))
         self._feed = feed_for(recipe, classes, self._kernel, shared=shared)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
 

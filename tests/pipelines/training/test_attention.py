@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 
+from pipelines.training import attention
 from pipelines.training.attention import attend, attend_reference
 from pipelines.training.spans import Kernel, spans, window_spans
 
@@ -112,3 +113,28 @@ def test_a_window_sees_no_further() -> None:
     assert not torch.allclose(after[:, :, 8], before[:, :, 8])
     whole = attend(q, k, v, causal=True, spans=window_spans(2, 13, 13, kernel="mask"))
     torch.testing.assert_close(whole, attend(q, k, v, causal=True))
+
+
+@pytest.mark.parametrize(
+    ("length", "dtype", "fixed"),
+    [
+        (256, torch.bfloat16, True),
+        (64, torch.bfloat16, False),
+        (200, torch.float16, False),
+        (256, torch.float32, False),
+    ],
+)
+def test_flex_has_tiles_of_our_own_for_whole_blocks_in_16_bits(
+    length: int, dtype: torch.dtype, fixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fixed tiles a sequence shorter than a tile comes out wrong."""
+    given: list[dict[str, object]] = []
+
+    def flex(q: torch.Tensor, *_: torch.Tensor, kernel_options: dict[str, object], **__: object) -> torch.Tensor:
+        given.append(kernel_options)
+        return q
+
+    monkeypatch.setattr(attention, "_flex", lambda: flex)
+    noise = _qkv(0, length, dtype)
+    attend(*noise, causal=True, spans=spans([[length]] * 2, length, kernel="flex"))
+    assert bool(given[0]) is fixed

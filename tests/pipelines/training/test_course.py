@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.training.course import Course
+from pipelines.training.course import Course, in_blocks
 from pipelines.training.kinds import LanguageModel, Optimiser, TextClassifier
 from pipelines.training.schedule import learning_rate
 from pipelines.training.sequences import Growth, Packed, stages
@@ -46,3 +46,12 @@ def test_the_guess_of_steps_becomes_exact() -> None:
     assert course.total_steps(0, 0) == 20
     assert course.total_steps(5, 10) == 10 and course.total_steps(11, 20) == 11
     assert Course(num_batches=20, limit=6, packed=True).total_steps(5, 10) == 6
+
+
+def test_a_compiled_packed_job_of_whole_blocks_is_in_blocks() -> None:
+    whole = LanguageModel(context=256, layout=Packed(tokens_per_step=512), compile=True)
+    growing = whole.model_copy(update={"growth": (Growth(context=64, until=0.5),)})
+    assert in_blocks(whole)
+    for other in (whole.model_copy(update={"compile": False}), growing, LanguageModel(context=256, compile=True)):
+        assert not in_blocks(other)
+    assert not in_blocks(TextClassifier(compile=True))

@@ -14,17 +14,18 @@ from pipelines.training.kernels import family, kernel_for_spans, probe
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "kernel"),
+    ("device", "dtype", "compiled", "kernel"),
     [
-        ("cpu", torch.float32, "mask"),
-        ("cpu", torch.bfloat16, "mask"),
-        ("cuda", torch.bfloat16, "varlen"),
-        ("cuda", torch.float16, "varlen"),
-        ("cuda", torch.float32, "flex"),
+        ("cpu", torch.float32, False, "mask"),
+        ("cpu", torch.bfloat16, True, "mask"),
+        ("cuda", torch.bfloat16, False, "varlen"),
+        ("cuda", torch.float16, False, "varlen"),
+        ("cuda", torch.bfloat16, True, "flex"),
+        ("cuda", torch.float32, False, "flex"),
     ],
 )
-def test_spans_are_served_by(device: str, dtype: torch.dtype, kernel: str) -> None:
-    assert kernel_for_spans(torch.device(device), dtype) == kernel
+def test_spans_are_served_by(device: str, dtype: torch.dtype, compiled: bool, kernel: str) -> None:
+    assert kernel_for_spans(torch.device(device), dtype, compiled=compiled) == kernel
 
 
 @pytest.mark.parametrize(
