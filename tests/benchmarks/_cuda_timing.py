@@ -6,7 +6,7 @@ Knows kernels as functions; nothing of training.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,23 @@ def median_s(run: Callable[[], Any], *, repeats: int = 15, warm_up: int = 4) -> 
         last.synchronize()
         times.append(first.elapsed_time(last) / 1e3)
     return statistics.median(times)
+
+
+def replayed_s(calls: Sequence[Callable[[], Any]], *, rounds: int = 4, repeats: int = 9) -> float:
+    """Median seconds of a call inside a replayed graph of all the calls in turn: without the gaps of launching, and,
+    where each call has data of its own, without what the last one left in the cache."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for call in calls:
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(rounds):
+            for call in calls:
+                call()
+    return median_s(graph.replay, repeats=repeats, warm_up=2) / (rounds * len(calls))
 
 
 def matmul_ceiling() -> float:
