@@ -21,7 +21,7 @@ __all__ = ["TRAINING_PRESETS", "lost", "train"]
 
 TRAINING_PRESETS: Final = (
     "digits", "image-classifier", "language-model", "language-model-85m", "small-language-model",
-    "small-text-classifier", "text-classifier",
+    "small-text-classifier", "text-classifier", "video-classifier",
 )  # fmt: skip
 """Named here so that help needs no training code; a test holds them against those shipped."""
 

@@ -6,7 +6,7 @@ Parses and answers; a runner does the training, `api/feedback_rows.py` takes the
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,7 +29,7 @@ from curator.storage import Store
 routes = routes_under("/v1/training-jobs", "training-jobs")
 
 ARROW = "application/vnd.apache.arrow.stream"
-Entry = Literal["text-classifier", "image-classifier", "language-model"]
+Entry = Literal["text-classifier", "image-classifier", "language-model", "video-classifier"]
 BUSY = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -49,7 +49,7 @@ class NewJob(Body):
         if (self.manifest is None) == (self.plan is None):
             raise ValueError("give either a manifest or an epoch plan")
         if self.mode == "managed" and self.entry is None:
-            raise ValueError("a managed job needs an entry: text-classifier, image-classifier or language-model")
+            raise ValueError(f"a managed job needs an entry: {', '.join(get_args(Entry))}")
         if self.mode == "external" and (self.entry is not None or self.recipe is not None):
             raise ValueError("an external job is trained elsewhere and has neither entry nor recipe")
         return self

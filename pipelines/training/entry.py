@@ -30,7 +30,7 @@ from pipelines.training.trainer import OnStep, ShouldStop, Trainer
 
 __all__ = ["ENTRIES", "checkpoint_dir", "log_dir", "main", "recipe_of", "run_job"]
 
-ENTRIES: Final = ("text-classifier", "image-classifier", "language-model")
+ENTRIES: Final = ("text-classifier", "image-classifier", "language-model", "video-classifier")
 """What a job may name as its entry: the kinds of recipe. Nothing else is run, so no job can name code."""
 
 log: Final = logging.getLogger(__name__)

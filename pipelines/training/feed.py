@@ -19,12 +19,13 @@ from torch import Tensor
 from curator.errors import InputError
 from pipelines.training.classes import ClassTable
 from pipelines.training.images import augmented, decode_images, normalised
-from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe, VideoClassifier
 from pipelines.training.loss import IGNORE
 from pipelines.training.model import generator
 from pipelines.training.spans import Kernel, Spans, window_spans
 from pipelines.training.tokens import Tokens, encode
 from pipelines.training.transformer import keys_from_lengths
+from pipelines.training.videos import decode_videos
 
 __all__ = ["Feed", "TensorBatch", "feed_for", "texts_and_prompts"]
 
@@ -36,11 +37,11 @@ class TensorBatch:
     sample_ids: pa.Array
     """of packed texts: one for each piece, in the order of their positions"""
     inputs: Tensor
-    """ids int64[B, T], or pixels float32[B, C, S, S]"""
+    """ids int64[B, T], or pixels float32[B, C, S, S], of clips float32[B, T, C, S, S]"""
     targets: Tensor
     """class numbers int64[B], or next ids int64[B, T] with IGNORE at padding"""
     keys_BT: Tensor | None = None
-    """real positions bool[B, T]; None where all are"""
+    """real positions, or frames, bool[B, T]; None where all are"""
     document_BT: Tensor | None = None
     """of packed texts: the piece of each position, int64"""
     spans: Spans | None = None
@@ -104,6 +105,8 @@ def feed_for(
     assert classes is not None, "a classifier's feed is made with its class table"
     if isinstance(recipe, TextClassifier):
         return lambda batch, step, context=None: _text(batch, recipe, classes)
+    if isinstance(recipe, VideoClassifier):
+        return lambda batch, step, context=None: _video(batch, step, recipe, classes)
     return lambda batch, step, context=None: _image(batch, step, recipe, classes)
 
 
@@ -161,6 +164,32 @@ def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, cla
         targets=_classes(batch, recipe.columns.label, classes),
         num_targets=len(batch),
         num_resized=num_resized,
+    )
+
+
+def _video(batch: pa.RecordBatch, step: int | None, recipe: VideoClassifier, classes: ClassTable) -> TensorBatch:
+    column, ids = recipe.columns.video, batch.column("sample_id")
+    clips = decode_videos(
+        _column(batch, column),
+        ids,
+        frames=recipe.frames,
+        size=recipe.image_size,
+        colours=recipe.colours,
+        column=column,
+    )
+    block = torch.from_numpy(clips.pixels)
+    if step is not None and recipe.augment != "none":  # frames beside channels, so that all of a clip move alike
+        draws, flip = generator(recipe.seed, "augment", step), recipe.augment == "shift-flip"
+        block = augmented(block.flatten(1, 2), draws, flip=flip).view(block.shape)
+    lengths_B = torch.from_numpy(clips.lengths)
+    whole = bool((lengths_B == recipe.frames).all())
+    return TensorBatch(
+        sample_ids=ids,
+        inputs=normalised(block),
+        targets=_classes(batch, recipe.columns.label, classes),
+        keys_BT=None if whole else keys_from_lengths(lengths_B, recipe.frames),
+        num_truncated=clips.num_thinned,
+        num_resized=clips.num_resized,
     )
 
 

@@ -28,6 +28,8 @@ __all__ = [
     "TextClassifier",
     "TextColumns",
     "TrainingRecipe",
+    "VideoClassifier",
+    "VideoColumns",
 ]
 
 
@@ -65,6 +67,14 @@ class ImageColumns(_Frozen):
     """The data's own names of what an image classifier reads; images are encoded bytes (PNG, JPEG …)."""
 
     image: str = "image"
+    label: str = "label"
+
+
+class VideoColumns(_Frozen):
+    """The data's own names of what a video classifier reads; a video is a list of encoded frames (PNG, JPEG …), or
+    one animated file (GIF, WebP, APNG)."""
+
+    video: str = "video"
     label: str = "label"
 
 
@@ -207,5 +217,47 @@ class ImageClassifier(_Training):
         return self
 
 
-TrainingRecipe = Annotated[TextClassifier | ImageClassifier | LanguageModel, Field(discriminator="kind")]
+class VideoClassifier(_Training):
+    """A transformer over patches of frames, in space and in time, and a class for every clip."""
+
+    kind: Literal["video-classifier"] = "video-classifier"
+    columns: VideoColumns = VideoColumns()
+    optimiser: Optimiser = Optimiser(weight_decay=0.05)
+    frames: int = Field(
+        default=16, ge=1, le=128, description="of a clip; of longer ones, as many evenly spaced, and counted"
+    )
+    image_size: int = Field(default=64, ge=8, le=256, description="pixels a side; other sizes are resized, and counted")
+    colours: Literal["grey", "rgb"] = "rgb"
+    patch: int = Field(default=8, ge=2, le=64, description="pixels a side of what becomes one vector")
+    width: int = Field(default=128, ge=16, le=4096)
+    depth: int = Field(default=4, ge=1, le=64)
+    heads: int = Field(default=4, ge=1, le=64)
+    temporal: Literal["attention-convolution", "attention", "none"] = Field(
+        default="attention-convolution", description="how frames meet; none: only in the mean of all, without order"
+    )
+    augment: Literal["none", "shift", "shift-flip"] = Field(
+        default="none", description="random shifts by up to an eighth, and mirror images; of a clip, all frames alike"
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> VideoClassifier:
+        if self.image_size % self.patch:
+            raise ValueError(
+                f"patches of {self.patch} do not tile {self.image_size} pixels; make image_size a multiple of patch"
+            )
+        if self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} does not split into {self.heads} heads; make it a multiple of {self.heads}"
+            )
+        return self
+
+    @property
+    def num_places(self) -> int:
+        """Patches of a frame."""
+        return (self.image_size // self.patch) ** 2
+
+
+TrainingRecipe = Annotated[
+    TextClassifier | ImageClassifier | LanguageModel | VideoClassifier, Field(discriminator="kind")
+]
 """What a training job does. The union is the registry: a new kind of model is one more class here."""

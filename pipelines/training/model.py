@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from curator.digest import canonical_json, sha256_hex
 from pipelines.training.image_model import ResidualNet
-from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe, VideoClassifier
 from pipelines.training.sequences import stages
 from pipelines.training.tokens import VOCABULARY
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
+from pipelines.training.video_model import Taps, VideoEncoder
 
 __all__ = ["Model", "build", "empty", "generator", "initialise", "num_parameters"]
 
-Model = EncoderClassifier | CausalTransformer | ResidualNet
+Model = EncoderClassifier | CausalTransformer | ResidualNet | VideoEncoder
 
 _ZERO = ("out", "down", "head")
 """Layers that begin at zero: every residual branch starts as nothing and every class equally likely
@@ -48,7 +49,7 @@ def generator(seed: int, phase: str, position: int = 0) -> torch.Generator:
 
 def initialise(model: nn.Module, draws: torch.Generator) -> None:
     """First values in place: linear and convolution N(0, 1/fan-in) (He's gain of 2 for convolutions), embeddings
-    N(0, 1/width), gains 1, biases 0, and the layers of `_ZERO` 0."""
+    N(0, 1/width), gains 1, biases and taps 0, and the layers of `_ZERO` 0."""
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0
@@ -62,6 +63,8 @@ def initialise(model: nn.Module, draws: torch.Generator) -> None:
             nn.init.ones_(module.weight)
             if isinstance(module, nn.GroupNorm):
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, Taps):
+            nn.init.zeros_(module.weight)
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -83,6 +86,18 @@ def _shape(recipe: TrainingRecipe, num_classes: int) -> Model:
             image_size=recipe.image_size,
             width=recipe.width,
             depth=recipe.depth,
+            num_classes=num_classes,
+        )
+    if isinstance(recipe, VideoClassifier):
+        return VideoEncoder(
+            channels=1 if recipe.colours == "grey" else 3,
+            frames=recipe.frames,
+            num_places=recipe.num_places,
+            patch=recipe.patch,
+            width=recipe.width,
+            depth=recipe.depth,
+            heads=recipe.heads,
+            temporal=recipe.temporal,
             num_classes=num_classes,
         )
     if isinstance(recipe, TextClassifier):

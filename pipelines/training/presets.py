@@ -12,7 +12,15 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from curator.errors import RecipeError
-from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, Regions, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import (
+    ImageClassifier,
+    LanguageModel,
+    Optimiser,
+    Regions,
+    TextClassifier,
+    TrainingRecipe,
+    VideoClassifier,
+)
 from pipelines.training.parallel.kinds import DataParallel, LocalSteps, ShardedParallel
 from pipelines.training.sequences import Packed
 
@@ -22,6 +30,7 @@ PRESETS: Final[Mapping[str, TrainingRecipe]] = {
     "text-classifier": TextClassifier(),
     "small-text-classifier": TextClassifier(width=64, depth=1, heads=2, context=192, epochs=3),
     "image-classifier": ImageClassifier(augment="shift-flip"),
+    "video-classifier": VideoClassifier(augment="shift"),
     "language-model": LanguageModel(),
     "digits": ImageClassifier(
         image_size=8, colours="grey", width=16, epochs=12, optimiser=Optimiser(learning_rate=1e-2)
@@ -95,7 +104,7 @@ def _complaint(item: Any, value: Mapping[str, Any]) -> str:
 
 
 def _kinds() -> tuple[str, ...]:
-    return ("text-classifier", "image-classifier", "language-model")
+    return ("text-classifier", "image-classifier", "language-model", "video-classifier")
 
 
 def _known_keys(kind: str) -> list[str]:

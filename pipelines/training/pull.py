@@ -17,7 +17,7 @@ from curator.epochs.plan import EpochPlan
 from curator.errors import ConflictError, RecipeError, RequestError
 from curator.shards import Manifest
 from curator.shards.reader import ShardReader
-from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe, VideoClassifier
 
 __all__ = ["CuratedRows", "columns_of", "epochs_for", "open_rows"]
 
@@ -135,8 +135,11 @@ def columns_of(recipe: TrainingRecipe) -> tuple[str, ...]:
     """The data's columns a recipe reads."""
     if isinstance(recipe, LanguageModel):
         return (recipe.columns.text, *recipe.columns.prompt)
-    content = recipe.columns.image if isinstance(recipe, ImageClassifier) else recipe.columns.text
-    return (content, recipe.columns.label)
+    if isinstance(recipe, ImageClassifier):
+        return (recipe.columns.image, recipe.columns.label)
+    if isinstance(recipe, VideoClassifier):
+        return (recipe.columns.video, recipe.columns.label)
+    return (recipe.columns.text, recipe.columns.label)
 
 
 def epochs_for(manifest: Manifest, recipe: TrainingRecipe, steps: int) -> int:

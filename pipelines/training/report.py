@@ -102,7 +102,7 @@ class TrainingReport(_Frozen):
     training_job: str
     manifest: str
     plan: str
-    kind: Literal["text-classifier", "image-classifier", "language-model"]
+    kind: Literal["text-classifier", "image-classifier", "language-model", "video-classifier"]
     finished: bool
     """false: it was asked to stop and goes on from its checkpoint"""
     epochs: int
@@ -119,7 +119,7 @@ class TrainingReport(_Frozen):
     num_samples: int
     num_tokens: int
     num_truncated: int
-    """rows cut to the context"""
+    """rows cut to the context, clips to the frames"""
     bytes_truncated: int
     num_resized: int
     """images that had another size"""

@@ -21,6 +21,7 @@ from pipelines.training.model import Model
 from pipelines.training.parallel.spread import Spread, Whole
 from pipelines.training.precision import Arithmetic, Placement
 from pipelines.training.transformer import CausalTransformer, EncoderClassifier
+from pipelines.training.video_model import VideoEncoder
 
 __all__ = ["Learner", "Losses", "Objective", "StepResult", "losses", "parameter_groups", "slopes_for"]
 
@@ -54,6 +55,8 @@ def losses(model: Model, batch: TensorBatch, placement: Placement, slopes: Slope
             return _of_tokens(model, batch, placement.arithmetic, slopes)
         if isinstance(model, EncoderClassifier):
             return _of_rows(model(batch.inputs, batch.keys_BT, placement.arithmetic), batch)
+        if isinstance(model, VideoEncoder):
+            return _of_rows(model(batch.inputs, batch.keys_BT), batch)
         return _of_rows(model(batch.inputs), batch)
 
 

@@ -24,12 +24,12 @@ from pipelines.training import checkpoint as disk
 from pipelines.training.accounts import Accounts, OnStep, Taken
 from pipelines.training.classes import ClassTable
 from pipelines.training.clock import Clock
-from pipelines.training.course import Course, is_packed
+from pipelines.training.course import Course, in_blocks, is_packed
 from pipelines.training.feedback import Feedback, FeedbackBuffer
 from pipelines.training.identity import Identity
 from pipelines.training.instruments import Instruments
 from pipelines.training.kernels import for_process, probe
-from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe, VideoClassifier
 from pipelines.training.memory import prepare_allocator
 from pipelines.training.meters import WARM_UP
 from pipelines.training.model import build, num_parameters
@@ -239,11 +239,12 @@ class Trainer:
             self.placement.attention_dtype,
             heads=recipe.heads,
             width=recipe.width // recipe.heads,
-            length=recipe.context,
+            length=recipe.num_places if isinstance(recipe, VideoClassifier) else recipe.context,
             packed=is_packed(recipe),
-            padded=not isinstance(recipe, LanguageModel),
+            padded=not isinstance(recipe, (LanguageModel, VideoClassifier)),
             causal=isinstance(recipe, LanguageModel),
             window=recipe.window if isinstance(recipe, LanguageModel) else None,
+            compiled=in_blocks(recipe),
         )
 
     @property

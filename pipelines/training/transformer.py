@@ -19,19 +19,28 @@ from pipelines.training.rotary import Table, rotate, table_for
 from pipelines.training.sequences import Rotary
 from pipelines.training.spans import Spans
 
-__all__ = ["CausalTransformer", "EncoderClassifier", "FeedForward", "Looks", "keys_from_lengths", "ngram_buckets"]
+__all__ = [
+    "CausalTransformer",
+    "EncoderClassifier",
+    "FeedForward",
+    "Looks",
+    "Mixer",
+    "RmsNorm",
+    "keys_from_lengths",
+    "ngram_buckets",
+]
 
 FeedForward = Literal["swiglu", "gelu"]
 
 
-class _Norm(nn.RMSNorm):
+class RmsNorm(nn.RMSNorm):
     """RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467) in float32 whatever comes in; what comes out has its dtype."""
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return F.rms_norm(x_BTD.float(), self.normalized_shape, self.weight.float(), self.eps).to(x_BTD.dtype)
 
 
-class _Mixer(nn.Module):
+class Mixer(nn.Module):
     """GELU (4·D wide) or SwiGLU (8/3·D wide: the same parameters; Shazeer 2020, arXiv 2002.05202)."""
 
     def __init__(self, width: int, kind: FeedForward):
@@ -77,10 +86,10 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, kind: FeedForward):
         super().__init__()
         self.heads = heads
-        self.norm_1, self.norm_2 = _Norm(width), _Norm(width)
+        self.norm_1, self.norm_2 = RmsNorm(width), RmsNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.mixer = _Mixer(width, kind)
+        self.mixer = Mixer(width, kind)
 
     def forward(self, x_BTD: Tensor, looks: Looks, table: Table, arithmetic: Arithmetic) -> Tensor:
         device = x_BTD.device.type
@@ -128,7 +137,7 @@ class EncoderClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         self.ngram_embedding = nn.Embedding(num_buckets, width) if ngrams else None
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
-        self.norm = _Norm(width)
+        self.norm = RmsNorm(width)
         self.head = nn.Linear(width, num_classes)
 
     def forward(
@@ -177,7 +186,7 @@ class CausalTransformer(nn.Module):
         self.heads, self.rotary, self.first_context = heads, rotary, first_context
         self.embedding = nn.Embedding(vocabulary, width)
         self.blocks = nn.ModuleList(_Block(width, heads, feed_forward) for _ in range(depth))
-        self.norm = _Norm(width)
+        self.norm = RmsNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
 
     def forward(

@@ -29,7 +29,7 @@ from pipelines.training.compress.prune import require_prunable
 from pipelines.training.compress.recipe import CompressRecipe, load_compress_recipe
 from pipelines.training.compress.report import CompressReport, marked
 from pipelines.training.compress.student import student_recipe
-from pipelines.training.kinds import LanguageModel, TrainingRecipe
+from pipelines.training.kinds import LanguageModel, TrainingRecipe, VideoClassifier
 from pipelines.training.model import empty
 from pipelines.training.pull import columns_of, open_rows
 from pipelines.training.rows import RowStream
@@ -117,7 +117,7 @@ def _trained(folder: str) -> TrainedModel:
             f"the model in {folder} cannot be compressed: {error}. Give the folder of a job that this version of "
             "`winnow train` finished"
         ) from error
-    if isinstance(trained.recipe, LanguageModel) or trained.classes is None:
+    if isinstance(trained.recipe, (LanguageModel, VideoClassifier)) or trained.classes is None:
         raise RequestError(
             f"the model in {folder} is a {trained.recipe.kind}; text-classifier and image-classifier are compressed"
         )

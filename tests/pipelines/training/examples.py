@@ -12,7 +12,14 @@ from PIL import Image
 from curator.difficulty import terciles
 from curator.shards import Manifest, ShardInfo, ShardWriter, write_index
 from curator.storage import Store
-from pipelines.training.kinds import ImageClassifier, LanguageModel, Optimiser, TextClassifier, TrainingRecipe
+from pipelines.training.kinds import (
+    ImageClassifier,
+    LanguageModel,
+    Optimiser,
+    TextClassifier,
+    TrainingRecipe,
+    VideoClassifier,
+)
 
 TOPICS = {"sport": "goal coach match", "trade": "price bank stock", "science": "cell planet theory"}
 
@@ -22,6 +29,19 @@ SMALL: dict[str, TrainingRecipe] = {
     ),
     "image-classifier": ImageClassifier(
         image_size=8, colours="grey", width=8, epochs=3, global_batch_size=16, augment="shift-flip", checkpoint_every=4
+    ),
+    "video-classifier": VideoClassifier(
+        frames=4,
+        image_size=8,
+        colours="grey",
+        patch=4,
+        width=32,
+        depth=1,
+        heads=2,
+        epochs=3,
+        global_batch_size=16,
+        augment="shift",
+        checkpoint_every=4,
     ),
     "language-model": LanguageModel(
         width=16, depth=1, heads=2, context=48, epochs=3, global_batch_size=16, checkpoint_every=4
@@ -60,7 +80,24 @@ def images(num_rows: int, seed: int = 0, size: int = 8) -> pa.Table:
     return pa.table({"sample_id": _ids(num_rows), "image": cells, "label": [number % 2 for number in range(num_rows)]})
 
 
+def videos(num_rows: int, seed: int = 0, size: int = 8, frames: int = 4, *, frames_tell: bool = False) -> pa.Table:
+    """sample_id, video (frames of noise with a bright column that moves a pixel a frame; every fifth clip is one frame
+    shorter) and label (0: to the right, 1: to the left; no frame tells which, but where `frames_tell` by a row in place
+    of the column that moves to the left)."""
+    draws = np.random.default_rng(seed)
+    clips = []
+    for number in range(num_rows):
+        way, start = 1 - 2 * (number % 2), int(draws.integers(0, size))
+        clip = draws.integers(0, 60, (frames - (number % 5 == 4), size, size), dtype=np.uint8)
+        for place, picture in enumerate(clip):
+            (picture.T if frames_tell and way < 0 else picture)[:, (start + way * place) % size] = 255
+        clips.append([png(picture) for picture in clip])
+    return pa.table({"sample_id": _ids(num_rows), "video": clips, "label": [number % 2 for number in range(num_rows)]})
+
+
 def table_for(recipe: TrainingRecipe, num_rows: int, seed: int = 0) -> pa.Table:
+    if isinstance(recipe, VideoClassifier):
+        return videos(num_rows, seed, frames_tell=True)
     return images(num_rows, seed) if isinstance(recipe, ImageClassifier) else texts(num_rows, seed)
 
 

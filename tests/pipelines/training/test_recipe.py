@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curator.errors import RecipeError
-from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier
+from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, VideoClassifier
 from pipelines.training.presets import PRESETS, parse_recipe, preset_names
 from pipelines.training.recipe import load_training_recipe
 
@@ -24,7 +24,12 @@ def test_every_preset_round_trips_and_keeps_its_digest(name: str) -> None:
 
 
 def test_every_kind_is_a_preset() -> None:
-    kinds = {"text-classifier": TextClassifier, "image-classifier": ImageClassifier, "language-model": LanguageModel}
+    kinds = {
+        "text-classifier": TextClassifier,
+        "image-classifier": ImageClassifier,
+        "video-classifier": VideoClassifier,
+        "language-model": LanguageModel,
+    }
     assert {name: type(PRESETS[name]) for name in kinds} == kinds
 
 

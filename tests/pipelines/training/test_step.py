@@ -15,7 +15,11 @@ from pipelines.training.precision import place
 from pipelines.training.step import Learner, losses
 from tests.pipelines.training.examples import SMALL, fast, table_for
 
-CLASSES = {"text-classifier": ClassTable(("science", "sport", "trade")), "image-classifier": ClassTable((0, 1))}
+CLASSES = {
+    "text-classifier": ClassTable(("science", "sport", "trade")),
+    "image-classifier": ClassTable((0, 1)),
+    "video-classifier": ClassTable((0, 1)),
+}
 
 
 def _made(recipe: TrainingRecipe, rows: int = 24, precision: Precision = "fp32") -> tuple[Learner, TensorBatch]:
@@ -27,7 +31,7 @@ def _made(recipe: TrainingRecipe, rows: int = 24, precision: Precision = "fp32")
 
 @pytest.mark.parametrize("kind", list(SMALL))
 def test_a_tiny_set_is_learned_by_heart(kind: str) -> None:
-    plain = {"augment": "none"} if kind == "image-classifier" else {}
+    plain = {"augment": "none"} if kind in ("image-classifier", "video-classifier") else {}
     learner, batch = _made(fast(SMALL[kind], width=32, **plain))
     first = learner.step(batch, 5e-3)
     for _ in range(150):

@@ -31,7 +31,11 @@ CASES: dict[str, TrainingRecipe] = {**SMALL, "packed": PACKED}
 
 def _supply(recipe: TrainingRecipe) -> Supply:
     rows = TableRows(table_for(recipe, 30), seed=0, global_batch_size=recipe.global_batch_size)
-    classes = {"text-classifier": ClassTable(("science", "sport", "trade")), "image-classifier": ClassTable((0, 1))}
+    classes = {
+        "text-classifier": ClassTable(("science", "sport", "trade")),
+        "image-classifier": ClassTable((0, 1)),
+        "video-classifier": ClassTable((0, 1)),
+    }
     course = Course(num_batches=2 * rows.num_batches(0), packed=is_packed(recipe))
     return Supply(rows, recipe, classes.get(recipe.kind), course, place("cpu", "fp32"))
 
