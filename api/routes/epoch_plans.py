@@ -77,12 +77,12 @@ class Trial(Body):
     """`bytes_per_s` from the origin, `rows_per_s` that the rank's training takes. `cache_limit_bytes`: of the client's
     cache, null for no limit, 0 for none."""
 
-    epoch: int = Field(default=0, ge=0, lt=2**31)
-    bytes_per_s: float = Field(gt=0, allow_inf_nan=False)
-    rows_per_s: float = Field(gt=0, allow_inf_nan=False)
-    cache_limit_bytes: int | None = Field(default=None, ge=0)
-    rank: int = Field(default=0, ge=0)
-    world_size: int = Field(default=1, ge=1)
+    epoch: int = Field(default=0, ge=0, lt=2**31, strict=True)
+    bytes_per_s: float = Field(ge=1, le=1e15, strict=True)
+    rows_per_s: float = Field(ge=0.001, le=1e12, strict=True)
+    cache_limit_bytes: int | None = Field(default=None, ge=0, strict=True)
+    rank: int = Field(default=0, ge=0, strict=True)
+    world_size: int = Field(default=1, ge=1, strict=True)
 
 
 @routes.post("", status_code=201, response_model=PlanView)

@@ -26,7 +26,7 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
 Epoch = Annotated[int, Path(ge=0, lt=2**31)]
 LeaseId = Annotated[str, Path(max_length=64)]
 Group = Annotated[str, Query(pattern=_NAME, description="who shares the epoch")]
-LeaseSeconds = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+LeaseSeconds = Annotated[float, Field(ge=1, le=3600, strict=True)]
 POLL_MS = 500
 
 
@@ -36,14 +36,14 @@ class Wanted(Body):
 
     group: str = Field(default="default", pattern=_NAME)
     consumer: str = Field(default="", max_length=255)
-    positions: int = Field(default=16_384, ge=1, le=10_000_000)
+    positions: int = Field(default=16_384, ge=1, le=10_000_000, strict=True)
     lease_s: LeaseSeconds = 60.0
 
 
 class Held(Body):
     """`fence` as the lease had it: what another consumer has taken over is refused."""
 
-    fence: int = Field(ge=0)
+    fence: int = Field(ge=0, lt=2**63, strict=True)
 
 
 class Beat(Held):

@@ -37,7 +37,7 @@ class WantedShards(Body):
     """Digests of shards or indexes."""
 
     digests: tuple[Annotated[str, Field(max_length=64)], ...] = Field(min_length=1, max_length=1000)
-    expires_s: int = Field(default=900, ge=1, le=43_200)
+    expires_s: int = Field(default=900, ge=1, le=43_200, strict=True)
 
 
 class PresignedShard(View):

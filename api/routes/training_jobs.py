@@ -97,7 +97,7 @@ class FeedbackRow(Body):
 class EpochLosses(Body):
     """The mean loss of each difficulty in an epoch, null where no row of it was trained on."""
 
-    epoch: int = Field(ge=0, lt=2**31)
+    epoch: int = Field(ge=0, lt=2**31, strict=True)
     losses: Losses
 
 
