@@ -6,6 +6,7 @@ Knows models, weights and the compact file; nothing of steps, gates or held-out 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipelines.training.compress.structure import shape_of
 from pipelines.training.compress.weights import Weight, plan_of, stored, widened
 from pipelines.training.kinds import TextClassifier
 
-__all__ = ["Candidate", "quantised", "with_weights"]
+__all__ = ["Candidate", "planned", "quantised", "with_weights"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Candidate:
 
 def quantised(candidate: Candidate, precision: Precision) -> Candidate:
     """The same model with all weights in a precision."""
+    return planned(candidate, plan_of(widened(candidate.weights), precision))
+
+
+def planned(candidate: Candidate, plan: Mapping[str, Precision]) -> Candidate:
+    """The same model with each tensor in the plan's precision."""
     tensors = widened(candidate.weights)
-    plan = plan_of(tensors, precision)
     return with_weights(candidate.trained, {name: stored(tensor, plan[name]) for name, tensor in tensors.items()})
 
 

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from curator.storage import Store
 from pipelines.training.checkpoint import TrainedModel
-from pipelines.training.compress.candidate import Candidate, quantised
+from pipelines.training.compress.candidate import Candidate, planned, quantised
 from pipelines.training.compress.compact import COMPACT, load_compact
 from pipelines.training.compress.distil import Distillation
 from pipelines.training.compress.export import FILES, compared, export, loaded
 from pipelines.training.compress.gate import Verdict, passed
-from pipelines.training.compress.held_out import HeldOut, Measured, run_of
+from pipelines.training.compress.held_out import HeldOut, Measured
 from pipelines.training.compress.learn import OpenRows, first_batches, learn
 from pipelines.training.compress.prune import chosen, importance
-from pipelines.training.compress.recipe import CompressRecipe, Distil, ExportFormat, Prune, Quantise
+from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, ExportFormat, Prune, Quantise
 from pipelines.training.compress.report import Step
+from pipelines.training.compress.scoring import run_of
+from pipelines.training.compress.sensitivity import budgeted, sensitivities, uniform_bytes
 from pipelines.training.compress.structure import kept_only, shape_of, taken_out
 from pipelines.training.compress.student import layer_map, new_student, student_recipe
+from pipelines.training.compress.weights import widened
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import num_parameters
 
@@ -46,11 +50,17 @@ class Chain:
         verdict = Verdict(True, f"as trained; mean loss {self.measured.mean_loss:.4f}")
         self._tell("trained", self.best, self.measured, num_bytes, verdict)
 
-    def offer(self, name: str, candidate: Candidate, max_loss: float, note: str = "") -> bool:
-        """Measures a candidate; it becomes `best` if the gate lets it pass. `note` is told with the verdict."""
+    def offer(
+        self, name: str, candidate: Candidate, max_loss: float, note: str = "", *, before: float | None = None
+    ) -> bool:
+        """Measures a candidate; it becomes `best` if the gate lets it pass.
+
+        `note` is told with the verdict. `before`: the accuracy it is judged against, by default that of `best`.
+        """
         scores = self.held_out.scores(run_of(candidate.trained.model))
         measured = self.held_out.measure(scores)
-        verdict = passed(self.measured.accuracy, measured.accuracy, max_loss, finite=measured.finite)
+        before = self.measured.accuracy if before is None else before
+        verdict = passed(before, measured.accuracy, max_loss, finite=measured.finite)
         verdict = verdict._replace(why=f"{verdict.why}; {note}" if note else verdict.why)
         self._tell(name, candidate, measured, len(candidate.file), verdict)
         if verdict.kept:
@@ -88,10 +98,23 @@ class Chain:
         assert classes is not None, "classifiers are compressed"
         learn(lesson, lesson, open_rows(recipe), recipe, classes)
 
-    def quantise(self, recipe: Quantise) -> None:
-        """fp32 → fp16 → int8, each from the last good model's numbers."""
+    def quantise(self, recipe: Quantise, open_rows: OpenRows) -> None:
+        """fp32 → fp16 → int8, each from the last good model's numbers; then by layer, from the first's."""
+        wide, accuracy = self.best, self.measured.accuracy
         for stage in recipe.stages:
             self.offer(stage, quantised(self.best, stage), recipe.max_loss(stage))
+        if recipe.adaptive is not None:
+            self._adapt(recipe.adaptive, wide, accuracy, open_rows)
+
+    def _adapt(self, wish: Adaptive, wide: Candidate, accuracy: float, open_rows: OpenRows) -> None:
+        """`accuracy`: of `wide`, which the plan is made for and judged against."""
+        trained, tensors = wide.trained, widened(wide.weights)
+        assert trained.class_table is not None, "classifiers are compressed"
+        batches = first_batches(open_rows(trained.recipe), trained.recipe, trained.class_table, wish.calibration_rows)
+        plan = budgeted(tensors, sensitivities(wide, batches), wish.budget * uniform_bytes(tensors))
+        number = Counter(plan[name] for name, tensor in tensors.items() if tensor.ndim > 1)
+        note = ", ".join(f"{number[precision]} matrices in {precision}" for precision in sorted(number))
+        self.offer("adaptive", planned(wide, plan), wish.max_loss, note, before=accuracy)
 
     def export(self, recipe: CompressRecipe, out: Store) -> None:
         """Writes the last good model in every format, loads each again and compares. Raises IntegrityError."""

@@ -25,6 +25,7 @@ from pipelines.training.checkpoint import TrainedModel, load_model, read
 from pipelines.training.compress.chain import Chain, OnCompressed
 from pipelines.training.compress.export import require_runtimes
 from pipelines.training.compress.held_out import HeldOut, content_digests, digests_of, held_out_table
+from pipelines.training.compress.plot import svg
 from pipelines.training.compress.prune import require_prunable
 from pipelines.training.compress.recipe import CompressRecipe, load_compress_recipe
 from pipelines.training.compress.report import CompressReport, marked
@@ -34,9 +35,9 @@ from pipelines.training.model import empty
 from pipelines.training.pull import columns_of, open_rows
 from pipelines.training.rows import RowStream
 
-__all__ = ["REPORT", "compress_command"]
+__all__ = ["PLOT", "REPORT", "compress_command"]
 
-REPORT = "report.json"
+REPORT, PLOT = "report.json", "report.svg"
 
 
 def compress_command(
@@ -78,7 +79,7 @@ def compress_command(
     if chosen.prune is not None:
         chain.prune(chosen.prune, learned.open, chosen.seed)
     if chosen.quantise is not None:
-        chain.quantise(chosen.quantise)
+        chain.quantise(chosen.quantise, learned.open)
     chain.export(chosen, target)
     report = CompressReport(
         checkpoint=folder,
@@ -92,6 +93,7 @@ def compress_command(
         accuracy_kept=chain.measured.accuracy / chain.steps[0].accuracy if chain.steps[0].accuracy else 0.0,
         seconds=time.monotonic() - began,
     )
+    target.write_bytes(PLOT, svg(report.steps).encode())
     target.write_bytes(REPORT, report.model_dump_json(indent=1).encode())
     return report
 

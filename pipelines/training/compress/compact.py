@@ -74,4 +74,4 @@ def load_compact(folder: str, device: torch.device | None = None) -> TrainedMode
 
 
 def _weight(tensors: dict[str, Tensor], name: str, precision: Precision) -> Weight:
-    return Weight(precision, tensors[_VALUES + name], tensors[_SCALE + name] if precision == "int8" else None)
+    return Weight(precision, tensors[_VALUES + name], tensors[_SCALE + name] if precision in ("int8", "int4") else None)

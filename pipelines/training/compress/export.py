@@ -24,9 +24,9 @@ from torch.fx import GraphModule
 
 from curator.errors import IntegrityError, RequestError
 from pipelines.training.compress.candidate import Candidate
-from pipelines.training.compress.held_out import Run
 from pipelines.training.compress.narrow import scorer
 from pipelines.training.compress.recipe import ExportFormat
+from pipelines.training.compress.scoring import Run
 from pipelines.training.kinds import ImageClassifier
 
 __all__ = ["FILES", "TOLERANCE", "compared", "export", "loaded", "require_runtimes"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +28,14 @@ from curator.readers import discover, matches, plan_inputs, read
 from curator.shards.reader import ShardReader
 from pipelines.training.checkpoint import TrainedModel
 from pipelines.training.compress.recipe import HeldOutRows
+from pipelines.training.compress.scoring import Run
 from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.precision import cpu_threads
 from pipelines.training.pull import columns_of
 from pipelines.training.rows import with_sample_ids
 
-__all__ = ["HeldOut", "Measured", "Run", "content_digests", "digests_of", "held_out_table", "run_of"]
-
-Run = Callable[[Tensor, Tensor | None], Tensor]
-"""(ids int64[B, T] and which are real bool[B, T] or None for all; or pixels float32[B, C, S, S] and None) to scores
-[B, C]."""
+__all__ = ["HeldOut", "Measured", "content_digests", "digests_of", "held_out_table"]
 
 _LATENCY_ROWS = 64
 _BATCH = 128
@@ -102,15 +99,6 @@ class HeldOut:
                 run(batch.inputs, batch.keys_BT)
                 times.append(time.perf_counter() - began)
         return float(np.median(times[len(self.singles) :])) * 1000
-
-
-def run_of(model: Any) -> Run:
-    """A model of the training package as a `Run`."""
-
-    def run(inputs: Tensor, keys_BT: Tensor | None) -> Tensor:
-        return model(inputs) if inputs.is_floating_point() else model(inputs, keys_BT)
-
-    return run
 
 
 def held_out_table(

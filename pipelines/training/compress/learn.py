@@ -5,7 +5,8 @@ Knows modules, losses and rows; nothing of teachers, masks or gates. One CPU thr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import torch
@@ -44,22 +45,31 @@ def learn(
         fused=True,
     )
     module.train().to(placement.device)
-    step = 0
+    in_flight: deque[TensorBatch] = deque(maxlen=2)
+    """On a GPU the supply copies into memory that is given back: a batch is held until its step is known to be over."""
     with cpu_threads(recipe.cpu_threads):
-        for epoch in range(recipe.epochs):
-            with closing(supply.epoch(epoch, step, Place(num_read=step))) as batches:
-                for supplied in batches:
-                    for group in adam.param_groups:
-                        group["lr"] = course.rate(step, step + 1, recipe)
-                    adam.zero_grad(set_to_none=True)
-                    loss = loss_of(supplied.on_device())
-                    if not loss.isfinite():
-                        break
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(module.parameters(), optimiser.clip_norm)
-                    adam.step()
-                    step += 1
+        for step, batch in enumerate(_batches(supply, recipe.epochs)):
+            in_flight.append(batch)
+            for group in adam.param_groups:
+                group["lr"] = course.rate(step, step + 1, recipe)
+            adam.zero_grad(set_to_none=True)
+            loss = loss_of(batch)
+            if not loss.isfinite():
+                break
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), optimiser.clip_norm)
+            adam.step()
     module.cpu().eval()
+
+
+def _batches(supply: Supply, epochs: int) -> Iterator[TensorBatch]:
+    """All epochs, one after the other, on the device."""
+    step = 0
+    for epoch in range(epochs):
+        with closing(supply.epoch(epoch, step, Place(num_read=step))) as batches:
+            for supplied in batches:
+                yield supplied.on_device()
+                step += 1
 
 
 def first_batches(rows: RowStream, recipe: TrainingRecipe, classes: ClassTable, num_rows: int) -> list[TensorBatch]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.compress.weights import Weight
+from pipelines.training.compress.weights import Weight, unpacked
 from pipelines.training.model import Model
 from pipelines.training.rotary import table_for
 from pipelines.training.sequences import Rotary
@@ -31,12 +31,16 @@ class _Narrow(nn.Module):
 
     def __init__(self, layer: Any, weight: Weight):
         super().__init__()
+        self.is_packed = weight.precision == "int4"
         self.register_buffer("values", weight.values)
         self.register_buffer("scale", weight.scale)
         self.register_buffer("bias", None if getattr(layer, "bias", None) is None else layer.bias.detach())
 
+    def wide(self, values: Tensor) -> Tensor:
+        return unpacked(values) if self.is_packed else values.float()
+
     def weight(self) -> Tensor:
-        wide = self.values.float()
+        wide = self.wide(self.values)
         return wide if self.scale is None else wide * self.scale.float().view(-1, *(1,) * (wide.ndim - 1))
 
 
@@ -56,7 +60,7 @@ class _Conv2d(_Narrow):
 
 class _Embedding(_Narrow):
     def forward(self, ids: Tensor) -> Tensor:
-        rows = F.embedding(ids, self.values).float()
+        rows = self.wide(F.embedding(ids, self.values))
         return rows if self.scale is None else rows * F.embedding(ids, self.scale[:, None]).float()
 
 

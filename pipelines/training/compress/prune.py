@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from curator.errors import RecipeError
-from pipelines.training.compress.held_out import run_of
 from pipelines.training.compress.recipe import Prune
+from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.structure import Family, Layer, layers
 from pipelines.training.feed import TensorBatch
 from pipelines.training.model import Model

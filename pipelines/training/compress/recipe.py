@@ -20,6 +20,7 @@ from pipelines.training.presets import meant
 
 __all__ = [
     "PRESETS",
+    "Adaptive",
     "CompressRecipe",
     "Distil",
     "ExportFormat",
@@ -31,7 +32,7 @@ __all__ = [
     "parse_compress_recipe",
 ]
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
 """How a tensor of weights is stored, from wide to narrow."""
 
 ExportFormat = Literal["torch-export", "onnx", "onnx-dynamic"]
@@ -99,6 +100,14 @@ class Prune(_Learned):
         return self
 
 
+class Adaptive(_Frozen):
+    """Each matrix in the precision (fp16, int8, int4) that its sensitivity asks for, under a budget of bytes."""
+
+    budget: float = Field(gt=0, le=2, description="bytes of all weights, as a share of those in uniform int8")
+    calibration_rows: int = Field(default=512, ge=1, le=1_000_000, description="training rows that sensitivity is of")
+    max_loss: float = Field(default=0.01, ge=0, lt=1, description="share of the accuracy that the plan may cost")
+
+
 class Quantise(_Frozen):
     """Weights in fewer bits, in stages; after each the model must still be good, or the stage is taken back."""
 
@@ -111,6 +120,8 @@ class Quantise(_Frozen):
         if self.stages not in (("fp16",), ("int8",), ("fp16", "int8")):
             raise ValueError(f"stages go from wide to narrow, fp16 before int8, each once; got {list(self.stages)}")
         return self
+
+    adaptive: Adaptive | None = Field(default=None, description="a last stage, from the weights before the first")
 
     def max_loss(self, stage: Literal["fp16", "int8"]) -> float:
         return self.max_loss_fp16 if stage == "fp16" else self.max_loss_int8
@@ -142,7 +153,8 @@ class CompressRecipe(_Frozen):
     @property
     def learns(self) -> bool:
         """Whether training rows are needed."""
-        return self.distil is not None or self.prune is not None
+        adaptive = self.quantise is not None and self.quantise.adaptive is not None
+        return self.distil is not None or self.prune is not None or adaptive
 
     @cached_property
     def digest(self) -> str:
@@ -214,5 +226,5 @@ def _complaint(item: Any) -> str:
 
 
 def _known_keys() -> list[str]:
-    kinds = (CompressRecipe, HeldOutRows, Distil, Prune, Quantise, Optimiser)
+    kinds = (CompressRecipe, HeldOutRows, Distil, Prune, Quantise, Adaptive, Optimiser)
     return [name for kind in kinds for name in kind.model_fields]

@@ -1,9 +1,10 @@
-"""Weights in fewer bits: float16, or whole numbers of 8 bits with a scale for each row, and back.
+"""Weights in fewer bits: float16, or whole numbers of 8 or 4 bits with a scale for each row, and back.
 
 Knows tensors; nothing of models, files or accuracy.
 
 A row is what one output of a layer, or one entry of a table, is made of: the first dimension. Its scale maps its
-largest absolute value to 127, symmetric around 0 (Jacob et al. 2018, arXiv 1712.05877, section 2.1, with zero-point 0).
+largest absolute value to 127 (to 7 in 4 bits), symmetric around 0 (Jacob et al. 2018, arXiv 1712.05877, section 2.1,
+with zero-point 0).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from pipelines.training.compress.recipe import Precision
 
-__all__ = ["Weight", "num_bytes", "plan_of", "stored", "widened"]
+__all__ = ["Weight", "halves", "num_bytes", "plan_of", "stored", "unpacked", "widened"]
 
-_LARGEST: Final = 127
+_LARGEST: Final[dict[Precision, int]] = {"int8": 127, "int4": 7}
 
 
 class Weight(NamedTuple):
-    """A tensor as it is stored: `values` in fp32, fp16 or int8; `scale` float16[rows] beside int8."""
+    """A tensor as it is stored: `values` in fp32, fp16 or int8, or uint8 with two numbers of 4 bits in each byte, the
+    last dimension halved; `scale` float16[rows] beside whole numbers."""
 
     precision: Precision
     values: Tensor
@@ -30,7 +32,7 @@ class Weight(NamedTuple):
 
     def wide(self) -> Tensor:
         """float32 in the tensor's shape: what the model computes with."""
-        wide = self.values.float()
+        wide = unpacked(self.values) if self.precision == "int4" else self.values.float()
         return wide if self.scale is None else wide * _along_rows(self.scale, wide)
 
 
@@ -41,10 +43,29 @@ def stored(tensor: Tensor, precision: Precision) -> Weight:
         return Weight(precision, tensor.clone())
     if precision == "fp16":
         return Weight(precision, tensor.half())
-    scale = (tensor.flatten(1).abs().amax(dim=1) / _LARGEST).half()
+    largest = _LARGEST[precision]
+    scale = (tensor.flatten(1).abs().amax(dim=1) / largest).half()
     step = _along_rows(torch.where(scale > 0, scale, 1).float(), tensor)
-    values = (tensor / step).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
-    return Weight(precision, values, scale)
+    values = (tensor / step).round().clamp(-largest, largest)
+    return Weight(precision, values.to(torch.int8) if precision == "int8" else _packed(values), scale)
+
+
+def halves(tensor: Tensor) -> bool:
+    """Whether a tensor can be stored in 4 bits: two dimensions, the last of them even."""
+    return tensor.ndim == 2 and tensor.shape[1] % 2 == 0
+
+
+def unpacked(values: Tensor) -> Tensor:
+    """float32[…, 2·D] of uint8[…, D]: the high halves first, each 8 above its number. Plain arithmetic, so that every
+    runtime of an export has it."""
+    bytes_ = values.float()
+    high = (bytes_ / 16).floor()
+    return torch.cat([high, bytes_ - 16 * high], dim=-1) - 8
+
+
+def _packed(values: Tensor) -> Tensor:
+    high, low = (values + 8).to(torch.uint8).chunk(2, dim=-1)
+    return high * 16 + low
 
 
 def plan_of(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Precision]:

@@ -36,11 +36,12 @@ def test_a_table_and_lines_on_the_way(winnow: Callable[..., Result], job: Traine
     names = ["trained", "fp16", "int8", "torch-export"]
     assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == names
     assert [line.split(":")[0] for line in done.stderr.splitlines() if ": " in line] == names
-    told = winnow(*words, "--out", tmp_path / "b", "--json")
-    assert [step["name"] for step in json.loads(told.stdout)["steps"]] == names
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
-        "compact.safetensors", "model.pt2", "report.json",
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "compact.safetensors", "model.pt2", "report.json", "report.svg",
     ]  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text("preset: quantise\nexport: []\n")
+    told = winnow(*words, "--out", tmp_path / "b", "--json")
+    assert [step["name"] for step in json.loads(told.stdout)["steps"]] == names[:3]
 
 
 @pytest.mark.parametrize(

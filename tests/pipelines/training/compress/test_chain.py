@@ -14,7 +14,7 @@ from pipelines.training.compress import chain as links
 from pipelines.training.compress.candidate import Candidate, with_weights
 from pipelines.training.compress.chain import Chain
 from pipelines.training.compress.export import FILES
-from pipelines.training.compress.recipe import CompressRecipe, Distil, Prune, Quantise
+from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, Prune, Quantise
 from pipelines.training.compress.weights import Weight, stored
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.pull import open_rows
@@ -57,7 +57,7 @@ def _rows(trained: Trained) -> Callable[[TrainingRecipe], RowStream]:
 @pytest.mark.parametrize("ruin", sorted(RUINS))
 @pytest.mark.parametrize("stage", ["fp16", "int8"])
 def test_a_bad_stage_of_quantisation_is_rolled_back(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, stage: str, ruin: str
+    either: Trained, chain: Chain, monkeypatch: pytest.MonkeyPatch, stage: str, ruin: str
 ) -> None:
     whole = links.quantised
 
@@ -70,7 +70,7 @@ def test_a_bad_stage_of_quantisation_is_rolled_back(
         return with_weights(made.trained, _fp32(made.trained))
 
     monkeypatch.setattr(links, "quantised", spoiled)
-    chain.quantise(Quantise(max_loss_fp16=0.05, max_loss_int8=0.05))
+    chain.quantise(Quantise(max_loss_fp16=0.05, max_loss_int8=0.05), _rows(either))
     assert [step.name for step in chain.steps if not step.kept] == [stage]
     _stands(chain, {"fp16": {"int8", "fp16"}, "int8": {"fp16"}}[stage])
 
@@ -108,15 +108,38 @@ def _stands(chain: Chain, precisions: set[str]) -> None:
     assert all("rolled back" in step.why for step in chain.steps if not step.kept)
 
 
-def test_int8_activations_that_cost_too_much_are_not_written(
-    text: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+@pytest.mark.parametrize("ruin", sorted(RUINS))
+def test_a_bad_plan_by_layer_is_rolled_back(
+    either: Trained, chain: Chain, monkeypatch: pytest.MonkeyPatch, ruin: str
 ) -> None:
-    chain = Chain(text.model, 1000, text.rows)
-    ruined = Chain(text.model, 1000, text.rows).best
-    with torch.no_grad():
-        _turned(ruined.trained.model)
-    whole = links.export
-    monkeypatch.setattr(links, "export", lambda _, wanted: {"onnx-dynamic": whole(ruined, ("onnx",))["onnx"]})
+    whole = links.planned
+
+    def spoiled(candidate: Candidate, plan: Any) -> Candidate:
+        made = whole(candidate, plan)
+        with torch.no_grad():
+            RUINS[ruin](made.trained.model)
+        return with_weights(made.trained, _fp32(made.trained))
+
+    monkeypatch.setattr(links, "planned", spoiled)
+    adaptive = Adaptive(budget=1.0, calibration_rows=16, max_loss=0.05)
+    chain.quantise(Quantise(stages=("fp16",), max_loss_fp16=0.05, adaptive=adaptive), _rows(either))
+    assert [step.name for step in chain.steps if not step.kept] == ["adaptive"]
+    _stands(chain, {"fp16"})
+
+
+@pytest.mark.parametrize(("turned", "told"), [(True, "rolled back"), (False, "do not pay here")])
+def test_int8_activations_that_are_worse_or_slower_are_not_written(
+    text: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, turned: bool, told: str
+) -> None:
+    chain, model = Chain(text.model, 1000, text.rows), text.model.model
+
+    def slow(inputs: Any, keys: Any) -> Any:
+        for _ in range(3):
+            scores = model(inputs, keys)
+        return scores.roll(1, dims=1) if turned else scores
+
+    monkeypatch.setattr(links, "export", lambda *_: {"onnx-dynamic": b"a file"})
+    monkeypatch.setattr(links, "loaded", lambda *_: slow)
     chain.export(CompressRecipe(export=("onnx-dynamic",)), Store.open(tmp_path))
-    assert not chain.steps[-1].kept and "rolled back" in chain.steps[-1].why
+    assert not chain.steps[-1].kept and told in chain.steps[-1].why
     assert not (tmp_path / FILES["onnx-dynamic"]).exists()

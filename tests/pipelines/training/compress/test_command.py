@@ -17,7 +17,7 @@ from curator.errors import RecipeError, RequestError
 from pipelines.training.checkpoint import CHECKPOINT, MODEL
 from pipelines.training.compress.command import REPORT, compress_command
 from pipelines.training.compress.compact import COMPACT, load_compact
-from pipelines.training.compress.recipe import CompressRecipe, Distil, Prune, Quantise
+from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, Prune, Quantise
 from pipelines.training.compress.report import CompressReport
 from pipelines.training.evaluate import evaluate
 from pipelines.training.kinds import Optimiser
@@ -28,11 +28,11 @@ WHOLE = {
     "text-classifier": CompressRecipe(
         distil=Distil(width=0.5, depth=0.5, ngram_buckets=0.5, epochs=4),
         prune=Prune(heads=0.5, feed_forward=0.25, optimiser=FAST),
-        quantise=Quantise(),
+        quantise=Quantise(adaptive=Adaptive(budget=0.85, calibration_rows=64)),
         export=(),
     ),
     "image-classifier": CompressRecipe(
-        distil=Distil(width=0.5, epochs=12, optimiser=FAST),
+        distil=Distil(width=0.5, epochs=8, optimiser=FAST, max_loss=0.1),
         prune=Prune(channels=0.3, optimiser=FAST, max_loss=0.1),
         quantise=Quantise(),
         export=(),
@@ -49,8 +49,11 @@ def test_the_whole_chain_twice(either: Trained, tmp_path: Path) -> None:
         for name in ("one", "two")
     ]
     first = reports[0]
-    assert [step.name for step in first.steps] == ["trained", "distilled", "pruned", "fp16", "int8"]
-    assert first.rolled_back == () and first.times_smaller > 3.9 and first.accuracy_kept > 0.9
+    assert [step.name for step in first.steps] == ["trained", "distilled", "pruned", "fp16", "int8", "adaptive"][
+        : len(first.steps)
+    ]
+    assert (len(first.steps) == 6) == (either.model.recipe.kind == "text-classifier")
+    assert first.rolled_back == () and first.times_smaller > 5 and first.accuracy_kept > 0.9
     assert [step.name for step in told] == 2 * [step.name for step in first.steps]
     assert (tmp_path / "one" / COMPACT).read_bytes() == (tmp_path / "two" / COMPACT).read_bytes()
     assert first.steps[-1].num_bytes == (tmp_path / "one" / COMPACT).stat().st_size

@@ -16,6 +16,7 @@ def test_the_logit_loss_is_its_formula() -> None:
     p, q = (theirs / 3).softmax(1), (ours / 3).softmax(1)
     assert torch.allclose(logit_loss(ours, theirs, 3.0), 9 * (p * (p / q).log()).sum(1).mean())
     assert abs(float(logit_loss(theirs, theirs, 3.0))) < 1e-12
+    assert torch.autograd.gradcheck(lambda x: logit_loss(x, theirs, 3.0), (ours.clone().requires_grad_(),))
 
 
 def test_the_hidden_loss_has_no_scale_and_hears_no_padding() -> None:

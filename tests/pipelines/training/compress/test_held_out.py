@@ -11,8 +11,9 @@ import torch
 
 from curator.errors import InputError, RequestError
 from curator.storage import Store
-from pipelines.training.compress.held_out import HeldOut, content_digests, digests_of, held_out_table, run_of
+from pipelines.training.compress.held_out import HeldOut, content_digests, digests_of, held_out_table
 from pipelines.training.compress.recipe import HeldOutRows
+from pipelines.training.compress.scoring import run_of
 from pipelines.training.evaluate import evaluate
 from tests.pipelines.training.compress.conftest import RECIPES, Trained
 from tests.pipelines.training.examples import texts, write_curated

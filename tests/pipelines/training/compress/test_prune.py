@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from curator.errors import RecipeError
-from pipelines.training.compress.held_out import run_of
 from pipelines.training.compress.prune import chosen, importance, masked, require_prunable
 from pipelines.training.compress.recipe import Prune
+from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.structure import layers, shape_of
 from tests.pipelines.training.compress.conftest import Trained
 

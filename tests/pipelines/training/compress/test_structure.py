@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from curator.errors import RequestError
-from pipelines.training.compress.held_out import run_of
 from pipelines.training.compress.prune import masked
+from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.structure import kept_only, layers, reshape, shape_of, taken_out
 from pipelines.training.kinds import ImageClassifier, TextClassifier, TrainingRecipe
 from pipelines.training.model import build, empty

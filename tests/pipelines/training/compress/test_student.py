@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from curator.errors import RecipeError
-from pipelines.training.compress.held_out import run_of
 from pipelines.training.compress.recipe import Distil
+from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.student import layer_map, new_student, student_recipe
 from pipelines.training.kinds import ImageClassifier, TextClassifier
 from tests.pipelines.training.compress.conftest import Trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.training.compress.weights import num_bytes, plan_of, stored
+from pipelines.training.compress.weights import halves, num_bytes, plan_of, stored, unpacked
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (4, 3, 3, 3)])
@@ -40,3 +40,14 @@ def test_vectors_keep_16_bits_and_bytes_are_counted() -> None:
     for precision, expected in {"fp32": 4 * 144, "fp16": 2 * 144, "int8": 128 + 2 * 8 + 2 * 16}.items():
         plan = plan_of(tensors, precision)  # type: ignore[arg-type]
         assert num_bytes({name: stored(t, plan[name]) for name, t in tensors.items()}) == expected
+
+
+def test_four_bits_are_two_numbers_to_a_byte() -> None:
+    tensor = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    weight = stored(tensor, "int4")
+    assert weight.scale is not None and weight.values.shape == (6, 5) and weight.values.dtype == torch.uint8
+    assert ((weight.wide() - tensor).abs() <= 0.51 * weight.scale.float()[:, None]).all()
+    assert torch.equal(stored(weight.wide(), "int4").values, weight.values)
+    assert set(unpacked(weight.values).flatten().tolist()) <= set(range(-7, 8))
+    assert num_bytes({"": weight}) == 30 + 12
+    assert halves(tensor) and not halves(torch.ones(4, 3)) and not halves(torch.ones(4, 2, 2, 2))
