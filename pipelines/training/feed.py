@@ -50,8 +50,6 @@ class TensorBatch:
     """a language model's present context"""
     rows: np.ndarray | None = None
     """of packed texts: (row of the epoch, its targets, this piece's targets), int64[pieces, 3]"""
-    num_targets: int = 0
-    """what its mean loss is a mean over: rows with a class, or next ids"""
     num_tokens: int = 0
     num_positions: int = 0
     """padding included"""
@@ -124,7 +122,7 @@ def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) ->
     tokens = encode(_texts(batch, recipe.columns.text), context=recipe.context)
     targets = _classes(batch, recipe.columns.label, classes)
     made = _tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets)
-    return replace(made, keys_BT=_keys(tokens), num_targets=len(batch))
+    return replace(made, keys_BT=_keys(tokens))
 
 
 def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel: Kernel, shared: bool) -> TensorBatch:
@@ -147,7 +145,7 @@ def _language(batch: pa.RecordBatch, recipe: LanguageModel, context: int, kernel
     inputs = np.ascontiguousarray(tokens.ids[:, :-1])
     made = _tokenised(batch, tokens, torch.from_numpy(inputs), torch.from_numpy(targets))
     looks = None if recipe.window is None else window_spans(len(inputs), inputs.shape[1], recipe.window, kernel=kernel)
-    return replace(made, context=context, spans=looks, num_targets=int(real.sum()))
+    return replace(made, context=context, spans=looks)
 
 
 def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, classes: ClassTable) -> TensorBatch:
@@ -162,7 +160,6 @@ def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, cla
         sample_ids=ids,
         inputs=normalised(block),
         targets=_classes(batch, recipe.columns.label, classes),
-        num_targets=len(batch),
         num_resized=num_resized,
     )
 

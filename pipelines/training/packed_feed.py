@@ -142,7 +142,6 @@ class PackedFeed:
             spans=spans(lengths, self._context, kernel=self._kernel, window=self._recipe.window),
             context=self._context,
             rows=np.array([(p.row, p.row_targets, int((p.targets != IGNORE).sum())) for p in pieces], dtype=np.int64),
-            num_targets=int((targets != IGNORE).sum()),
             num_tokens=sum(map(len, pieces)),
             num_positions=inputs.size,
             **asdict(counts),

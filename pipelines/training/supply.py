@@ -18,6 +18,7 @@ from pipelines.training.course import Course, in_blocks, is_packed
 from pipelines.training.feed import TensorBatch, feed_for
 from pipelines.training.kernels import kernel_for_spans
 from pipelines.training.kinds import LanguageModel, TrainingRecipe
+from pipelines.training.loss import IGNORE
 from pipelines.training.packed_feed import FeedState, PackedFeed
 from pipelines.training.precision import Placement
 from pipelines.training.read_ahead import read_ahead
@@ -44,6 +45,8 @@ class Place:
 class Supplied:
     batch: TensorBatch
     place: Place
+    num_targets: int
+    """what the batch's mean loss is a mean over: rows with a class, or next ids"""
     copied: torch.cuda.Event | None = None
 
     def on_device(self) -> TensorBatch:
@@ -118,10 +121,11 @@ class Supply:
 
     def _moved(self, made: tuple[TensorBatch, Place]) -> Supplied:
         batch, place = made
+        targets = int((batch.targets != IGNORE).sum())
         if self._side is None:
-            return Supplied(batch, place)
+            return Supplied(batch, place, targets)
         with torch.cuda.stream(self._side):
             moved = batch.pinned().to(self._device)
             copied = torch.cuda.Event()
             copied.record()
-        return Supplied(moved, place, copied)
+        return Supplied(moved, place, targets, copied)

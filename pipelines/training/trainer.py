@@ -285,7 +285,7 @@ class Trainer:
         with closing(self._supply.epoch(self.epoch, self.step, self.place)) as batches:
             for supplied in batches:
                 asked = self._should_stop is not None and self._should_stop()
-                targets, stops = self.ranks.before_step(supplied.batch.num_targets, asked, self.step)
+                targets, stops = self.ranks.before_step(supplied.num_targets, asked, self.step)
                 if stops:
                     self._save()
                     return False
@@ -301,7 +301,7 @@ class Trainer:
                 f"no row of the batch of step {self.step + 1} has a byte of text inside the context: there is nothing "
                 "to learn; raise `context`"
             )
-        share = supplied.batch.num_targets * self.ranks.together / max(targets, 1)
+        share = supplied.num_targets * self.ranks.together / max(targets, 1)
         began = self._clock.mark()
         rate = self.course.rate(self.step, supplied.place.num_read, self.recipe)
         result = self.learner.step(supplied.on_device(), rate, share)

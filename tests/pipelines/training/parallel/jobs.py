@@ -169,7 +169,7 @@ def layout(world_size: int) -> Layout:
     spread = spread_for(recipe, Ranks(0, world_size, True), placement)
     learner = Learner(model, recipe.optimiser, placement, spread=spread)
     ids = torch.zeros(1, 8, dtype=torch.int64)
-    batch = TensorBatch(pa.array([b"0" * 16], pa.binary(16)), ids, ids, context=8, num_targets=8)
+    batch = TensorBatch(pa.array([b"0" * 16], pa.binary(16)), ids, ids, context=8)
     with CommDebugMode() as seen:
         learner.step(batch, 1e-3)
     counts = {str(name): count for name, count in seen.get_comm_counts().items()}
