@@ -57,6 +57,7 @@ class Settings(BaseModel):
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
     log_format: LogFormat = Field("text", description="log lines as text, or as one JSON object each")
     log_requests: bool = Field(False, description="a log line for every request, not only for what went wrong")
+    upload_days: float = Field(7.0, gt=0, description="how long an upload stays open that nothing comes for")
     audit_days: float = Field(365.0, gt=0, description="how long the audit log is kept")
     lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")

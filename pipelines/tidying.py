@@ -1,4 +1,5 @@
-"""What nobody needs any more goes: unfinished files of killed processes, shards of runs that never ended, old events,
+"""What nobody needs any more goes: unfinished files of killed processes, shards of runs that never ended, uploads
+nobody goes on with, old events,
 deliveries and lines of the audit log, answered idempotency keys.
 
 Knows the store and the catalog; nothing of how runs are worked on.
@@ -15,7 +16,7 @@ from curator.settings import Settings
 from curator.shards.sweeping import sweep_orphans
 from curator.storage import Store
 
-__all__ = ["sweep_forgotten", "sweep_unfinished", "tidy"]
+__all__ = ["forget_abandoned", "sweep_forgotten", "sweep_unfinished", "tidy"]
 
 log: Final = logging.getLogger(__name__)
 _EVENTS_KEPT_S: Final = 7 * 86400.0
@@ -26,6 +27,7 @@ def tidy(catalog: Catalog, settings: Settings) -> None:
     """All of it. Raises RetryableError when the catalog is out of reach."""
     sweep_unfinished(settings)
     sweep_forgotten(catalog, settings)
+    forget_abandoned(catalog, settings)
     catalog.events.prune(_EVENTS_KEPT_S)
     catalog.idempotency.prune()
     catalog.webhooks.prune(_EVENTS_KEPT_S)
@@ -41,6 +43,20 @@ def sweep_unfinished(settings: Settings) -> None:
         return
     if swept:
         log.info("swept %d unfinished files of killed processes", swept)
+
+
+def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
+    """Uploads nobody goes on with are deleted with their parts, and free their tenants' quota."""
+    for upload in catalog.uploads.abandoned(settings.upload_days * 86400.0):
+        try:
+            catalog.uploads.delete(upload.tenant, upload.id)
+            store = Store.open(settings.root)
+            for name in store.list(f"uploads/{upload.id}"):
+                store.delete(name)
+        except (OSError, WinnowError) as error:
+            log.warning("upload %s, which nobody goes on with, could not be deleted: %s", upload.id, error)
+        else:
+            log.info("upload %s was deleted: nothing came for it in %g days", upload.id, settings.upload_days)
 
 
 def sweep_forgotten(catalog: Catalog, settings: Settings) -> None:

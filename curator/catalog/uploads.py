@@ -172,6 +172,13 @@ class Uploads:
             _touch(connection, upload_id, state=UploadState.COMPLETE)
             return _locked(connection, tenant, upload_id)
 
+    def abandoned(self, quiet_s: float) -> list[Upload]:
+        """Open uploads of every tenant that nothing has come for in so many seconds; they hold quota all the while."""
+        quiet = sa.and_(uploads.c.state == UploadState.OPEN, uploads.c.updated_at < now() - quiet_s)
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(uploads).where(quiet).order_by(uploads.c.id)).mappings()
+            return [Upload(**row) for row in rows]
+
     def delete(self, tenant: str, upload_id: str) -> Upload:
         """Forgets an upload and frees its quota; the caller removes the bytes. Raises NotFoundError."""
         with self._db.write() as connection:

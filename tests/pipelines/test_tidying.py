@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from curator.catalog import Catalog, CatalogJournal
+from curator.catalog.schema import uploads
 from curator.errors import StoppedError
 from curator.run import RunRequest, StopRequest
 from curator.settings import Settings
@@ -62,3 +64,26 @@ def test_shards_of_a_run_stay_while_it_may_go_on(tmp_path: Path, texts: Path, en
         os.remove(Store.open(settings.root).path(f"manifests/{summary.manifest}.json"))
         sweep_forgotten(catalog, settings)
         assert not any(path.exists() for path in everything)
+
+
+def test_an_upload_nobody_goes_on_with_goes_with_its_parts_and_its_quota(tmp_path: Path) -> None:
+    settings = Settings(root=str(tmp_path / "root"), upload_days=1.0)
+    store = Store.open(settings.root)
+    with Catalog.open(settings.database_url) as catalog:
+
+        def opened(name: str) -> str:
+            upload = catalog.uploads.create("local", name, 10, "0" * 64, part_bytes=10, quota_bytes=30)
+            store.write_bytes(f"uploads/{upload.id}/parts/00000", b"0123456789")
+            catalog.uploads.record_part("local", upload.id, 0, 10, "0" * 64)
+            return upload.id
+
+        stale, fresh, complete = opened("stale.csv"), opened("fresh.csv"), opened("complete.csv")
+        catalog.uploads.complete("local", complete, "0" * 64)
+        day = sa.update(uploads).where(uploads.c.id.in_([stale, complete]))
+        with catalog.database.write() as connection:
+            connection.execute(day.values(updated_at=uploads.c.created_at - 2 * 86400.0))
+        tidy(catalog, settings)
+        assert {upload.id for upload in catalog.uploads.page("local").items} == {fresh, complete}
+        assert store.list(f"uploads/{stale}") == []
+        assert store.list(f"uploads/{fresh}") and store.list(f"uploads/{complete}")
+        opened("another.csv")  # there is room for it again
