@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 import pyarrow as pa
 
+from curator.client.admin import Keys, Webhooks
 from curator.client.datasets import Datasets
 from curator.client.manifests import Manifests
 from curator.client.operations import Exports, Operations
@@ -49,7 +50,8 @@ class RunResult:
 
 class Client:
     """Speaks to one server. Threads may share it. The way from a file to a curated manifest is methods of its own;
-    other resources are nouns: datasets, manifests, plans, jobs, reviews, policies, exports, operations.
+    other resources are nouns: datasets, manifests, plans, jobs, reviews, policies, exports, operations, keys,
+    webhooks.
 
     base_url: without `/v1`. api_key: not needed on the machine of a server that listens on loopback. timeout_s: of one
     answer. retries: tries after the first when a connection breaks or the server is busy, each after a longer wait.
@@ -74,6 +76,7 @@ class Client:
         self.datasets, self.manifests, self.plans = Datasets(self._wire), Manifests(self._wire), Plans(self._wire)
         self.jobs, self.reviews, self.policies = TrainingJobs(self._wire), Reviews(self._wire), Policies(self._wire)
         self.exports, self.operations = Exports(self._wire), Operations(self._wire)
+        self.keys, self.webhooks = Keys(self._wire), Webhooks(self._wire)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -15,7 +15,7 @@ import pytest
 
 from curator.client.rest import Client
 from curator.epochs.adaptive import Losses
-from curator.errors import ConflictError, LeaseLostError, NotFoundError
+from curator.errors import ConflictError, LeaseLostError, NotFoundError, RequestError
 from pipelines.writing import write_once
 
 
@@ -154,9 +154,28 @@ def test_datasets(client: Client, house: Any, send: Any, parquet: bytes) -> None
         client.datasets.get(made)
 
 
+def test_keys_and_webhooks(client: Client, house: Any) -> None:
+    made = client.keys.create("pull", ["read"])
+    assert made["secret"] and made["id"] in {row["id"] for row in client.keys.list()}
+    with Client(house.url, made["secret"]) as puller:
+        assert list(puller.manifests.list(limit=1)) is not None
+        client.keys.revoke(made["id"])
+        with pytest.raises(RequestError, match="revoked"):
+            list(puller.manifests.list(limit=1))
+    assert client.webhooks.list() == () or client.webhooks.list()[0]["id"]
+    with pytest.raises(NotFoundError):
+        client.webhooks.get("whk_nobody")
+    with pytest.raises(NotFoundError):
+        list(client.webhooks.deliveries("whk_nobody"))
+    with pytest.raises(NotFoundError):
+        client.webhooks.delete("whk_nobody")
+    with pytest.raises(RequestError):
+        client.webhooks.create("file:///etc/passwd")
+
+
 ABOUT = (
     "datasets", "manifests", "aliases", "epoch-plans", "training-jobs", "review", "policies", "exports", "rewrites",
-    "operations", "shards:presign",
+    "operations", "shards:presign", "keys", "webhooks",
 )  # fmt: skip
 LEFT = {
     "POST /v1/datasets",  # `Client.create_dataset`, which tests/journeys asks

@@ -1,0 +1,61 @@
+"""What an administrator keeps at a server: API keys and webhooks.
+
+Knows addresses. A secret is shown once, when what it belongs to is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from curator.client.wire import Wire
+
+__all__ = ["Keys", "Webhooks"]
+
+
+class Keys:
+    """`client.keys`, for a key with scope `admin`."""
+
+    def __init__(self, wire: Wire):
+        self._wire = wire
+
+    def create(self, name: str, scopes: Sequence[str], *, expires_in_s: int | None = 90 * 86_400) -> dict[str, Any]:
+        """A key that may do what `scopes` say; its `secret` is shown now and never again."""
+        body = {"name": name, "scopes": [*scopes], "expires_in_s": expires_in_s}
+        return self._wire.create("/v1/keys", body)
+
+    def list(self) -> Sequence[dict[str, Any]]:
+        """The tenant's keys, without their secrets."""
+        return tuple(self._wire.get("/v1/keys")["items"])
+
+    def revoke(self, key: str) -> None:
+        """From now on the key opens nothing."""
+        self._wire.call("DELETE", f"/v1/keys/{key}")
+
+
+class Webhooks:
+    """`client.webhooks`, for a key with scope `admin`."""
+
+    def __init__(self, wire: Wire):
+        self._wire = wire
+
+    def create(self, url: str, kinds: Sequence[str] = ()) -> dict[str, Any]:
+        """An address that is told of events of these kinds, all when empty; its `secret` is shown now and never
+        again."""
+        return self._wire.create("/v1/webhooks", {"url": url, "kinds": [*kinds]})
+
+    def list(self) -> Sequence[dict[str, Any]]:
+        """The tenant's webhooks."""
+        return tuple(self._wire.get("/v1/webhooks")["items"])
+
+    def get(self, webhook: str) -> dict[str, Any]:
+        """One webhook."""
+        return self._wire.get(f"/v1/webhooks/{webhook}")
+
+    def deliveries(self, webhook: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """What was told and how it went, newest first."""
+        return self._wire.items(f"/v1/webhooks/{webhook}/deliveries", {}, limit)
+
+    def delete(self, webhook: str) -> None:
+        """Tells it nothing more."""
+        self._wire.call("DELETE", f"/v1/webhooks/{webhook}")
