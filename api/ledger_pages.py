@@ -22,6 +22,7 @@ from curator.catalog import Run
 from curator.catalog.paging import checked_limit, decode_cursor, encode_cursor
 from curator.errors import ConflictError, NotFoundError, RequestError
 from curator.ledger import Ledger
+from curator.recipe import parse
 from curator.run import RunState
 from curator.storage import Store
 
@@ -41,9 +42,11 @@ class Filter(BaseModel):
 
 class Decisions(View):
     """Ledger rows in input order. With `rows=true` each has its `row`: the data itself, long texts cut (`row_cut`);
-    with `signals=true` every signal of the run as `signal.NAME`."""
+    with `signals=true` every signal of the run as `signal.NAME`. `content`: the row's columns that were judged, in
+    order; none where another version of Winnow stored the run's request."""
 
     items: tuple[dict[str, Any], ...]
+    content: tuple[str, ...]
     next_cursor: str | None
 
 
@@ -164,7 +167,8 @@ def _page(
     if with_rows and items and run.summary is not None:
         contents = _contents(service, run.summary.manifest, [bytes.fromhex(item["sample_id"]) for item in items])
         items = [{**item, **content} for item, content in zip(items, contents, strict=True)]
-    return Decisions(items=tuple(items), next_cursor=next_cursor)
+    content = parse(run.request.recipe).content_columns if run.request else ()
+    return Decisions(items=tuple(items), content=content, next_cursor=next_cursor)
 
 
 def _contents(service: Service, manifest: str, sample_ids: Sequence[bytes]) -> list[dict[str, Any]]:

@@ -37,13 +37,14 @@ __all__ = [
 
 
 class QueueView(View):
-    """`label`, `classes`: what a relabel may say; null and empty where rows have no label. `answers_wanted`: one for
-    every item, two for those asked of two people."""
+    """`content`: the row's columns that were judged, in order. `label`, `classes`: what a relabel may say; null and
+    empty where rows have no label. `answers_wanted`: one for every item, two for those asked of two people."""
 
     id: str
     run: str
     manifest: str
     task: str
+    content: tuple[str, ...]
     label: str | None
     classes: tuple[Label, ...]
     settings: dict[str, Any]
@@ -209,6 +210,7 @@ def _basics(queue: ReviewQueue, counts: tuple[int, int]) -> dict[str, Any]:
         "run": queue.run,
         "manifest": about["manifest"],
         "task": about["task"],
+        "content": tuple(about.get("content", ())),
         "label": about["label"],
         "classes": tuple(about["classes"]),
         "settings": queue.settings,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Final, Literal
 
 from api.bodies import View
@@ -16,8 +16,10 @@ from api.service import Service
 from api.submission import submission_of
 from curator.catalog import Run, RunFault, Step
 from curator.errors import NotFoundError
+from curator.recipe import parse
 from curator.run import TERMINAL, Progress, RunState, RunSummary
 from curator.storage import Store
+from curator.verdict import POLICY_REASONS
 
 __all__ = [
     "PARTS",
@@ -86,7 +88,7 @@ class RunList(View):
 
 class RunMetrics(View):
     """Counts in rows. `actions`: relabelled rows are kept too. `difficulty`, `scorecard` and `encoder` are known at
-    the end."""
+    the end. `meanings`: what the recipe's operators and its policy mean by each of `reasons`."""
 
     run: str
     state: RunState
@@ -95,6 +97,7 @@ class RunMetrics(View):
     rows_done: int
     actions: dict[str, int]
     reasons: dict[str, int]
+    meanings: dict[str, str]
     difficulty: dict[str, int] | None
     seconds: float | None
     seconds_by_phase: dict[str, float]
@@ -205,6 +208,7 @@ def metrics_view(run: Run, store: Store) -> RunMetrics:
         rows_done=run.summary.rows_in if run.summary else run.progress.rows_done,
         actions={"keep": counted.kept, "drop": counted.dropped, "relabel": counted.relabeled},
         reasons=counted.reasons,
+        meanings=_meanings(run, counted.reasons),
         difficulty=run.summary.difficulty if run.summary else None,
         seconds=run.summary.seconds if run.summary else None,
         seconds_by_phase=counted.seconds_by_phase,
@@ -249,6 +253,11 @@ def without_root(told: Any, store: Store) -> Any:
     if isinstance(told, dict):
         return {key: without_root(value, store) for key, value in told.items()}
     return [without_root(value, store) for value in told] if isinstance(told, list) else told
+
+
+def _meanings(run: Run, reasons: Iterable[str]) -> dict[str, str]:
+    known = parse(run.request.recipe).reasons if run.request else POLICY_REASONS
+    return {name: known[name] for name in reasons if name in known}
 
 
 def _report(store: Store, run: Run) -> dict[str, Any]:

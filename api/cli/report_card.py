@@ -1,32 +1,36 @@
 """The report card of a run: counts, reasons with example rows, difficulty, scorecard, seconds; gathered from its files.
 
-Knows where a run's files lie, nothing of how a card is shown.
+Knows where a run's files lie, nothing of how a card is shown. What an example shows of its row is what was judged: the
+recipe's content columns, as the service and the dashboard show them.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
+from api.cells import shown_row
 from curator.errors import NotFoundError, RequestError
 from curator.ledger import Ledger
-from curator.shards.layout import LABEL_BEFORE, SAMPLE_ID
 from curator.shards.manifest import Manifest
 from curator.shards.reader import ShardReader
 from curator.storage import Store
-from curator.verdict import POLICY_REASONS
+
+if TYPE_CHECKING:
+    from curator.recipe import Recipe
 
 __all__ = ["Example", "Move", "Reason", "ReportCard", "gather", "gather_from_server"]
 
 NUM_EXAMPLES: Final = 3
 NUM_MOVES: Final = 10
 EXCERPT_CHARS: Final = 300
+EMPTY: Final = "(empty)"
 
 
 class _Frozen(BaseModel):
@@ -34,11 +38,13 @@ class _Frozen(BaseModel):
 
 
 class Example(_Frozen):
-    """A row that a reason decided; `content` is cut to an excerpt, bytes are told by their number."""
+    """A row that a reason decided. `content`: what was judged, cut to an excerpt, "(empty)" where there is none, ""
+    where it is not known; a picture by its size, and a small one as a data URL in `picture`."""
 
     id: str
     action: str
     content: str
+    picture: str | None = None
     given_label: str | None = None
     predicted_label: str | None = None
 
@@ -67,6 +73,14 @@ class ReportCard(_Frozen):
     scorecard: tuple[tuple[str, str], ...]
 
 
+class _Content(NamedTuple):
+    text: str
+    picture: str | None
+
+
+_UNKNOWN: Final = _Content("", None)
+
+
 def gather(store: Store, run: str) -> ReportCard:
     """The card of a finished run. Raises NotFoundError when the run has no report (yet), IntegrityError."""
     try:
@@ -77,12 +91,13 @@ def gather(store: Store, run: str) -> ReportCard:
         ) from error
     scorecard = summary.pop("scorecard", {})
     chosen, moves = _walk(Ledger(store, run).scan())
-    content = _contents(store, summary["manifest"], chosen)
-    return _card(summary, scorecard, chosen, moves, content, _meanings(store, run))
+    recipe = _recipe(store, run)
+    content = _contents(store, summary["manifest"], chosen, recipe.content_columns)
+    return _card(summary, scorecard, chosen, moves, content, recipe.reasons)
 
 
 def gather_from_server(client: Any, run: str) -> ReportCard:
-    """The card of a server's run; its examples have ids and labels, but no content, which would mean fetching shards.
+    """The card of a server's run: the one `gather` makes of its files.
 
     Raises RequestError when the run has not succeeded, and as the client does.
     """
@@ -90,7 +105,9 @@ def gather_from_server(client: Any, run: str) -> ReportCard:
     if view["summary"] is None:
         raise RequestError(f"run {run} is {view['state']}; a report card is made of a run that has succeeded")
     chosen, moves = _walk(client.decision_batches(run))
-    return _card(view["summary"], client.metrics(run)["scorecard"] or {}, chosen, moves, {}, POLICY_REASONS)
+    metrics = client.metrics(run)
+    content = _contents_from_server(client, run, chosen)
+    return _card(view["summary"], metrics["scorecard"] or {}, chosen, moves, content, metrics["meanings"])
 
 
 def _card(
@@ -98,7 +115,7 @@ def _card(
     scorecard: Mapping[str, Any],
     chosen: Mapping[str, list[dict[str, Any]]],
     moves: Counter[tuple[str, str]],
-    content: Mapping[bytes, str],
+    content: Mapping[bytes, _Content],
     meanings: Mapping[str, str],
 ) -> ReportCard:
     reasons = tuple(
@@ -106,7 +123,7 @@ def _card(
             name=name,
             meaning=meanings.get(name, ""),
             rows=rows,
-            examples=tuple(_example(row, content.get(row["sample_id"], "")) for row in chosen.get(name, ())),
+            examples=tuple(_example(row, content.get(row["sample_id"], _UNKNOWN)) for row in chosen.get(name, ())),
         )
         for name, rows in summary["reasons"].items()
     )
@@ -114,11 +131,12 @@ def _card(
     return ReportCard(summary=summary, reasons=reasons, moves=top, scorecard=tuple(_flat(scorecard)))
 
 
-def _example(row: Mapping[str, Any], content: str) -> Example:
+def _example(row: Mapping[str, Any], content: _Content) -> Example:
     return Example(
         id=str(row["id"]) if row.get("id") is not None else row["sample_id"].hex(),
         action=row["action"],
-        content=content,
+        content=content.text,
+        picture=content.picture,
         given_label=_text(row["given_label"]),
         predicted_label=_text(row["predicted_label"]),
     )
@@ -144,38 +162,50 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _contents(store: Store, manifest_id: str, chosen: Mapping[str, list[dict[str, Any]]]) -> dict[bytes, str]:
-    """What the shards hold of the chosen rows, quarantined ones too, by sample id."""
+def _contents(
+    store: Store, manifest_id: str, chosen: Mapping[str, list[dict[str, Any]]], columns: Sequence[str]
+) -> dict[bytes, _Content]:
+    """What was judged of the chosen rows, quarantined ones too, by sample id. columns: the recipe's content columns."""
     ids = list({row["sample_id"]: None for part in chosen.values() for row in part})
     if not ids:
         return {}
     reader, manifest = ShardReader(store), Manifest.load(store, manifest_id)
-    names = [column.name for column in manifest.columns if column.name not in (SAMPLE_ID, LABEL_BEFORE, manifest.label)]
-    cells = reader.take(manifest, reader.locate(manifest, pa.array(ids, pa.binary(16))), names).to_pylist()
-    return {sample_id: _excerpt(row) for sample_id, row in zip(ids, cells, strict=True)}
+    cells = reader.take(manifest, reader.locate(manifest, pa.array(ids, pa.binary(16))), columns).to_pylist()
+    return {sample_id: _content(shown_row(row)[0], columns) for sample_id, row in zip(ids, cells, strict=True)}
 
 
-def _excerpt(cells: Mapping[str, Any]) -> str:
-    """A row's longest texts first, since they are what was judged; bytes by their number."""
-    texts = sorted((value for value in cells.values() if isinstance(value, str) and value), key=len, reverse=True)
-    blobs = [f"{name}: {len(value)} bytes" for name, value in cells.items() if isinstance(value, bytes)]
-    whole = " · ".join([*texts[:1], *blobs]) or " · ".join(f"{name}: {value}" for name, value in cells.items())
-    return whole if len(whole) <= EXCERPT_CHARS else whole[: EXCERPT_CHARS - 1] + "…"
+def _contents_from_server(client: Any, run: str, reasons: Iterable[str]) -> dict[bytes, _Content]:
+    """As `_contents`: the first rows of each reason, which are those `_walk` chooses."""
+    pages = [client.decision_page(run, reason=name, rows=True, limit=NUM_EXAMPLES) for name in reasons]
+    return {
+        bytes.fromhex(item["sample_id"]): _content(item["row"], page["content"]) if page["content"] else _UNKNOWN
+        for page in pages
+        for item in page["items"]
+    }
+
+
+def _content(row: Mapping[str, Any], columns: Sequence[str]) -> _Content:
+    """The content columns of a row, as `shown_row` shows it: parts that are there, a blank line between them."""
+    picture, parts = None, []
+    for name in columns:
+        value = row[name]
+        if isinstance(value, Mapping):
+            picture = f"data:{value['media_type']};base64,{value['base64']}" if value["base64"] else None
+            value = f"{name}: {value['bytes']} bytes" if value["bytes"] else None
+        if value is not None and value.strip():
+            parts.append(value)
+    whole = "\n\n".join(parts) or EMPTY
+    return _Content(whole if len(whole) <= EXCERPT_CHARS else whole[: EXCERPT_CHARS - 1] + "…", picture)
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _meanings(store: Store, run: str) -> dict[str, str]:
-    """What each reason means: the policy's own and those of the recipe's operators."""
+def _recipe(store: Store, run: str) -> Recipe:
     from pipelines.job import Job
 
-    meanings = dict(POLICY_REASONS)
-    for operator in Job(store.uri, run).recipe.process:
-        if isinstance(operator.reasons, Mapping):
-            meanings.update(operator.reasons)
-    return meanings
+    return Job(store.uri, run).recipe
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{background:#8883;height:.7rem;min-width:8rem}.bar i{display:block;height:100%;background:#3a7d44}
 .drop i{background:#b3541e}.warning{border-left:4px solid #b3541e;padding:.5rem 1rem;background:#b3541e22}
 .example{margin:.25rem 0;white-space:pre-wrap;overflow-wrap:anywhere}.example b{font-weight:600}
+.example img{display:block;max-height:8rem}
 code{font-size:.9em;overflow-wrap:anywhere}small{opacity:.75}
 @media(max-width:40rem){
 .reasons tr{display:block;border-bottom:1px solid #8884;padding:.25rem 0}.reasons td{display:inline-block;border:0}
@@ -47,7 +48,8 @@ def page(card: ReportCard) -> str:
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Winnow report {escape(summary['run'])}</title><style>{STYLE}</style></head>\n<body>"
         + "\n".join(parts)
@@ -86,7 +88,8 @@ def _example(example: Example) -> str:
     labels = ""
     if example.predicted_label is not None:
         labels = f" <small>{escape(str(example.given_label))} → {escape(example.predicted_label)}</small>"
-    return f'<p class="example"><b>{escape(example.id)}</b>{labels} {escape(example.content)}</p>'
+    picture = f'<img src="{escape(example.picture)}" alt="">' if example.picture else ""
+    return f'<p class="example"><b>{escape(example.id)}</b>{labels} {escape(example.content)}{picture}</p>'
 
 
 def _moves(card: ReportCard) -> str:

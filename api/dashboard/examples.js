@@ -60,7 +60,7 @@ export class Examples {
     }
     if (turn !== this.asked) return;
     this.pages.took(page);
-    this.list.replaceChildren(...page.items.map(example));
+    this.list.replaceChildren(...page.items.map((item) => example(item, page.content)));
     this.back.disabled = this.pages.first;
     this.forth.disabled = this.pages.next === null;
     this.back.parentNode.hidden = this.back.disabled && this.forth.disabled;
@@ -71,7 +71,7 @@ export class Examples {
 const choice = (label, options, change) =>
   el("select", { "aria-label": label, on: { change } }, options.map(([value, text]) => el("option", { value, text })));
 
-function example(item) {
+function example(item, columns) {
   const others = (item.reasons ?? []).filter((reason) => reason !== item.reason);
   const why = el("div", { class: "why" },
     el("span", { class: "chip", "data-colour": item.action, text: item.reason ?? item.action }),
@@ -81,16 +81,18 @@ function example(item) {
     item.duplicate_of ? el("span", { class: "muted" }, "repeats ", el("code", { text: item.duplicate_of.slice(0, 12) }), item.similarity !== null ? ` (${figure(item.similarity)})` : "") : null,
     item.difficulty ? el("span", { class: "muted", text: item.difficulty }) : null,
     el("code", { class: "muted", title: item.sample_id, text: String(item.id ?? item.sample_id.slice(0, 12)) }));
-  return el("li", {}, why, ...content(item));
+  return el("li", {}, why, ...content(item, columns));
 }
 
-// The row's pictures and its longest text; the rest is one request away.
-function content(item) {
-  const row = item.row ?? {};
-  const pictures = Object.values(row).filter((value) => value?.base64).map((value) => el("img", { src: `data:${value.media_type};base64,${value.base64}`, alt: `image of ${item.id ?? "the row"}` }));
-  const texts = Object.entries(row).filter(([name, value]) => typeof value === "string" && name !== "id").sort((a, b) => b[1].length - a[1].length);
-  const [name, text] = texts[0] ?? [];
-  const cut = (item.row_cut ?? []).includes(name) ? " …" : "";
-  const told = pictures.length ? null : el("p", { class: "content", tabindex: text && text.length > 400 ? "0" : null, text: text === undefined ? "(no text)" : text.trim() === "" ? "(empty)" : text + cut });
-  return [...pictures, told].filter(Boolean);
+// What was judged: the row's picture, or its texts with a blank line between them; the rest is one request away.
+function content(item, columns) {
+  const cells = columns.map((name) => [name, item.row?.[name] ?? null]);
+  const pictures = cells.filter(([, value]) => value?.base64).map(([, value]) => el("img", { src: `data:${value.media_type};base64,${value.base64}`, alt: `image of ${item.id ?? "the row"}` }));
+  if (pictures.length) return pictures;
+  const texts = cells.map(([name, value]) => wording(name, value) + ((item.row_cut ?? []).includes(name) ? " …" : ""));
+  const text = texts.filter((part) => part.trim()).join("\n\n") || (columns.length ? "(empty)" : "(what was judged is not known)");
+  return [el("p", { class: "content", tabindex: text.length > 400 ? "0" : null, text })];
 }
+
+// A cell as text: bytes that are no small picture by their number.
+const wording = (name, value) => typeof value === "string" ? value : value?.bytes ? `${name}: ${count(value.bytes)} bytes` : "";

@@ -194,12 +194,15 @@ export function findings(queue) {
     el("tr", {}, el("td", { class: "muted", text: name }), el("td", { class: "right num", text: value })))));
 }
 
-// The row's pictures and texts by column, the longest first; ids and the label are told above.
+// The row's pictures and texts by column: what was judged, then the rest, the longest first; ids and the label are told
+// above.
 function contents(item, queue) {
   const row = item.row ?? {};
   const shown = Object.entries(row).filter(([name]) => name !== queue.label && name !== "label_before");
   const pictures = shown.filter(([, value]) => value?.base64).map(([name, value]) => el("img", { src: `data:${value.media_type};base64,${value.base64}`, alt: name }));
-  const texts = shown.filter(([name, value]) => typeof value === "string" && value !== String(item.verdict.id)).sort((a, b) => b[1].length - a[1].length);
+  const rest = shown.filter(([name, value]) => !queue.content.includes(name) && typeof value === "string" && value !== String(item.verdict.id)).sort((a, b) => b[1].length - a[1].length);
+  const judged = queue.content.map((name) => [name, row[name] ?? ""]).filter(([, value]) => typeof value === "string");
+  const texts = [...judged, ...rest];
   const told = texts.map(([name, text]) => [texts.length > 1 ? el("h3", { text: name }) : null,
     el("p", { class: "content", tabindex: "0", text: (text.trim() === "" ? "(empty)" : text) + (item.row_cut.includes(name) ? " …" : "") })]);
   return el("div", { class: "contents" }, pictures, told, pictures.length || texts.length ? null : el("p", { class: "muted", text: "(no text and no picture)" }));

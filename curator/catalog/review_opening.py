@@ -89,5 +89,6 @@ def _about(catalog: Catalog, run: Run, ledger: Ledger, manifest: Manifest) -> di
         "task": recipe.task,
         "id": named if "id" in ledger.schema.names else None,
         "label": manifest.label,
+        "content": list(recipe.content_columns),
         "classes": [plain(value) for value in validated.get("classes", [])] if manifest.label else [],
     }

@@ -266,6 +266,13 @@ class Client:
                 if left <= 0:
                     return
 
+    def decision_page(self, run: str, *, rows: bool = False, limit: int = 100, **filters: Any) -> dict[str, Any]:
+        """The first of the same rows as the service tells them ({items, content, next_cursor}); rows: with their
+        data."""
+        chosen = {name: value for name, value in filters.items() if value is not None}
+        params = {**chosen, "rows": rows, "limit": limit}
+        return self._wire.call("GET", f"/v1/runs/{run}/decisions", params=params).json()
+
     def decision_batches(self, run: str, **filters: Any) -> Iterator[pa.RecordBatch]:
         """The same rows as Arrow record batches."""
         with self.decision_stream(run, **filters) as reader:

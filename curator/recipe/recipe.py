@@ -15,6 +15,7 @@ from curator.duplicates.operators import ExactDuplicates, NearDuplicates
 from curator.epochs.curriculum import Curriculum, Staged
 from curator.recipe.policy import PolicySpec
 from curator.signals.operators import RowOperator
+from curator.verdict import POLICY_REASONS
 
 __all__ = ["Columns", "Encoders", "Operator", "Recipe", "SetOperator", "Task"]
 
@@ -136,6 +137,12 @@ class Recipe(_Frozen):
     def signal_names(self) -> tuple[str, ...]:
         """Signals the row operators read, each once, in order."""
         return tuple(dict.fromkeys(name for op in self.row_operators for name in op.signals))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Every reason a run may give and what it means: the operators' in the recipe's order, then the policy's."""
+        operators = {reason: meaning for op in self.process for reason, meaning in op.reasons.items()}
+        return operators | POLICY_REASONS
 
     @cached_property
     def digest(self) -> str:

@@ -90,7 +90,8 @@ globalThis.fetch = async (path) => {
   const query = new URL(path, "http://h").searchParams;
   asked.push(Object.fromEntries(query));
   const start = Number(query.get("cursor") ?? 0), stop = start + Number(query.get("limit"));
-  const body = { items: rows.slice(start, stop), next_cursor: stop < rows.length ? String(stop) : null };
+  const next_cursor = stop < rows.length ? String(stop) : null;
+  const body = { items: rows.slice(start, stop), content: ["text"], next_cursor };
   return { status: 200, json: async () => body, headers: { get: () => null } };
 };
 const { Examples } = await import("./examples.js");
@@ -133,6 +134,38 @@ def test_rows_are_walked_page_by_page(tmp_path: Path) -> None:
         page,
         {**page, "action": "keep"},
     ]
+
+
+def test_a_row_is_shown_by_what_was_judged(tmp_path: Path) -> None:
+    """Not by its longest text: a null one is empty, the parts of an exchange are joined, a picture is a picture."""
+    cells = [
+        [["text"], {"text": "short", "html": "<p>long</p>" * 9}],
+        [["text"], {"text": None, "at": "2026-01-01T00:00:00"}],
+        [["q", "ctx", "a"], {"q": "Add", "ctx": None, "a": "3", "source": "a page of the web"}],
+        [["image"], {"image": {"bytes": 9, "media_type": "image/png", "base64": "iVBO"}, "caption": "a caption"}],
+        [["image"], {"image": {"bytes": 99000, "media_type": "image/png", "base64": None}, "caption": "a caption"}],
+    ]
+    row = {"sample_id": "00" * 16, "action": "drop", "predicted_label": None, "confidence": None}
+    script = (
+        PAGE
+        + f"""
+    const cells = {json.dumps(cells)}, row = {json.dumps(row)};
+    const shown = [];
+    const {{ Examples }} = await import("./examples.js");
+    for (const [content, data] of cells) {{
+      globalThis.fetch = async () => ({{ status: 200, headers: {{ get: () => null }},
+        json: async () => ({{ items: [{{ ...row, row: data }}], content, next_cursor: null }}) }});
+      const summary = {{ rows_in: 1, kept: 0, dropped: 1, relabeled: 0, reasons: {{}} }};
+      const page = new Examples({{ id: "run_1", summary }}, () => {{}}, (error) => {{ throw error; }});
+      await new Promise((done) => setTimeout(done, 5));
+      const told = page.list.children[0].children[1];
+      shown.push(told.tag === "img" ? told.attributes.src : told.textContent);
+    }}
+    console.log(JSON.stringify(shown));"""
+    )
+    assert run(tmp_path, script) == [
+        "short", "(empty)", "Add\n\n3", "data:image/png;base64,iVBO", "image: 99,000 bytes",
+    ]  # fmt: skip
 
 
 def test_a_page_without_rows_says_so(tmp_path: Path) -> None:

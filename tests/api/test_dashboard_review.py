@@ -21,6 +21,7 @@ QUEUE = {
     "id": "rev_1",
     "run": "run_1",
     "label": "label",
+    "content": ["text"],
     "classes": ["a", "b", "c"],
     "num_items": 3,
     "answers_wanted": 3,

@@ -138,11 +138,21 @@ def test_a_reason_nobody_gave(winnow: Winnow, served: Served, here: Path) -> Non
     assert list(here.glob("*.parquet")) == []
 
 
+def test_a_report_is_one_card_from_a_root_and_from_a_server(winnow: Winnow, served: Served, finished: Any) -> None:
+    places = (["last", "--root", finished.root], [served.summary["run"], "--url", served.url])
+    root, server = (json.loads(winnow("report", *place, "--json").stdout) for place in places)
+    for part in ("reasons", "moves", "scorecard"):
+        assert server[part] == root[part]
+    shown = {reason["name"]: reason for reason in server["reasons"]}
+    assert shown["too_short"]["meaning"] == "fewer characters or words than asked for"
+    assert shown["exact_duplicate"]["examples"][0]["content"] == "the quick brown fox jumps over 3 lazy dogs"
+
+
 def test_the_report_of_a_servers_run(winnow: Winnow, served: Served, here: Path) -> None:
     done = winnow("report", served.summary["run"], "--url", served.url, "--html", "card.html")
     assert done.exit_code == 0, done.stderr
     assert "exact_duplicate" in (here / "card.html").read_text()
-    assert "dup drop\n" in winnow("report", served.summary["run"], "--url", served.url).stdout
+    assert "dup drop: the quick brown fox" in winnow("report", served.summary["run"], "--url", served.url).stdout
 
 
 @pytest.mark.parametrize(

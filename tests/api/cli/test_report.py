@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
 
@@ -54,6 +57,73 @@ def test_reasons_have_counts_meanings_and_example_rows(card: ReportCard) -> None
         ("dup", "drop", "the quick brown fox jumps over 3 lazy dogs")
     ]
     assert by_name["too_short"].examples[0].content.startswith("<script>")
+
+
+def wide(folder: Path, winnow: Winnow, recipe: str, rows: list[dict[str, Any]]) -> ReportCard:
+    """The card of a run on rows whose longest text is not what the recipe judges."""
+    data, words = folder / "data.jsonl", folder / "recipe.yaml"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words.write_text(recipe)
+    done = winnow("curate", data, "--recipe", words, "--out", folder / "root", "--json")
+    assert done.exit_code == 0, done.stderr
+    return gather(Store.open(str(folder / "root")), json.loads(done.stdout)["run"])
+
+
+def examples(card: ReportCard) -> dict[str, str]:
+    return {example.id: example.content for reason in card.reasons for example in reason.examples}
+
+
+def test_an_example_shows_what_was_judged(winnow: Winnow, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"n{n}", "text": text, "html": f"<p>{n}</p>" * 60}
+        for n, text in enumerate(["short", None, " x ", "long " * 30])
+    ]
+    recipe = "{columns: {text: text}, process: [{length: {min_chars: 30}}], policy: {kind: rules}}"
+    card = wide(tmp_path, winnow, recipe, rows)
+    assert examples(card) == {"n0": "short", "n1": "(empty)", "n2": " x "}
+    assert "<p>" not in told(card)
+
+
+def test_an_example_of_instruction_data_joins_its_parts(winnow: Winnow, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"n{n}", "q": "Add", "ctx": ctx, "a": a, "source": "a page of the web " * 9}
+        for n, (ctx, a) in enumerate([("1 and 2", "3"), (None, "4"), ("5", None)])
+    ]
+    recipe = (
+        "{task: instruction, columns: {instruction: q, input: ctx, output: a}, "
+        "process: [{length: {min_chars: 30}}], policy: {kind: rules}}"
+    )
+    assert examples(wide(tmp_path, winnow, recipe, rows)) == {
+        "n0": "Add\n\n1 and 2\n\n3",
+        "n1": "Add\n\n4",
+        "n2": "Add\n\n5",
+    }
+
+
+def test_a_picture_is_shown_as_one(winnow: Winnow, tmp_path: Path) -> None:
+    png = b"\x89PNG\r\n\x1a\n not a whole picture"
+    table = pa.table(
+        {
+            "id": [1, 2, 3, 4],
+            "image": [png, png, None, b"x" * 99],
+            "label": ["a", "a", "b", "b"],
+            "caption": ["a caption " * 9] * 4,
+        }
+    )
+    pq.write_table(table, tmp_path / "data.parquet")
+    (tmp_path / "recipe.yaml").write_text(
+        "{task: classification, columns: {image: image, label: label}, policy: {kind: rules}}"
+    )
+    done = winnow(
+        "curate", tmp_path / "data.parquet", "--recipe", tmp_path / "recipe.yaml", "--out", tmp_path, "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    card = gather(Store.open(str(tmp_path)), json.loads(done.stdout)["run"])
+    assert examples(card) == {"1": "image: 28 bytes", "2": "image: 28 bytes", "3": "(empty)", "4": "image: 99 bytes"}
+    tags = Tags()
+    tags.feed(page(card))
+    pictures = [value for name, value in tags.attributes if name == "src"]
+    assert pictures == ["data:image/png;base64," + base64.b64encode(png).decode()] * 2
 
 
 def test_the_text_card(winnow: Winnow, finished: Any) -> None:

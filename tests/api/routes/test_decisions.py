@@ -97,7 +97,9 @@ def test_filters_agree_with_the_summary(house: Any, finished: dict[str, Any]) ->
 
 
 def test_rows_come_with_their_data_kept_or_dropped(house: Any, finished: dict[str, Any]) -> None:
-    found = house.one.get(f"/v1/runs/{finished['id']}/decisions?rows=true&limit=1000").json()["items"]
+    page = house.one.get(f"/v1/runs/{finished['id']}/decisions?rows=true&limit=1000").json()
+    found = page["items"]
+    assert page["content"] == ["text"]
     assert {item["action"] for item in found} == {"keep", "drop"}
     assert all(item["row"]["id"] == item["id"] for item in found)
     short = next(item for item in found if item["reason"] == "too_short")

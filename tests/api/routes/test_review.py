@@ -52,6 +52,7 @@ def test_a_queue_is_opened_once_for_the_same_settings(
     queue = open_queue(seed=1)
     assert (queue["run"], queue["manifest"]) == (finished["id"], finished["summary"]["manifest"])
     assert (queue["num_items"], queue["task"], queue["label"], queue["classes"]) == (6, "text", None, [])
+    assert queue["content"] == ["text"]
     assert queue["states"] == {"open": 6, "leased": 0, "settled": 0, "disputed": 0}
     assert open_queue(seed=1)["id"] == queue["id"]
     other = open_queue(seed=2)["id"]
