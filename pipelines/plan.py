@@ -25,7 +25,10 @@ __all__ = ["Plan", "load_plan", "make_plan"]
 
 
 class Plan(BaseModel):
-    """Everything a worker needs to know before it opens a unit; saved beside the run's files."""
+    """Everything a worker needs to know before it opens a unit; saved beside the run's files.
+
+    set_aside: columns of the inputs that an earlier run wrote; this one neither reads nor keeps them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,6 +39,7 @@ class Plan(BaseModel):
     trusted: str | None = None
     feedback: str | None = None
     dataset_version: str
+    set_aside: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -80,6 +84,7 @@ def make_plan(request: RunRequest) -> Plan:
         units=inputs.units,
         trusted=request.trusted,
         feedback=request.feedback,
+        set_aside=inputs.set_aside,
         dataset_version=request.dataset_version or content_id("dv", [info.digest for info in inputs.sources]),
     )
 

@@ -19,6 +19,7 @@ from curator.readers.opening import content_digest, damaged, same_file
 from curator.readers.parquet import read_parquet, scan_parquet
 from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
 from curator.readers.webdataset import read_webdataset, scan_webdataset
+from curator.readers.written import SAMPLE_ID, WRITTEN, by_winnow, holds_sample_ids
 
 __all__ = ["plan_inputs", "read", "scan", "unify"]
 
@@ -54,6 +55,7 @@ def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = L
 
     A Parquet or Arrow file may hold columns and no rows, as writers leave it for an empty part, where another holds
     some. Refuses files whose bytes are the same: every row of the one would repeat a row of the other.
+    Columns that an earlier run of Winnow wrote are set aside: the schema is without them.
     """
     infos = tuple(scan(source, unit_rows=unit_rows, limits=limits) for source in sources)
     if not any(info.rows for info in infos):
@@ -65,7 +67,22 @@ def plan_inputs(sources: Sequence[Source], *, unit_rows: int, limits: Limits = L
             raise InputError(f"a byte-for-byte copy of {twin}; leave one of them out", file=info.source.uri)
     units = (unit for info in infos for unit in info.units)
     numbered = tuple(unit.model_copy(update={"index": index}) for index, unit in enumerate(units))
-    return InputPlan(infos, unify(infos), numbered, sum(info.rows for info in infos))
+    schema = unify(infos)
+    own = _by_winnow(infos, schema, limits)
+    kept = pa.schema([field for field in schema if field.name not in own])
+    return InputPlan(infos, kept, numbered, sum(info.rows for info in infos), own)
+
+
+def _by_winnow(infos: Sequence[SourceInfo], schema: pa.Schema, limits: Limits) -> tuple[str, ...]:
+    """The columns that an earlier run wrote, going by the first rows of each file. One may not be all there is."""
+    if SAMPLE_ID not in schema.names or set(schema.names) <= set(WRITTEN):
+        return ()
+    for info in infos:
+        if info.rows and SAMPLE_ID in info.schema.names:
+            first = next(read(info.units[0], schema=info.schema, columns=[SAMPLE_ID], limits=limits))
+            if not holds_sample_ids(first.batch.column(0).to_pylist()):
+                return ()
+    return by_winnow(schema)
 
 
 def unify(infos: Sequence[SourceInfo]) -> pa.Schema:

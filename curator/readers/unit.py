@@ -60,12 +60,16 @@ class SourceInfo(NamedTuple):
 
 
 class InputPlan(NamedTuple):
-    """All files of a run under one schema. Units are numbered from 0 over the whole set, in input order."""
+    """All files of a run under one schema. Units are numbered from 0 over the whole set, in input order.
+
+    set_aside: columns that an earlier run of Winnow wrote; they are no part of the schema.
+    """
 
     sources: tuple[SourceInfo, ...]
     schema: pa.Schema
     units: tuple[WorkUnit, ...]
     rows: int
+    set_aside: tuple[str, ...] = ()
 
 
 class Rows(NamedTuple):

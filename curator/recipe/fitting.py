@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from curator.errors import RecipeError
+from curator.readers.written import WRITTEN
 from curator.recipe.recipe import Recipe
 
 __all__ = ["fitted", "require_learner"]
-
-_RESERVED: Final = ("sample_id", "label_before", "difficulty")
 
 _APART: Final = {
     "text": (),
@@ -33,14 +32,22 @@ def fitted(recipe: Recipe, names: Sequence[str]) -> Recipe:
     used = {f"columns.{role}": name for role, name in recipe.columns if name is not None}
     used |= {f"where.{name}": name for name in recipe.where}
     for place, name in used.items():
+        if name in WRITTEN and name not in names:
+            raise RecipeError(
+                f"{place}: the data has no column {name!r} to use. Where an earlier run wrote it, it is set aside, "
+                "since every run writes its own; name another column, or rename this one"
+            )
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f", did you mean {close[0]!r}" if close else ""
             raise RecipeError(f"{place}: the data has no column {name!r}{hint}. It has: {', '.join(names)}.")
     _check_roles(recipe)
-    for name in _RESERVED:
+    for name in WRITTEN:
         if name in names:
-            raise RecipeError(f"the data has a column {name!r}, a name Winnow writes itself; rename it and run again")
+            raise RecipeError(
+                f"the data has a column {name!r}, a name Winnow writes itself, and what it holds is not what Winnow "
+                "writes there (sample ids are 16 bytes or 32 hex digits); rename it and run again"
+            )
     return recipe
 
 

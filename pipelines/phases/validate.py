@@ -57,9 +57,15 @@ def validate(plan: Plan) -> Validated:
         "rows_by_unit": [keys.rows for keys in units],
         "classes": classes,
         "trusted": trusted.batch.num_rows if trusted else 0,
-        "warnings": [*warnings, *(trusted.warnings if trusted else ())],
+        "warnings": [*_set_aside(plan), *warnings, *(trusted.warnings if trusted else ())],
     }
     return Validated(outputs, trusted.batch if trusted else None)
+
+
+def _set_aside(plan: Plan) -> list[str]:
+    if not plan.set_aside:
+        return []
+    return [f"the input was written by Winnow; set aside, since this run writes its own: {', '.join(plan.set_aside)}"]
 
 
 def _place(plan: Plan, unit: int, row: int) -> str:

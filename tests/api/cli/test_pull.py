@@ -14,6 +14,8 @@ import pytest
 from typer.testing import Result
 
 from curator.client.shard_stream import pull
+from curator.shards.reader import ShardReader
+from curator.storage import Store
 
 Winnow = Callable[..., Result]
 
@@ -151,3 +153,28 @@ def test_the_command_writes_every_kept_row(winnow: Callable[..., Result], finish
         with tarfile.open(path) as archive:
             rows = [json.load(archive.extractfile(member)) for member in archive]  # type: ignore[arg-type]
     assert [row["id"] for row in rows] == [f"d{number}" for number in range(100)]
+
+
+def sample_ids(root: object, manifest: str) -> set[bytes]:
+    batches = ShardReader(Store.open(str(root))).iter_batches(manifest, ["sample_id"])
+    return {value for batch in batches for value in batch.column(0).to_pylist()}
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "webdataset", "pulled"])
+def test_what_was_curated_can_be_curated_again(winnow: Winnow, finished: Any, here: Path, form: str) -> None:
+    """A row keeps its identity where it has the user's id; what the first run wrote of it is written anew."""
+    manifest = finished.summary["manifest"]
+    words = ["export", manifest, "--format", form, "--out", "out"]
+    if form == "pulled":
+        words = ["pull", manifest, "--epoch", 0, "--global-batch-size", 4, "--out", "out/epoch.parquet"]
+    Path("out").mkdir()
+    assert winnow(*words, "--root", finished.root).exit_code == 0
+    Path("again.yaml").write_text("{columns: {id: id, text: text}, policy: {kind: rules}}")
+    done = winnow("curate", "out", "--recipe", "again.yaml", "--out", "root", "--json")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["kept"] == summary["rows_in"] == (48 if form == "pulled" else 100)
+    assert any("sample_id" in warning and "set aside" in warning for warning in summary["warnings"])
+    again, before = sample_ids("root", summary["manifest"]), sample_ids(finished.root, manifest)
+    assert len(again) == summary["kept"]
+    assert again <= before
