@@ -4,8 +4,9 @@ Knows readers and the plan; nothing of who learns from it.
 
     classification   the label column holds the true label
     text             `keep`: true or false
-    instruction      `keep`: true or false; or, without it, the exchange as it should read, in `revised_<column>` or in
-                     the data's own column names, whichever of instruction, input and output the file has
+    instruction      `keep`: true or false; or, without it, the exchange as it should read, whichever of its parts the
+                     file has: in `revised_instruction`, `revised_input`, `revised_output`, in `revised_<column>` or in
+                     the data's own column names
 
 An exchange is compared column by column with the data's row of the same id: as text, without white space at either
 end, a missing input being an empty one. If a column differs the data's row is bad, as with `keep: false`; if none does
@@ -181,17 +182,31 @@ def _revision_truth(
 
 def _revised_columns(table: pa.Table, recipe: Recipe, path: str) -> dict[str, str]:
     """The data's content columns and, for each that the file has, the column that holds it as it should read."""
+    names = _revision_names(recipe)
     found = {}
-    for name in recipe.content_columns if recipe.task == "instruction" else ():
-        column = next((one for one in (f"revised_{name}", name) if one in table.column_names), None)
+    for name, candidates in names.items():
+        column = next((one for one in candidates if one in table.column_names), None)
         if column is not None:
             found[name] = column
     for column in found.values():
         if not (pt.is_string(table[column].type) or pt.is_large_string(table[column].type)):
             raise TrustedError(f"{path}: column {column!r} holds {table[column].type}; a revision is text")
     if not found:
-        _need(table, "keep", path, revised=recipe.content_columns if recipe.task == "instruction" else ())
+        _need(table, "keep", path, others=list(dict.fromkeys(one for ones in names.values() for one in ones)))
     return found
+
+
+def _revision_names(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """The data's columns of an exchange and where each may stand as it should read: under the name of its role, or
+    under the data's own name, which must not be the name of another role."""
+    roles = ("instruction", "input", "output") if recipe.task == "instruction" else ()
+    names: dict[str, tuple[str, ...]] = {}
+    for role in roles:
+        name = getattr(recipe.columns, role)
+        if name is not None:
+            own = () if name in roles and name != role else (f"revised_{name}",)
+            names[name] = tuple(dict.fromkeys((f"revised_{role}", *own, name)))
+    return names
 
 
 def _given_rows(plan: Plan, ids: pa.Array, ids_by_unit: Sequence[pa.Array], columns: list[str]) -> pa.Table:
@@ -213,9 +228,10 @@ def _as_compared(values: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.fill_null(values.cast(pa.large_string()), ""))
 
 
-def _need(table: pa.Table, column: str, path: str, revised: Sequence[str] = ()) -> None:
+def _need(table: pa.Table, column: str, path: str, others: Sequence[str] = ()) -> None:
+    """others: columns that would do as well."""
     if column not in table.column_names:
-        other = f", and no revision of {', '.join(revised)} to compare" if revised else ""
+        other = f", nor any of {', '.join(map(repr, others))} with a revision" if others else ""
         raise TrustedError(
             f"{path} has no column {column!r} with the truth{other}; it has {', '.join(table.column_names)}"
         )

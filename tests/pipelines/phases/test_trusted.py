@@ -67,6 +67,50 @@ def test_rows_that_read_otherwise_are_bad(tmp_path: Path) -> None:
     assert exchanges(tmp_path, trusted) == ({33: 0, 4: 1, 7: 0, 18: 0, 2: 1}, [])
 
 
+RENAMED = {"id": "uid", "instruction": "prompt", "input": "ctx", "output": "resp"}
+
+
+@pytest.mark.parametrize("named", ["revised_{role}", "revised_{name}", "{name}"])
+def test_a_revision_stands_under_its_role_or_the_datas_own_name(tmp_path: Path, named: str) -> None:
+    """What the data calls its columns is nothing to how a revision may be called."""
+    rows = [{"uid": n, "prompt": f"Question {n}?", "ctx": "", "resp": f"Answer {n}."} for n in range(40)]
+    columns = {role: named.format(role=role, name=name) for role, name in RENAMED.items() if role != "id"}
+    trusted = [
+        {"uid": n, columns["instruction"]: f"Question {n}?", columns["input"]: "", columns["output"]: answer}
+        for n, answer in ((1, "Answer 1."), (2, "A better answer."))
+    ]
+    validated = joined(tmp_path, rows, trusted, task="instruction", columns=RENAMED)
+    assert validated.trusted is not None
+    assert validated.trusted["truth"].to_pylist() == [1, 0]
+
+
+def test_a_role_goes_before_a_column_of_the_data_that_has_its_name(tmp_path: Path) -> None:
+    """The data's answers are called `input`: `revised_input` is the input all the same."""
+    columns = {"id": "uid", "instruction": "prompt", "input": "ctx", "output": "input"}
+    rows = [{"uid": n, "prompt": "Add", "ctx": f"{n}", "input": f"{n}"} for n in range(40)]
+    trusted = [{"uid": 1, "revised_input": "1"}, {"uid": 2, "revised_input": "3"}]
+    validated = joined(tmp_path, rows, trusted, task="instruction", columns=columns)
+    assert validated.trusted is not None
+    assert validated.trusted["truth"].to_pylist() == [1, 0]
+    assert joined(tmp_path, rows, [{"uid": 1, "revised_output": "1"}], task="instruction", columns=columns).trusted
+
+
+def test_a_file_without_a_truth_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    rows = [{"uid": n, "prompt": f"Question {n}?", "ctx": "", "resp": "x"} for n in range(40)]
+    with pytest.raises(TrustedError) as told:
+        joined(tmp_path, rows, [{"uid": 1, "revised": "x"}], task="instruction", columns=RENAMED)
+    for name in (
+        "keep",
+        "revised_instruction",
+        "revised_prompt",
+        "prompt",
+        "revised_output",
+        "revised_resp",
+        "revised",
+    ):
+        assert f"{name}" in str(told.value)
+
+
 def test_a_revised_column_goes_before_the_copy_beside_it_and_one_alone_will_do(tmp_path: Path) -> None:
     copied = [{**row, "revised_answer": row["answer"] if row["id"] % 3 else "Mended."} for row in EXCHANGES[:12]]
     expected = {n: int(n % 3 > 0) for n in range(12)}
@@ -94,7 +138,7 @@ def test_revisions_all_of_one_kind_are_said_aloud(tmp_path: Path, answer: str, w
             ["1 null", "'revised_answer'", "row 1"],
         ),
         ([{"id": 1, "answer": 5}], ["'answer' holds int64", "text"]),
-        ([{"id": 1, "verdict": "x"}], ["'keep'", "no revision of ask, input, answer", "verdict"]),
+        ([{"id": 1, "verdict": "x"}], ["'keep'", "nor any of 'revised_instruction', 'revised_ask', 'ask'", "verdict"]),
     ],
 )
 def test_revisions_that_say_nothing(tmp_path: Path, trusted: list[dict[str, Any]], words: list[str]) -> None:
