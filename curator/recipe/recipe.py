@@ -5,6 +5,8 @@ Knows the operators' types, nothing of files, engines or learning.
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -57,7 +59,8 @@ class Recipe(_Frozen):
     task: Task = "text"
     columns: Columns = Columns()
     where: dict[str, Scalar | list[Scalar]] = Field(
-        default_factory=dict, description="only rows equal to (or in) these values are used"
+        default_factory=dict,
+        description="only rows equal to (or in) these values are used; dates and timestamps are ISO 8601 text",
     )
     encoder: Encoders = Encoders()
     process: tuple[Operator, ...] = Field(
@@ -71,6 +74,17 @@ class Recipe(_Frozen):
         ge=64,
         description="rows a work unit aims at; part of the recipe so that shards do not depend on workers",
     )
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _where(cls, wanted: Any) -> Any:
+        """YAML reads an unquoted date as one; here it is its ISO text again, so that it can be digested."""
+        if not isinstance(wanted, Mapping):
+            return wanted
+        return {
+            name: [_iso(one) for one in value] if isinstance(value, list | tuple) else _iso(value)
+            for name, value in wanted.items()
+        }
 
     @field_validator("process", mode="before")
     @classmethod
@@ -148,6 +162,10 @@ class Recipe(_Frozen):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal recipes, equal digests, whatever file they came from."""
         return sha256_hex(canonical_json(self.model_dump(mode="json")))
+
+
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
 def _operator(entry: Any) -> Any:

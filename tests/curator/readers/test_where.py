@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -58,3 +59,39 @@ def test_an_unknown_column_is_named_with_the_closest() -> None:
 def test_a_value_of_another_type_is_refused_not_matched_by_nothing(column: pa.Array, value: Any) -> None:
     with pytest.raises(RecipeError, match="where: x"):
         matches(pa.record_batch({"x": column}), {"x": value})
+
+
+DAYS = [datetime.date(2024, 1, 3), datetime.date(2024, 1, 4), None]
+TIMES = [datetime.datetime(2024, 1, 3, 9, 30), datetime.datetime(2024, 1, 4), None]
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()])
+def test_a_date_is_asked_for_as_iso_text(kind: pa.DataType) -> None:
+    batch = pa.record_batch({"day": pa.array(DAYS, kind)})
+    assert matches(batch, {"day": "2024-01-03"}).to_pylist() == [True, False, False]
+    assert matches(batch, {"day": ["2024-01-04", None]}).to_pylist() == [False, True, True]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_a_timestamp_is_asked_for_as_iso_text(unit: str, zone: str | None) -> None:
+    """Without an offset it is UTC where the column has a zone; a date alone is its midnight."""
+    batch = pa.record_batch({"at": pa.array(TIMES, pa.timestamp(unit, zone))})
+    assert matches(batch, {"at": "2024-01-03T09:30:00"}).to_pylist() == [True, False, False]
+    assert matches(batch, {"at": ["2024-01-04", "2024-01-03"]}).to_pylist() == [False, True, False]
+    if zone:
+        assert matches(batch, {"at": "2024-01-03T18:30:00+09:00"}).to_pylist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.date32(), "3 January"), (pa.date32(), 20240103), (pa.date32(), "2024-01-03T09:30:00"), (pa.date32(), True),
+        (pa.timestamp("s"), "2024-01-03T09:30:00.5"), (pa.timestamp("us"), "2024-01-03T09:30:00+09:00"),
+        (pa.timestamp("ns"), "1600-01-01"), (pa.timestamp("us"), 1704274200), (pa.timestamp("us"), "soon"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_moment_is_refused_with_its_value_and_type(kind: pa.DataType, value: Any) -> None:
+    with pytest.raises(RecipeError, match="where: x is ") as told:
+        matches(pa.record_batch({"x": pa.array(TIMES if pa.types.is_timestamp(kind) else DAYS, kind)}), {"x": value})
+    assert repr(value) in str(told.value)

@@ -74,3 +74,15 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(RecipeError, match=r"broken\.json, line 1"):
         load(tmp_path / "broken.json")
+
+
+def test_a_date_that_yaml_reads_is_its_iso_text(tmp_path: Path) -> None:
+    words = "{columns: {text: text}, where: {day: %s}}"
+    recipes = []
+    for value in ("2024-01-03", '"2024-01-03"', "[2024-01-03, 2024-01-03T09:30:00Z]"):
+        (tmp_path / "recipe.yaml").write_text(words % value)
+        recipes.append(load(tmp_path / "recipe.yaml"))
+    assert [recipe.where["day"] for recipe in recipes] == [
+        "2024-01-03", "2024-01-03", ["2024-01-03", "2024-01-03T09:30:00+00:00"],
+    ]  # fmt: skip
+    assert recipes[0].digest == recipes[1].digest
