@@ -68,13 +68,13 @@ def told(card: ReportCard) -> str:
         lines.append(f"{reason.rows:>10}  {reason.name}{': ' + reason.meaning if reason.meaning else ''}")
         for example in reason.examples:
             content = f": {example.content}" if example.content else ""
-            labels = f" [{example.given_label} -> {example.predicted_label}]" if example.predicted_label else ""
+            labels = f" [{_label(example.given_label)} -> {example.predicted_label}]" if example.predicted_label else ""
             lines.append(f"            {example.id} {example.action}{labels}{content}")
     if not card.reasons:
         lines.append("            none: every row was kept as it was")
     if card.moves:
         lines += ["", "labels changed"]
-        lines += [f"{move.rows:>10}  {move.given} -> {move.predicted}" for move in card.moves]
+        lines += [f"{move.rows:>10}  {_label(move.given)} -> {move.predicted}" for move in card.moves]
     lines += ["", "difficulty of kept rows"]
     lines += [f"{count:>10}  {name}" for name, count in summary["difficulty"].items()]
     lines += ["", "policy scorecard", *(f"  {name}: {text}" for name, text in card.scorecard)]
@@ -84,6 +84,11 @@ def told(card: ReportCard) -> str:
         f"{summary['seconds']:>10.1f}  in all, {summary['peak_rss_bytes'] / 2**20:.0f} MiB of memory at the most"
     )
     return "\n".join(map(visible, lines))
+
+
+def _label(given: str | None) -> str:
+    """The label a row came with; none at all is not the class called `None`."""
+    return "(no label)" if given is None else given
 
 
 def visible(text: str) -> str:

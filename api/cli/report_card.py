@@ -57,9 +57,9 @@ class Reason(_Frozen):
 
 
 class Move(_Frozen):
-    """Rows whose label went from one value to another."""
+    """Rows whose label went from one value to another; `given` is None for rows that had none."""
 
-    given: str
+    given: str | None
     predicted: str
     rows: int
 
@@ -114,7 +114,7 @@ def _card(
     summary: dict[str, Any],
     scorecard: Mapping[str, Any],
     chosen: Mapping[str, list[dict[str, Any]]],
-    moves: Counter[tuple[str, str]],
+    moves: Counter[tuple[str | None, str]],
     content: Mapping[bytes, _Content],
     meanings: Mapping[str, str],
 ) -> ReportCard:
@@ -142,10 +142,10 @@ def _example(row: Mapping[str, Any], content: _Content) -> Example:
     )
 
 
-def _walk(batches: Iterable[pa.RecordBatch]) -> tuple[dict[str, list[dict[str, Any]]], Counter[tuple[str, str]]]:
+def _walk(batches: Iterable[pa.RecordBatch]) -> tuple[dict[str, list[dict[str, Any]]], Counter[tuple[str | None, str]]]:
     """The first rows of each reason, and how many rows were relabelled from what to what; one pass over a ledger."""
     chosen: dict[str, list[dict[str, Any]]] = {}
-    moves: Counter[tuple[str, str]] = Counter()
+    moves: Counter[tuple[str | None, str]] = Counter()
     for batch in batches:
         reasons, actions = (_plain(batch.column(name)) for name in ("reason", "action"))
         for name in reasons.unique().drop_null().to_pylist():
@@ -154,7 +154,7 @@ def _walk(batches: Iterable[pa.RecordBatch]) -> tuple[dict[str, list[dict[str, A
                 rows = batch.filter(pc.equal(reasons, name)).slice(0, wanting)
                 chosen.setdefault(name, []).extend(rows.to_pylist())
         relabeled = batch.filter(pc.equal(actions, "relabel")).select(["given_label", "predicted_label"])
-        moves.update((str(row["given_label"]), str(row["predicted_label"])) for row in relabeled.to_pylist())
+        moves.update((_text(row["given_label"]), str(row["predicted_label"])) for row in relabeled.to_pylist())
     return chosen, moves
 
 

@@ -87,16 +87,20 @@ def _reasons(reasons: Iterable[Reason], rows_in: int) -> str:
 def _example(example: Example) -> str:
     labels = ""
     if example.predicted_label is not None:
-        labels = f" <small>{escape(str(example.given_label))} → {escape(example.predicted_label)}</small>"
+        labels = f" <small>{_label(example.given_label)} → {escape(example.predicted_label)}</small>"
     picture = f'<img src="{escape(example.picture)}" alt="">' if example.picture else ""
     return f'<p class="example"><b>{escape(example.id)}</b>{labels} {escape(example.content)}{picture}</p>'
 
 
 def _moves(card: ReportCard) -> str:
     return _table(
-        f'<tr><td>{escape(move.given)} → {escape(move.predicted)}</td><td class="n">{move.rows}</td></tr>'
+        f'<tr><td>{_label(move.given)} → {escape(move.predicted)}</td><td class="n">{move.rows}</td></tr>'
         for move in card.moves
     )
+
+
+def _label(given: str | None) -> str:
+    return "<i>no label</i>" if given is None else escape(given)
 
 
 def _bars(counts: Mapping[str, int], total: int) -> str:

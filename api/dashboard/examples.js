@@ -1,6 +1,6 @@
 // Rows of the ledger with their data, a page at a time, by action and by reason.
 
-import { count, el, figure } from "./parts.js";
+import { count, el, figure, given } from "./parts.js";
 import { PAGE, Pages, wholeOf } from "./pages.js";
 import { get } from "./rest.js";
 
@@ -75,7 +75,7 @@ function example(item, columns) {
   const others = (item.reasons ?? []).filter((reason) => reason !== item.reason);
   const why = el("div", { class: "why" },
     el("span", { class: "chip", "data-colour": item.action, text: item.reason ?? item.action }),
-    item.action === "relabel" || item.predicted_label !== null ? el("span", {}, "labelled ", el("b", { text: item.given_label }), item.predicted_label !== null ? " → " : "", item.predicted_label !== null ? el("b", { text: item.predicted_label }) : null) : null,
+    item.action === "relabel" || item.predicted_label !== null ? el("span", {}, "labelled ", given(item.given_label), item.predicted_label !== null ? " → " : "", item.predicted_label !== null ? el("b", { text: item.predicted_label }) : null) : null,
     others.length ? el("span", { class: "muted", text: `also ${others.join(", ")}` }) : null,
     item.confidence !== null && item.confidence < 1 ? el("span", { class: "muted num", text: `confidence ${figure(item.confidence)}` }) : null,
     item.duplicate_of ? el("span", { class: "muted" }, "repeats ", el("code", { text: item.duplicate_of.slice(0, 12) }), item.similarity !== null ? ` (${figure(item.similarity)})` : "") : null,

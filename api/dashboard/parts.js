@@ -13,6 +13,9 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+// The label a row came with; none at all is not the class called "null".
+export const given = (label) => label === null || label === undefined ? el("i", { text: "no label" }) : el("b", { text: label });
+
 export const count = (n) => Number(n).toLocaleString("en");
 export const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(part && part / whole < 0.01 ? 2 : 1)}%` : "–");
 export const figure = (x) => (Number.isInteger(x) ? count(x) : Number(x).toPrecision(3).replace(/\.?0+$/, ""));

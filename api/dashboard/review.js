@@ -1,6 +1,6 @@
 // One review: claim a few rows, look at one, say what is true of it, next; at the end, use what was said.
 
-import { card, count, el, figure, percent, stack } from "./parts.js";
+import { card, count, el, figure, given, percent, stack } from "./parts.js";
 import { download, get, Poll, Refused, tell } from "./rest.js";
 import { bodyOf, choicesOf, chosenBy, whyOf } from "./verdicts.js";
 
@@ -141,8 +141,8 @@ export class ReviewPage {
   row(item) {
     const { verdict } = item;
     const labels = verdict.predicted_label !== null && verdict.predicted_label !== undefined
-      ? el("span", {}, "given ", el("b", { text: verdict.given_label }), ", proposed ", el("b", { text: verdict.predicted_label }))
-      : this.queue.label === null ? null : el("span", {}, "given ", el("b", { text: verdict.given_label }));
+      ? el("span", {}, "given ", given(verdict.given_label), ", proposed ", el("b", { text: verdict.predicted_label }))
+      : this.queue.label === null ? null : el("span", {}, "given ", given(verdict.given_label));
     return el("section", { class: "card", "aria-label": "The row" },
       el("div", { class: "why" }, el("span", { class: "chip", "data-colour": verdict.action, text: verdict.reason ?? verdict.action }), labels,
         el("span", { class: "muted", text: whyOf(item, figure) }), el("code", { class: "muted", title: item.sample_id, text: String(verdict.id ?? item.sample_id.slice(0, 12)) })),

@@ -8,7 +8,7 @@ export function choicesOf(queue, item) {
   const { action, given_label: given, predicted_label: predicted } = item.verdict;
   const classes = queue.label === null ? [] : queue.classes.map((label, place) => ({ label, key: place < MOST_KEYS ? String(place + 1) : null }));
   return [
-    { key: "k", says: queue.label === null ? "Keep" : `Keep: ${given}`, action: "keep", label: null, decided: action === "keep" },
+    { key: "k", says: queue.label === null ? "Keep" : `Keep: ${given ?? "no label"}`, action: "keep", label: null, decided: action === "keep" },
     { key: "d", says: "Drop", action: "drop", label: null, decided: action === "drop" },
     ...classes.filter(({ label }) => label !== given).map(({ label, key }) => ({
       key, says: String(label), action: "relabel", label, decided: action === "relabel" && label === predicted,

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import Result
 
 from api.cli.report import told, visible
-from api.cli.report_card import Example, Move, Reason, ReportCard, gather
+from api.cli.report_card import Example, Move, Reason, ReportCard, _walk, gather
 from api.cli.report_html import page
 from curator.storage import Store
 
@@ -124,6 +124,30 @@ def test_a_picture_is_shown_as_one(winnow: Winnow, tmp_path: Path) -> None:
     tags.feed(page(card))
     pictures = [value for name, value in tags.attributes if name == "src"]
     assert pictures == ["data:image/png;base64," + base64.b64encode(png).decode()] * 2
+
+
+def test_no_label_is_not_the_class_called_none(card: ReportCard) -> None:
+    examples = tuple(
+        Example(id="1", action="relabel", content="x", given_label=given, predicted_label="World")
+        for given in (None, "None")
+    )
+    moves = tuple(Move(given=given, predicted="World", rows=1) for given in (None, "None"))
+    reason = Reason(name="label_error", meaning="", rows=2, examples=examples)
+    both = card.model_copy(update={"reasons": (reason,), "moves": moves})
+    assert told(both).count("(no label) -> World") == told(both).count("None -> World") == 2
+    assert page(both).count("<i>no label</i> → World") == page(both).count("None → World") == 2
+
+
+def test_a_row_without_a_label_moves_from_none() -> None:
+    ledger = pa.table(
+        {
+            "action": ["relabel"] * 3,
+            "reason": ["label_error"] * 3,
+            "given_label": [None, "None", None],
+            "predicted_label": ["World"] * 3,
+        }
+    )
+    assert _walk(ledger.to_batches())[1] == {(None, "World"): 2, ("None", "World"): 1}
 
 
 def test_the_text_card(winnow: Winnow, finished: Any) -> None:
