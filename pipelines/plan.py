@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from curator.digest import content_id
 from curator.duplicates.operators import SIGNATURE
 from curator.errors import RecipeError, RunFailedError
-from curator.readers import WorkUnit, discover, plan_inputs
+from curator.readers import IMAGE_STRUCT, InputPlan, WorkUnit, as_bytes, discover, plan_inputs
 from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
 
@@ -43,7 +43,7 @@ class Plan(BaseModel):
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The inputs' columns, one schema for all units."""
+        """The inputs' columns as they are read, one schema for all units."""
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.arrow_schema)))
 
     @property
@@ -77,7 +77,9 @@ def make_plan(request: RunRequest) -> Plan:
         require_learner(recipe)
     inputs = plan_inputs(discover(request.inputs), unit_rows=recipe.unit_rows)
     recipe = fitted(recipe, inputs.schema.names)
-    _check_types(recipe, inputs.schema)
+    if recipe.modality == "image":
+        inputs = inputs._replace(schema=as_bytes(inputs.schema, str(recipe.columns.image)))
+    _check_types(recipe, inputs)
     return Plan(
         recipe=recipe,
         arrow_schema=base64.b64encode(inputs.schema.serialize().to_pybytes()).decode(),
@@ -89,17 +91,23 @@ def make_plan(request: RunRequest) -> Plan:
     )
 
 
-def _check_types(recipe: Recipe, schema: pa.Schema) -> None:
+def _check_types(recipe: Recipe, inputs: InputPlan) -> None:
     image = recipe.modality == "image"
     _check_operators(recipe)
     for name in recipe.content_columns:
-        kind = schema.field(name).type
+        kind = inputs.schema.field(name).type
         tests = (pt.is_binary, pt.is_large_binary) if image else (pt.is_string, pt.is_large_string)
         if not any(test(kind) for test in tests):
-            needed = "the bytes of image files" if image else "text"
-            raise RecipeError(f"column {name!r} holds {kind}, but the recipe needs {needed} there")
+            needed = f"the bytes of image files there, alone or as {IMAGE_STRUCT}" if image else "text there"
+            raise RecipeError(f"column {name!r} holds {kind} in {_file(inputs, name)}, but the recipe needs {needed}")
     if recipe.task == "classification":
-        _check_label_type(str(recipe.columns.label), schema)
+        _check_label_type(str(recipe.columns.label), inputs)
+
+
+def _file(inputs: InputPlan, name: str) -> str:
+    """The file a column's type comes from: the first with the type of the whole input, else the first that has it."""
+    kinds = {info.source.uri: info.schema.field(name).type for info in inputs.sources if name in info.schema.names}
+    return next((uri for uri, kind in kinds.items() if kind == inputs.schema.field(name).type), next(iter(kinds)))
 
 
 def _check_operators(recipe: Recipe) -> None:
@@ -120,8 +128,8 @@ def _check_operators(recipe: Recipe) -> None:
             )
 
 
-def _check_label_type(name: str, schema: pa.Schema) -> None:
-    kind = schema.field(name).type
+def _check_label_type(name: str, inputs: InputPlan) -> None:
+    kind = inputs.schema.field(name).type
     if any(test(kind) for test in (pt.is_integer, pt.is_boolean, pt.is_string, pt.is_large_string)):
         return
     if pt.is_floating(kind):
@@ -132,4 +140,7 @@ def _check_label_type(name: str, schema: pa.Schema) -> None:
         advice = "no row has a label; name the column of the classes in columns.label"
     else:
         advice = "cast it to strings"
-    raise RecipeError(f"label column {name!r} holds {kind}; labels are integers, booleans or strings: {advice}")
+    raise RecipeError(
+        f"label column {name!r} holds {kind} in {_file(inputs, name)}; "
+        f"labels are integers, booleans or strings: {advice}"
+    )

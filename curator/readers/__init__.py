@@ -12,6 +12,7 @@ Knows nothing of recipes, sample ids or what becomes of the rows. Data files are
 from __future__ import annotations
 
 from curator.readers.discovery import EXTENSIONS, discover
+from curator.readers.image_bytes import IMAGE_STRUCT, as_bytes
 from curator.readers.limits import LIMITS, Limits
 from curator.readers.plan import plan_inputs, read, scan, unify
 from curator.readers.unit import InputPlan, Rows, Source, SourceInfo, WorkUnit
@@ -19,6 +20,7 @@ from curator.readers.where import matches
 
 __all__ = [
     "EXTENSIONS",
+    "IMAGE_STRUCT",
     "InputPlan",
     "LIMITS",
     "Limits",
@@ -26,6 +28,7 @@ __all__ = [
     "Source",
     "SourceInfo",
     "WorkUnit",
+    "as_bytes",
     "discover",
     "matches",
     "plan_inputs",

@@ -13,6 +13,7 @@ from curator.errors import InputError
 from curator.readers.arrow_ipc import read_arrow, scan_arrow
 from curator.readers.columns import checked, conform, pieces, select, widest
 from curator.readers.csv_text import read_csv, scan_csv
+from curator.readers.image_bytes import bare_bytes
 from curator.readers.jsonl import read_jsonl, scan_jsonl
 from curator.readers.limits import LIMITS, Limits
 from curator.readers.opening import content_digest, damaged, same_file
@@ -127,7 +128,8 @@ def read(
     """The unit's rows in order, as pairs (row number in the file of the first row, RecordBatch).
 
     schema: of the whole input (`InputPlan.schema`); every batch has exactly these columns and types, or those of
-    `columns` in the order named. A batch holds 1 to `batch_rows` rows, fewer when rows are wide: about
+    `columns` in the order named; a column {bytes, path} is its bytes where the schema says so (`as_bytes`). A batch
+    holds 1 to `batch_rows` rows, fewer when rows are wide: about
     `limits.batch_bytes`, or one row that is larger. Memory stays bounded by a few times that and by what a format packs
     as one piece, which is held whole: a record batch of Arrow; of Parquet a page, up to 2.5 times with a column's
     dictionary, but not the row group. Pages are small unless rows are wide: pyarrow puts up to 1,024 values into one,
@@ -139,6 +141,8 @@ def read(
     row = unit.first_row
     for raw in _raw(unit, wanted, batch_rows, limits):
         whole = checked(raw, uri, row, limits)
+        bare = bare_bytes(whole, wanted)
+        whole = whole if bare is whole else checked(bare, uri, row, limits)
         for piece in pieces(whole, batch_rows, limits.batch_bytes):
             yield Rows(row, conform(piece, wanted, uri, row))
             row += piece.num_rows

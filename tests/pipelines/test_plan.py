@@ -95,3 +95,29 @@ def test_one_column_may_be_id_and_text(labelled: dict[str, Path]) -> None:
     plan = make_plan(RunRequest(inputs=(str(labelled["a"]),), recipe=recipe))
     _, batch = next(used_rows(plan, 0, columns=["text", "text", "id"]))
     assert batch.schema.names == ["text", "id"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"text": "blob", "label": "label"}, "column 'blob' holds binary in .*b.parquet, but"),
+        ({"text": "text", "label": "score"}, "label column 'score' holds double in .*b.parquet; labels"),
+        ({"image": "text", "label": "label"}, r"column 'text' holds string in .*a.parquet, .*struct<bytes: binary"),
+    ],
+)
+def test_a_wrong_type_is_told_with_the_file_it_comes_from(tmp_path: Path, columns: dict[str, str], named: str) -> None:
+    """The first file leaves the column's type open, or has a narrower one."""
+    one = {"text": ["x", "y"], "label": ["a", "b"], "blob": pa.nulls(2), "score": [1, 2]}
+    pq.write_table(pa.table(one), tmp_path / "a.parquet")
+    pq.write_table(pa.table({**one, "blob": [b"x", b"y"], "score": [0.5, 2.0]}), tmp_path / "b.parquet")
+    with pytest.raises(RecipeError, match=named):
+        make_plan(RunRequest(inputs=(str(tmp_path),), recipe={**labelled_recipe(), "columns": columns}))
+
+
+def test_an_image_column_of_bytes_and_path_is_planned_as_bytes(tmp_path: Path) -> None:
+    pictures = [{"bytes": b"x", "path": "x.png"}, {"bytes": None, "path": "y.png"}]
+    pq.write_table(pa.table({"image": pictures, "label": ["a", "b"]}), tmp_path / "a.parquet")
+    recipe = {**labelled_recipe(), "columns": {"image": "image", "label": "label"}, "process": []}
+    plan = make_plan(RunRequest(inputs=(str(tmp_path),), recipe=recipe))
+    [(_, batch)] = used_rows(plan, 0)
+    assert batch["image"].to_pylist() == [b"x", None]
