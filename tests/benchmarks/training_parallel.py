@@ -67,7 +67,7 @@ def main() -> int:
     options.add_argument("--gpu", action="store_true")
     options.add_argument("--ways", default=",".join(WAYS).replace(", ", "/"))
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--epochs", type=int, default=4)
+    options.add_argument("--epochs", type=int, default=4, help="of 95 steps")
     options.add_argument("--delay", type=float, default=0.2, help="seconds that an exchange takes longer")
     chosen = options.parse_args()
     if chosen.gpu:
