@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from pipelines.training.compress.scoring import run_of
 from pipelines.training.feed import TensorBatch
 
-__all__ = ["Distillation", "hidden_loss", "logit_loss", "logit_slopes"]
+__all__ = ["Distillation", "hidden_loss", "logit_loss"]
 
 
 class Distillation(nn.Module):
@@ -62,33 +62,9 @@ class Distillation(nn.Module):
 
 def logit_loss(scores_BC: Tensor, wanted_BC: Tensor, temperature: float) -> Tensor:
     """τ²·KL(softmax(wanted/τ) ‖ softmax(scores/τ)), the mean over rows (Hinton et al. 2015, arXiv 1503.02531, section
-    2: τ² keeps the gradients' size). Its gradient comes with it: one kernel on CUDA, its plain twin elsewhere."""
-    return _MeanLoss.apply(scores_BC, wanted_BC, temperature)
-
-
-def logit_slopes(scores_NC: Tensor, wanted_NC: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(that loss of each row [N], its slope by the scores [N, C]): the twin of `logit_kernel.fused_logit_slopes`."""
-    ours, theirs = ((x_NC / temperature).log_softmax(1) for x_NC in (scores_NC, wanted_NC))
-    losses_N = temperature**2 * (theirs.exp() * (theirs - ours)).sum(dim=1)
-    return losses_N, temperature * (ours.exp() - theirs.exp())
-
-
-class _MeanLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, scores_NC: Tensor, wanted_NC: Tensor, temperature: float) -> Tensor:
-        if scores_NC.is_cuda:
-            from pipelines.training.compress.logit_kernel import fused_logit_slopes
-
-            losses_N, slopes_NC = fused_logit_slopes(scores_NC.contiguous(), wanted_NC.contiguous(), temperature)
-        else:
-            losses_N, slopes_NC = logit_slopes(scores_NC, wanted_NC, temperature)
-        ctx.save_for_backward(slopes_NC)
-        return losses_N.mean()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        [slopes_NC] = ctx.saved_tensors
-        return slopes_NC * (grad / len(slopes_NC)).to(slopes_NC.dtype), None, None
+    2: τ² keeps the gradients' size)."""
+    ours, theirs = ((x_BC / temperature).log_softmax(dim=1) for x_BC in (scores_BC, wanted_BC))
+    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
 def hidden_loss(ours: Tensor, goal: Tensor, keys_BT: Tensor | None) -> Tensor:
