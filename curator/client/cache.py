@@ -6,8 +6,11 @@ file appears whole by a rename, and an evicted file stays readable for whoever h
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -19,10 +22,10 @@ import pyarrow as pa
 
 from curator.errors import DiskFullError, IntegrityError, RequestError
 
-__all__ = ["FileCache", "default_cache_dir"]
+__all__ = ["FileCache", "claim", "default_cache_dir", "require", "sweep", "trim"]
 
-STALE_S = 24 * 3600
-"""Age at which an abandoned temporary file is removed."""
+STALE_S = 60
+"""Age at which a temporary file that no process holds is removed."""
 
 Fetch = Callable[[BinaryIO], None]
 
@@ -37,21 +40,19 @@ class FileCache:
     """A folder of copies.
 
     limit_bytes: the most it may hold, the file just fetched aside; None for no limit. The least recently used go
-    first. Every file is a copy of something that lies elsewhere, so none is the only one.
+    first. Every file is a copy of something that lies elsewhere, so none is the only one; a file that is mapped when it
+    goes stays readable, and keeps its space until it is let go.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None, *, limit_bytes: int | None = None):
         self.root = Path(root) if root is not None else default_cache_dir()
         self.limit_bytes = limit_bytes
         self.root.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        sweep(self.root)
 
     def require(self, num_bytes: int) -> None:
         """Raises RequestError when one file of this size is over the limit."""
-        if self.limit_bytes is not None and num_bytes > self.limit_bytes:
-            raise RequestError(
-                f"a cache of {self.limit_bytes} bytes cannot hold one shard of {num_bytes}; give at least that much"
-            )
+        require(self.limit_bytes, num_bytes)
 
     def get(self, name: str, digest: str, fetch: Fetch) -> Any:
         """The file as a mapped `pyarrow.Buffer`; `fetch` writes it to a temporary file when it is not here.
@@ -63,7 +64,8 @@ class FileCache:
         buffer = self._map(path)
         if buffer is None:
             self._arrive(path, name, digest, fetch)
-            self._evict(keep=path)
+            if self.limit_bytes is not None:
+                trim(self.root, self.limit_bytes, keep=path)
             buffer = self._map(path)
         return buffer if buffer is not None else self.get(name, digest, fetch)  # evicted by another process meanwhile
 
@@ -101,36 +103,59 @@ class FileCache:
             "restore it there."
         )
 
-    def _evict(self, keep: Path) -> None:
-        if self.limit_bytes is None:
-            return
-        files = []
-        for path in self.root.rglob("*.arrow"):
-            try:
-                files.append((path.stat().st_mtime, path.stat().st_size, path))
-            except FileNotFoundError:
-                continue
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self.limit_bytes:
-                break
-            if path != keep:
-                path.unlink(missing_ok=True)
-                total -= size
 
-    def _sweep(self) -> None:
-        """Removes what crashes left behind; nothing there can stop a start."""
-        for path in self.root.rglob("*.tmp"):
-            try:
-                if time.time() - path.stat().st_mtime > STALE_S:
+def require(limit_bytes: int | None, num_bytes: int) -> None:
+    """Raises RequestError when one file of this size is over the limit."""
+    if limit_bytes is not None and num_bytes > limit_bytes:
+        raise RequestError(
+            f"a cache of {limit_bytes} bytes cannot hold one shard of {num_bytes}; give at least that much"
+        )
+
+
+def trim(root: Path, limit_bytes: int, *, keep: Path | None = None, used_before: float = math.inf) -> int:
+    """Deletes copies under a folder, the least recently used first, until the rest is within the limit.
+
+    keep: is spared. used_before: a Unix time; what was used since is spared. Returns the bytes that are left.
+    """
+    files = []
+    for path in root.rglob("*.arrow"):
+        try:
+            found = path.stat()
+            files.append((found.st_mtime, found.st_size, path))
+        except FileNotFoundError:
+            continue
+    total = sum(size for _, size, _ in files)
+    for used, size, path in sorted(files):
+        if total <= limit_bytes or used >= used_before:
+            break
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= size
+    return total
+
+
+def claim(file: BinaryIO) -> None:
+    """Marks a temporary file as being written by this process, for as long as it is open."""
+    with contextlib.suppress(OSError):  # a file system without locks; while it is written, its age protects it too
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep(root: Path) -> None:
+    """Removes what crashes left behind; nothing there can stop a start."""
+    for path in root.rglob("*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_S:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
-            except OSError:
-                continue
+        except OSError:
+            continue
 
 
 def _fetched_digest(temporary: Path, fetch: Fetch) -> str:
     """Fetches into a synced file; returns the SHA-256 of what lies there now."""
     with temporary.open("w+b") as file:
+        claim(file)
         fetch(file)
         file.flush()
         os.fsync(file.fileno())

@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 import uuid
 from pathlib import Path
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from curator.client.cache import claim, sweep, trim
 from curator.errors import DiskFullError, IntegrityError
 from curator.shards.manifest import ShardInfo
 from curator.shards.open_shard import OpenShard, page_checksum
@@ -23,21 +25,31 @@ __all__ = ["DecodedCopies"]
 
 FORM = "2"
 """Names the folder of copies of this form; copies of another are not seen."""
+UNUSED_S = 3600
+"""Copies that nobody opened for so long make room for new ones."""
 
 
 class DecodedCopies:
     """A folder of copies. Beside each lies a note with its checksums, written last: no note, no copy.
 
     Safe for several processes: both appear whole by a rename, and two writers write the same bytes.
+
+    limit_bytes: the most that may lie in `root`, other files than copies included; None for no limit. Where a copy has
+    no room, the shard itself is read: epochs walk over shards in circles, and copies that pushed each other out would
+    be made again and again.
     """
 
-    def __init__(self, root: str | os.PathLike[str]):
-        self._root = Path(root) / "decoded" / FORM
+    def __init__(self, root: str | os.PathLike[str], *, limit_bytes: int | None = None):
+        self._folder, self._root = Path(root), Path(root) / "decoded" / FORM
+        self._limit_bytes = limit_bytes
+        self._refused: set[str] = set()
+        sweep(self._root)
 
     def of(self, shard: OpenShard) -> OpenShard:
-        """The shard read from its copy, which is made (and checked on the way) when missing or damaged."""
+        """The shard read from its copy, which is made (and checked on the way) when missing or damaged; the shard
+        itself where there is no room."""
         copy = self._opened(shard)
-        if copy is None:
+        if copy is None and self._may_fit(shard):
             self._write(shard)
             copy = self._opened(shard)
         return copy if copy is not None else shard  # removed by another process meanwhile: the shard itself serves
@@ -52,6 +64,20 @@ class DecodedCopies:
 
     def _note(self, digest: str) -> Path:
         return self._root / digest[:2] / f"{digest}.json"
+
+    def _may_fit(self, shard: OpenShard) -> bool:
+        return self._limit_bytes is None or self._has_room(shard.info.digest, _copied_bytes(shard))
+
+    def _has_room(self, digest: str, num_bytes: int) -> bool:
+        """Whether so many bytes more are within the limit; asked once a shard when they are not."""
+        if self._limit_bytes is None:
+            return True
+        if digest not in self._refused:
+            left = self._limit_bytes - num_bytes
+            if trim(self._folder, left, used_before=time.time() - UNUSED_S) <= left:
+                return True
+            self._refused.add(digest)
+        return False
 
     def _opened(self, shard: OpenShard) -> OpenShard | None:
         digest = shard.info.digest
@@ -69,11 +95,18 @@ class DecodedCopies:
         self._data(digest).parent.mkdir(parents=True, exist_ok=True)
         temporary = self._data(digest).with_name(f"{digest}.{uuid.uuid4().hex[:12]}.tmp")
         try:
-            offsets = _write_uncompressed(shard, temporary)
+            with temporary.open("wb") as file:
+                claim(file)
+                offsets = _write_uncompressed(shard, temporary)
+                os.fsync(file)
+            if not self._has_room(digest, temporary.stat().st_size):
+                return
             note = _noted(shard.info, temporary, offsets)
             os.replace(temporary, self._data(digest))
             temporary.write_text(note.model_dump_json())
             os.replace(temporary, self._note(digest))
+            if not self._has_room(digest, 0):  # another process took the last room meanwhile
+                self.discard(digest)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -83,6 +116,15 @@ class DecodedCopies:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _copied_bytes(shard: OpenShard) -> int:
+    """About how large a copy gets, going by the first record batch."""
+    if not shard.info.num_batches:
+        return 0
+    return int(
+        shard.stored(0, shard.schema.names).nbytes * shard.info.rows / min(shard.info.batch_rows, shard.info.rows)
+    )
 
 
 def _write_uncompressed(shard: OpenShard, path: Path) -> list[int]:

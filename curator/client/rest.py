@@ -316,9 +316,15 @@ class Client:
         """A manifest as JSON, by its id or an alias."""
         return self.manifests.get(manifest)
 
-    def shard_source(self, cache_dir: PathLike | None = None) -> HttpSource:
+    def shard_source(self, cache_dir: PathLike | None = None, cache_limit_bytes: int | None = None) -> HttpSource:
         """Where a ShardStream gets this server's shards from."""
-        return HttpSource(self.base_url, self._wire.api_key, cache_dir, transport=self._wire.transport)
+        return HttpSource(
+            self.base_url,
+            self._wire.api_key,
+            cache_dir,
+            cache_limit_bytes=cache_limit_bytes,
+            transport=self._wire.transport,
+        )
 
     def feedback(self, job: str | Mapping[str, Any], table: pa.Table) -> int:
         """`jobs.feedback`: losses by sample; returns how many rows count."""

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from curator.client.decoded import DecodedCopies
 from curator.client.packing import Pack, unpack
 from curator.client.ranks import detected
 from curator.client.shared import Lender
 from curator.client.sources import HttpSource, open_source
+from curator.client.stream_cache import StreamCache
 from curator.client.windows import AHEAD, Chunk, Share, gather
 from curator.epochs.adaptive import Adaptive, Losses
 from curator.epochs.curriculum import AnyCurriculum
@@ -65,8 +65,9 @@ class ShardStream:
     world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
-    then only mapped, not decoded. packed: read epochs that `packing.pack` wrote, in sequence. The order depends on the
-    plan alone: not on world_size, workers or resumptions.
+    then only mapped, not decoded. cache_limit_bytes: the most cache_dir may hold; shards whose copies have no room are
+    decoded. packed: read epochs that `packing.pack` wrote, in sequence. The order depends on the plan alone: not on
+    world_size, workers or resumptions.
 
     Raises RequestError on a request that cannot be met, NotFoundError, IntegrityError naming shard and offset,
     TransportError when a server stays silent.
@@ -96,10 +97,12 @@ class ShardStream:
         tail: Tail = "drop",
         transform: Callable[[pa.RecordBatch], Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        cache_limit_bytes: int | None = None,
         packed: bool = False,
     ):
-        self._source = open_source(source, cache_dir)
-        self.manifest = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
+        self._source = open_source(source, cache_dir, cache_limit_bytes)
+        self._kept = StreamCache(cache_dir, cache_limit_bytes)
+        self.manifest = self._kept.manifest(self._source, manifest)
         self._by_alias = isinstance(manifest, str) and manifest != self.manifest.id
         self.plan = EpochPlan.of(
             self.manifest,
@@ -113,7 +116,7 @@ class ShardStream:
         )
         self.rank, self.world_size = detected(rank, world_size)
         self._slice = rank_slice(global_batch_size, self.rank, self.world_size)
-        self._columns, self._transform, self._cache_dir, self._packed = columns, transform, cache_dir, packed
+        self._columns, self._transform, self._packed = columns, transform, packed
         self._journal = Journal.begin(self.plan) if isinstance(self.plan.curriculum, Adaptive) else None
         self._cursor = self._new_cursor()
         self._num_adopted = 0
@@ -152,7 +155,7 @@ class ShardStream:
         plan: no row repeats within the new manifest, the old one's do not count. Raises ConflictError inside an epoch,
         RequestError with an adaptive curriculum, whose journal is its manifest's.
         """
-        found = self._source.manifest(manifest) if isinstance(manifest, str) else manifest
+        found = self._kept.manifest(self._source, manifest)
         if found.id == self.manifest.id:
             return False
         done = self._done if self._done is not None else int(self._cursor[1])
@@ -203,7 +206,7 @@ class ShardStream:
         if state.get("version") != STATE_VERSION:
             raise ConflictError(f"state version {state.get('version')!r}; this program knows {STATE_VERSION}")
         if self._by_alias and state["manifest"] != self.manifest.id:
-            self._follow(self._source.manifest(state["manifest"]))  # the alias has moved since
+            self._follow(self._kept.manifest(self._source, state["manifest"]))  # the alias has moved since
         if state["plan"] != self.plan.id:
             raise ConflictError(
                 f"the state is a cursor of {state['plan']}, this stream follows {self.plan.id}: another manifest, "
@@ -285,7 +288,7 @@ class ShardStream:
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
         if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = (os.getpid(), ShardReader(self._source, copies=_copies(self._cache_dir)))
+            self._reader = (os.getpid(), self._kept.reader(self._source))
         return self._reader[1]
 
     def _worker(self) -> Worker:
@@ -316,14 +319,15 @@ def pull(
     tail: Tail = "drop",
     from_position: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit_bytes: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """A rank's rows of an epoch in order, thousands at a time, columns as a ShardStream's.
 
     from_position: skips rows before this position of the epoch (counted over all ranks); any number, not only ends of
     batches. Raises as ShardStream, at once for a wrong request.
     """
-    opened = open_source(source, cache_dir)
-    content = opened.manifest(manifest) if isinstance(manifest, str) else manifest
+    opened, kept = open_source(source, cache_dir, cache_limit_bytes), StreamCache(cache_dir, cache_limit_bytes)
+    content = kept.manifest(opened, manifest)
     plan = EpochPlan.of(
         content,
         curriculum=curriculum,
@@ -339,7 +343,7 @@ def pull(
     if not 0 <= from_position <= length:
         raise RequestError(f"position {from_position} is not within 0 to {length}, epoch {epoch}'s length")
     share = Share(low, high, from_position // global_batch_size)
-    chunks = _ahead(gather(plan, content, ShardReader(opened, copies=_copies(cache_dir)), epoch, share, columns))
+    chunks = _ahead(gather(plan, content, kept.reader(opened), epoch, share, columns))
     return _from_position(chunks, plan, epoch, share, from_position)
 
 
@@ -380,7 +384,3 @@ def _ahead(drafts: Iterator[Drafted]) -> Iterator[Chunk]:
         while (chunk := coming.popleft().result()) is not None:
             coming.append(drafter.submit(begun))
             yield chunk.result()
-
-
-def _copies(cache_dir: str | os.PathLike[str] | None) -> DecodedCopies | None:
-    return None if cache_dir is None else DecodedCopies(cache_dir)

@@ -19,24 +19,31 @@ from curator.shards.manifest import Manifest
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
 
-__all__ = ["HttpSource", "RemoteStoreSource", "ShardSource", "StoreSource", "open_source"]
+__all__ = ["CachedSource", "HttpSource", "RemoteStoreSource", "ShardSource", "StoreSource", "open_source"]
 
 
-def open_source(source: Any, cache_dir: str | os.PathLike[str] | None = None) -> ShardSource:
+def open_source(
+    source: Any, cache_dir: str | os.PathLike[str] | None = None, cache_limit_bytes: int | None = None
+) -> ShardSource:
     """A source from a root path or object-store URL, a Store, a source, or anything with `.shard_source()`.
 
-    cache_dir: where copies of remote files go; the user's cache folder when None. Raises RequestError.
+    cache_dir: where copies of remote files go; the user's cache folder when None. cache_limit_bytes: the most it may
+    hold, None for no limit. A source keeps its own. Raises RequestError.
     """
     if hasattr(source, "shard_source"):
-        made = source.shard_source() if cache_dir is None else source.shard_source(cache_dir=cache_dir)
-        return _checked(made)
+        options = {"cache_dir": cache_dir, "cache_limit_bytes": cache_limit_bytes}
+        return _checked(source.shard_source(**{name: value for name, value in options.items() if value is not None}))
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         if text.startswith(("http://", "https://")):
             raise RequestError(f"{text} is a server: give Client({text!r}, api_key=…) or HttpSource instead")
         source = Store.open(text)
     if isinstance(source, Store):
-        return StoreSource(source) if source.is_local else RemoteStoreSource(source, cache_dir)
+        return (
+            StoreSource(source)
+            if source.is_local
+            else RemoteStoreSource(source, cache_dir, cache_limit_bytes=cache_limit_bytes)
+        )
     return _checked(source)
 
 
@@ -46,7 +53,7 @@ def _checked(source: Any) -> ShardSource:
     return source
 
 
-class _Cached:
+class CachedSource:
     """Shards and indexes through a cache of files; `_copy` brings one from its origin."""
 
     def __init__(self, cache_dir: str | os.PathLike[str] | None, cache_limit_bytes: int | None):
@@ -63,7 +70,8 @@ class _Cached:
         self._cache.discard(index_name(digest))
         return True
 
-    def _fits(self, manifest: Manifest) -> Manifest:
+    def fits(self, manifest: Manifest) -> Manifest:
+        """The manifest. Raises RequestError when a shard of it is larger than the cache may be."""
         self._cache.require(max((info.bytes for info in manifest.shards), default=0))
         return manifest
 
@@ -71,7 +79,7 @@ class _Cached:
         raise NotImplementedError
 
 
-class RemoteStoreSource(_Cached):
+class RemoteStoreSource(CachedSource):
     """The parts under an object-store root, copied to a local cache as they are needed."""
 
     def __init__(
@@ -86,7 +94,7 @@ class RemoteStoreSource(_Cached):
 
     def manifest(self, manifest_id: str) -> Manifest:
         """Raises NotFoundError, IntegrityError, and RequestError when a shard is larger than the cache may be."""
-        return self._fits(Manifest.load(self.store, manifest_id))
+        return self.fits(Manifest.load(self.store, manifest_id))
 
     def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
         name = shard_name(digest) if kind == "shards" else index_name(digest)
@@ -94,7 +102,7 @@ class RemoteStoreSource(_Cached):
             shutil.copyfileobj(origin, file, 1 << 20)
 
 
-class HttpSource(_Cached):
+class HttpSource(CachedSource):
     """A Winnow server, with bearer authentication, retries and a local cache.
 
     base_url: as given to `Client`, without `/v1`. cache_dir: None for the user's cache folder. retries: tries after
@@ -124,7 +132,7 @@ class HttpSource(_Cached):
         and RequestError when a shard is larger than the cache may be."""
         text, place = self._retrying(lambda: self._get_whole(f"/v1/manifests/{manifest_id}"))
         found = manifest_id if manifest_id.startswith("man_") else place.rpartition("/")[2]
-        return self._fits(Manifest.parse(text, found))
+        return self.fits(Manifest.parse(text, found))
 
     def pack(self, plan: str, epoch: int) -> tuple[bytes, str]:
         """The record of a packed epoch, and where it lies. Raises NotFoundError, TransportError."""

@@ -137,7 +137,9 @@ class ShardReader:
                 return Chosen(rows, group, row.take(group))
             return Chosen(rows.take(arrow_ints(row.take(group))), group, np.arange(len(group)))
 
-        chosen = self._in_parallel(rows_of, grouped(shape.first_batch.take(shard) + batch))
+        groups = grouped(shape.first_batch.take(shard) + batch)
+        pointed = self._copies is not None and self._all_mapped(manifest, [int(shard[group[0]]) for group in groups])
+        chosen = [rows_of(group) for group in groups] if pointed else self._in_parallel(rows_of, groups)
         schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
         return pick(schema, len(places), chosen)
 
@@ -227,9 +229,16 @@ class ShardReader:
                 self._decoded.put(key, rows)
         return rows
 
+    def _all_mapped(self, manifest: Manifest, shards: Sequence[int]) -> bool:
+        """Whether the record batches are only pointed at; a damaged one is left to `_decode`."""
+        try:
+            return all(self.open(manifest, shard).mapped for shard in dict.fromkeys(shards))
+        except IntegrityError:
+            return False
+
     def _in_parallel(self, rows_of: Callable[[np.ndarray], Chosen], groups: list[np.ndarray]) -> list[Chosen]:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
-        if len(groups) < 2 or self._num_threads == 1 or self._copies is not None:  # a mapped copy is only pointed at
+        if len(groups) < 2 or self._num_threads == 1:
             return [rows_of(group) for group in groups]
         if self._decoders is None:  # they stay: new threads would ask for new memory, and decoding takes much of it
             self._decoders = ThreadPoolExecutor(self._num_threads, "winnow-decode")

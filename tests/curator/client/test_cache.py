@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from curator.client.cache import STALE_S, FileCache, default_cache_dir
+from curator.client.cache import STALE_S, FileCache, claim, default_cache_dir, trim
 from curator.errors import RequestError
 
 
@@ -37,14 +37,29 @@ def test_a_limit_under_one_file_is_refused(tmp_path):
     FileCache(tmp_path, limit_bytes=250).require(250)
 
 
-def test_leftovers_do_not_stop_a_start_and_old_ones_go(tmp_path):
-    old, new = tmp_path / "shards" / "a.arrow.1.tmp", tmp_path / "b.arrow.2.tmp"
-    old.parent.mkdir()
-    for path in (old, new):
+def test_leftovers_do_not_stop_a_start_and_go_unless_somebody_writes_them(tmp_path):
+    left, new, held = tmp_path / "shards" / "a.arrow.1.tmp", tmp_path / "b.arrow.2.tmp", tmp_path / "c.arrow.3.tmp"
+    left.parent.mkdir()
+    for path in (left, new, held):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - 2 * STALE_S,) * 2)
+    for path in (left, held):
+        os.utime(path, (time.time() - 2 * STALE_S,) * 2)
+    with held.open("r+b") as file:
+        claim(file)
+        FileCache(tmp_path)
+        assert not left.exists() and new.exists() and held.exists()
     FileCache(tmp_path)
-    assert not old.exists() and new.exists()
+    assert not held.exists()
+
+
+def test_what_was_used_since_is_spared(tmp_path):
+    cache = FileCache(tmp_path)
+    for number in (1, 2, 3):
+        put(cache, number)
+    for age, path in enumerate(sorted(tmp_path.rglob("*.arrow"))):
+        os.utime(path, (time.time() - 100 * age,) * 2)
+    assert trim(tmp_path, 0, used_before=time.time() - 150) == 200
+    assert trim(tmp_path, 100) == 100
 
 
 def test_a_failed_fetch_leaves_nothing(tmp_path):

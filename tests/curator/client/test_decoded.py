@@ -1,8 +1,11 @@
 """Uncompressed copies: the same rows, checked like shards, made again when damaged."""
 
+import os
+import time
+
 import pytest
 
-from curator.client.decoded import DecodedCopies
+from curator.client.decoded import UNUSED_S, DecodedCopies
 from curator.client.shard_stream import ShardStream
 from curator.errors import IntegrityError
 from curator.shards import Override, ShardReader, override
@@ -74,3 +77,52 @@ def test_a_copy_is_never_made_of_a_damaged_shard(made, tmp_path):
     with pytest.raises(IntegrityError, match=f"{info.digest}, offset {info.batch_offsets[1]}"):
         rows(ShardReader(store, copies=DecodedCopies(tmp_path)), dataset.manifest)
     assert list(tmp_path.glob("decoded/*/*/*")) == []
+
+
+def held_bytes(folder) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.arrow"))
+
+
+def test_copies_stay_within_a_limit_and_the_other_shards_are_decoded(made, tmp_path):
+    store, dataset = made
+    expected = rows(ShardReader(store), dataset.manifest)
+    rows(ShardReader(store, copies=DecodedCopies(tmp_path / "all")), dataset.manifest)
+    limit = held_bytes(tmp_path / "all") // 2
+    some = tmp_path / "some"
+    assert rows(ShardReader(store, copies=DecodedCopies(some, limit_bytes=limit)), dataset.manifest) == expected
+    kept = {path: path.stat().st_mtime_ns for path in some.rglob("*.json")}
+    assert limit // 2 < held_bytes(some) <= limit
+    assert rows(ShardReader(store, copies=DecodedCopies(some, limit_bytes=limit)), dataset.manifest) == expected
+    assert {path: path.stat().st_mtime_ns for path in some.rglob("*.json")} == kept, "copies do not push each other out"
+    assert not list(some.rglob("*.tmp"))
+
+
+def test_copies_nobody_opened_for_long_make_room(made, tmp_path):
+    (store, dataset), folder = made, tmp_path / "copies"
+    first, last = dataset.manifest.shards[0], dataset.manifest.shards[1]
+    copies = DecodedCopies(folder)
+    ShardReader(store, copies=copies).open(dataset.manifest, 0)
+    limit = held_bytes(folder) * 3 // 2
+    data = next(folder.rglob(f"{first.digest}.arrow"))
+    assert not ShardReader(store, copies=DecodedCopies(folder, limit_bytes=limit)).open(dataset.manifest, 1).mapped
+    assert data.exists()
+    os.utime(data, (time.time() - 2 * UNUSED_S,) * 2)
+    assert ShardReader(store, copies=DecodedCopies(folder, limit_bytes=limit)).open(dataset.manifest, 1).mapped
+    assert [path.stem for path in folder.rglob("*.arrow")] == [last.digest]
+
+
+def test_two_writers_that_took_the_last_room_together_both_step_back(made, tmp_path, monkeypatch):
+    (store, dataset), folder = made, tmp_path / "copies"
+    folder.mkdir()
+    other = folder / "other.arrow"
+    rows_before = rows(ShardReader(store), dataset.manifest)
+    copies = DecodedCopies(folder, limit_bytes=10_000)
+    write = os.replace
+
+    def replaced(source, target):
+        write(source, target)
+        other.write_bytes(b"x" * 10_000)
+
+    monkeypatch.setattr("curator.client.decoded.os.replace", replaced)
+    assert rows(ShardReader(store, copies=copies), dataset.manifest) == rows_before
+    assert [path.name for path in folder.rglob("*.arrow")] == ["other.arrow"]

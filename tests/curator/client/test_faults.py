@@ -141,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "404" or not self.server.store.exists(place):
             return self.send_error(404)
         data = self.server.store.read_bytes(place)
+        if fault == "flip":
+            data = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(data) - start))
@@ -175,10 +177,11 @@ def over_http(url, cache, **options):
     return HttpSource(url, cache_dir=cache, **{"timeout_s": 0.3, "retries": 8, "backoff_s": 0.01, **options})
 
 
-@pytest.mark.parametrize("fault", ["cut", "slow", "stall"])
+@pytest.mark.parametrize("fault", ["cut", "slow", "stall", "flip"])
 def test_a_bad_line_costs_time_and_no_row(made, server, tmp_path, fault):
     whole = numbers(stream(*made))
-    server.faults = {info.digest: [fault, fault] for info in made[1].shards[::12]}
+    times = 1 if fault == "flip" else 2  # a file that arrives wrong twice is given up
+    server.faults = {info.digest: [fault] * times for info in made[1].shards[::12]}
     assert numbers(stream(over_http(server.url, tmp_path / "cache"), made[1])) == whole
 
 
@@ -188,6 +191,29 @@ def test_a_shard_the_server_does_not_have_is_named_with_the_position(made, serve
     seen, error = until_it_breaks(stream(over_http(server.url, tmp_path / "cache"), made[1]), NotFoundError)
     assert seen == whole[: len(seen)] and seen
     assert f"stops at position {BATCH * len(seen)}" in str(error)
+
+
+def test_a_shard_that_always_arrives_wrong_is_named_with_the_position(made, server, tmp_path):
+    whole, digest = numbers(stream(*made)), last_in_order(made)
+    server.faults = {digest: ["flip"] * 99}
+    one = stream(over_http(server.url, tmp_path / "cache"), made[1])
+    seen, error = until_it_breaks(one, IntegrityError)
+    assert seen == whole[: len(seen)] and seen
+    assert digest in str(error) and f"stops at position {BATCH * len(seen)}" in str(error)
+    assert not list((tmp_path / "cache").rglob(f"*{digest}*")), "the bad file is gone"
+    server.faults = {}
+    assert numbers(one) == whole, "the origin was restored"
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_cached_file_that_rots_between_epochs_is_brought_again(made, server, tmp_path, copies):
+    whole, cache = numbers(stream(*made)), tmp_path / "cache"
+    assert numbers(stream(over_http(server.url, cache), made[1], cache_dir=cache if copies else None)) == whole
+    for path in [path for path in cache.rglob("*.arrow") if "indexes" not in path.parts][::3]:
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw)
+    assert numbers(stream(over_http(server.url, cache), made[1], cache_dir=cache if copies else None)) == whole
 
 
 def test_a_server_restart_in_the_middle_of_an_epoch(made, tmp_path):

@@ -14,6 +14,14 @@ from tests.curator.shards.dataset import write_dataset
 BATCH = 12
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_chunks():
+    """An epoch has many chunks, and their slots are worked out some at a time, as in an epoch of real size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curator.client.windows.CHUNK_ROWS", 40)
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     store = Store.open(tmp_path_factory.mktemp("root"))

@@ -151,7 +151,14 @@ def test_a_changed_manifest_is_refused(made, server, tmp_path):
 
 def test_a_cache_too_small_for_a_shard_is_refused_at_construction(made, server, tmp_path):
     with pytest.raises(RequestError, match="cannot hold one shard"):
-        ShardStream(source(server, tmp_path, cache_limit_bytes=100), made[1].manifest.id)
+        source(server, tmp_path, cache_limit_bytes=100).manifest(made[1].manifest.id)
+    for manifest in (made[1].manifest, made[1].manifest.id):
+        with pytest.raises(RequestError, match="cannot hold one shard"):
+            ShardStream(source(server, tmp_path, cache_limit_bytes=100), manifest)
+        with pytest.raises(RequestError, match="cannot hold one shard"):
+            ShardStream(made[0], manifest, cache_dir=tmp_path, cache_limit_bytes=100)
+        with pytest.raises(RequestError, match="give cache_dir too"):
+            ShardStream(made[0], manifest, cache_limit_bytes=10**9)
 
 
 def test_a_remote_store_is_cached_and_its_own_files_are_never_deleted(made, tmp_path):
@@ -167,12 +174,12 @@ def test_opening(made, tmp_path):
     store, _ = made
 
     class Client:
-        def shard_source(self, cache_dir=None):
+        def shard_source(self, cache_dir=None, cache_limit_bytes=None):
             return StoreSource(store)
 
     assert isinstance(open_source(store.uri), StoreSource)
     assert isinstance(open_source(Client()), StoreSource)
-    assert isinstance(open_source(Client(), tmp_path), StoreSource)
+    assert isinstance(open_source(Client(), tmp_path, 10**6), StoreSource)
     with pytest.raises(RequestError, match=r"give Client\('http://x'"):
         open_source("http://x")
     with pytest.raises(RequestError, match="cannot pull shards from a int"):
