@@ -125,15 +125,21 @@ class Store:
         if self.is_local:
             try:
                 os.utime(self.path(name))
-            except FileNotFoundError:
+            except (FileNotFoundError, PermissionError):  # another user's file: write it again, as one's own
                 return False
-        return self.exists(name) and self.size(name) == size
+        with self._answering():
+            info = self.filesystem.get_file_info(self.path(name))
+        return bool(info.type == pafs.FileType.File and info.size == size)
 
     def list(self, name: str = "") -> list[str]:
         """Relative names of the files below a folder, sorted; empty if the folder does not exist."""
         base = self.path(name) if name else self.base
+        selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
         with self._answering():
-            infos = self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+            try:
+                infos = self.filesystem.get_file_info(selector)
+            except FileNotFoundError:  # a folder came or went in the midst of the look
+                infos = self.filesystem.get_file_info(selector)
         return sorted(info.path[len(self.base) + 1 :] for info in infos if info.type == pafs.FileType.File)
 
     def open_input(self, name: str) -> Any:

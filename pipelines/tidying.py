@@ -1,6 +1,5 @@
 """What nobody needs any more goes: unfinished files of killed processes, shards of runs that never ended, uploads
-nobody goes on with, old events,
-deliveries and lines of the audit log, answered idempotency keys.
+nobody goes on with, old events, deliveries and lines of the audit log, answered idempotency keys.
 
 Knows the store and the catalog; nothing of how runs are worked on.
 """

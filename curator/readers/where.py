@@ -58,7 +58,8 @@ def _among(column: pa.Array, name: str, values: list[Any]) -> pa.BooleanArray:
 
 
 def _moment(value: Any, kind: pa.DataType, name: str) -> datetime.date:
-    """The date or timestamp that a text names. Raises RecipeError for one the column could not hold."""
+    """The date or timestamp that a text names, or a YAML date. Raises RecipeError for one the column could not hold."""
+    value = value.isoformat() if isinstance(value, datetime.date) else value
     try:
         moment = _date(value) if pt.is_date(kind) else _timestamp(value, kind.tz)
         if pa.scalar(moment, kind).as_py() == moment:

@@ -5,6 +5,7 @@ Knows nothing of epochs or ranks.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +92,7 @@ class ShardReader:
         self._decoded = BatchCache(cache_bytes)
         self._lock = threading.RLock()
         self._shaped: _Shape | None = None
-        self._decoders: ThreadPoolExecutor | None = None
+        self._decoders: tuple[int, ThreadPoolExecutor] | None = None  # and the process whose threads they are
 
     def iter_batches(self, manifest: Manifest | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Every live row once, shard by shard in stored order, labels overlaid; batches of up to 4,096 rows.
@@ -240,15 +241,17 @@ class ShardReader:
         """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
         if len(groups) < 2 or self._num_threads == 1:
             return [rows_of(group) for group in groups]
-        if self._decoders is None:  # they stay: new threads would ask for new memory, and decoding takes much of it
-            self._decoders = ThreadPoolExecutor(self._num_threads, "winnow-decode")
-        return list(self._decoders.map(rows_of, groups))
+        if self._decoders is None or self._decoders[0] != os.getpid():  # a fork has no threads
+            # they stay: new threads would ask for new memory, and decoding takes much of it
+            self._decoders = os.getpid(), ThreadPoolExecutor(self._num_threads, "winnow-decode")
+        return list(self._decoders[1].map(rows_of, groups))
 
     def _shape(self, manifest: Manifest) -> _Shape:
         """Of the manifest asked for last: it is worked out once."""
-        if self._shaped is None or self._shaped.manifest is not manifest:
-            self._shaped = _Shape.of(manifest)
-        return self._shaped
+        shaped = self._shaped
+        if shaped is None or shaped.manifest is not manifest:
+            self._shaped = shaped = _Shape.of(manifest)
+        return shaped
 
     def _empty(self, manifest: Manifest, columns: Sequence[str] | None) -> pa.RecordBatch:
         if not manifest.shards:

@@ -2,7 +2,8 @@
 
 Knows files and manifests; which runs are unfinished is the caller's knowledge. Safe beside writers, who renew a file's
 time before they count on it (`Store.renew`): a file is first set aside, and put back if it was renewed until then; who
-comes later finds nothing and writes it again. Whatever a sweep that was killed had set aside, the next one settles.
+comes later finds nothing and writes it again. Each sweep sets aside under a name of its own, so that none removes what
+another has judged by an older look. Whatever a sweep that was killed had set aside, the next one settles.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Collection
 from typing import Final
 
@@ -36,11 +38,12 @@ def sweep_orphans(store: Store, in_use: Collection[str], older_than_s: float) ->
     swept = 0
     for folder in _FOLDERS:
         for name in store.list(folder):
-            path, aside = store.path(name.removesuffix(_ASIDE)), store.path(name.removesuffix(_ASIDE) + _ASIDE)
-            digest = os.path.basename(path).removesuffix(".arrow")
+            own = name.rpartition("~")[0] if name.endswith(_ASIDE) else name
+            path, digest = store.path(own), os.path.basename(own).removesuffix(".arrow")
             if name.endswith(_ASIDE):
-                swept += _settled(path, aside, digest in wanted, older_than_s)
+                swept += _settled(path, store.path(name), digest in wanted, older_than_s)
             elif len(digest) == 64 and digest not in wanted and not _is_fresh(path, older_than_s):
+                aside = f"{path}~{uuid.uuid4().hex}{_ASIDE}"
                 with contextlib.suppress(FileNotFoundError):  # another sweep was quicker
                     os.rename(path, aside)
                     swept += _settled(path, aside, False, older_than_s)

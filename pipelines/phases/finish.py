@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from curator.difficulty import NAMES as DIFFICULTIES
 from curator.difficulty import UNKNOWN, TercileCuts
+from curator.errors import IntegrityError
 from curator.ledger import Ledger, ledger_schema
 from curator.shards import Manifest, ShardInfo, write_index
+from curator.shards.layout import shard_name
 from curator.verdict import ACTIONS, DROP
 from pipelines.job import Job
 from pipelines.phases.reasons import reason_names
@@ -82,6 +84,11 @@ def _indexed(job: Job, unit: int, outputs: dict[str, Any], codes: np.ndarray) ->
     shards = []
     for raw in outputs["write"][unit]["shards"]:
         shard = ShardInfo.model_validate(raw)
+        if not job.store.renew(shard_name(shard.digest), shard.bytes):
+            raise IntegrityError(
+                f"shard {shard.digest}, which this run wrote, is not in {job.store.uri} any more: somebody removed it "
+                "while the run stood still. Start a new run"
+            )
         start = first[shard.quarantine]
         first[shard.quarantine] += shard.rows
         here = rows[shard.quarantine][start : start + shard.rows]

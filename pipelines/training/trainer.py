@@ -70,7 +70,7 @@ def train(
     `source`: a root directory or object-store URL, a Store, or a Client. `checkpoint_dir` holds the checkpoint while
     the job lives and `model.safetensors` when it is done; a checkpoint there is gone on from, unless `resume` is off.
     `feedback` gets tables of FEEDBACK_SCHEMA, every (epoch, sample) at least once, again with the same values after a
-    resume. `on_step` and `should_stop` are called after every step (on a GPU `on_step` comes up to 3 steps late).
+    resume. `on_step` is called after every step (on a GPU up to 3 steps late), `should_stop` before each.
     `log_dir`: a local folder for TensorBoard.
     """
     with joined(recipe) as ranks:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 
 from curator.errors import DiskFullError, NotFoundError, RequestError, RunFailedError
@@ -109,3 +110,35 @@ def test_a_temporary_file_of_another_host_is_left_for_a_day(tmp_path: Path) -> N
     old = path.stat().st_mtime - 100_000
     os.utime(path, (old, old))
     assert Store.open(tmp_path).sweep() == 1 and not path.exists()
+
+
+def test_a_file_is_renewed_where_it_is_ones_own_and_of_the_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path)
+    store.write_bytes("a.bin", b"abc")
+    os.utime(tmp_path / "a.bin", (1, 1))
+    assert store.renew("a.bin", 3) and (tmp_path / "a.bin").stat().st_mtime > 1
+    assert not store.renew("a.bin", 4) and not store.renew("b.bin", 3)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert not store.renew("a.bin", 3), "another user's: it is written again"
+
+
+def test_a_folder_that_appears_in_the_midst_of_a_look_is_looked_at_again(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+
+    class Appearing(pafs.LocalFileSystem):
+        looks = 0
+
+        def get_file_info(self, selector: object) -> object:
+            self.looks += 1
+            if self.looks == 1:
+                (tmp_path / "a" / "b.bin").write_bytes(b"")
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+            return super().get_file_info(selector)
+
+    assert Store(Appearing(), str(tmp_path), str(tmp_path)).list() == ["a/b.bin"]

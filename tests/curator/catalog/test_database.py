@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -23,9 +25,15 @@ def test_other_databases_are_refused(url: str) -> None:
         Database.open(url)
 
 
-def test_a_folder_that_cannot_be_made_is_a_wrong_request() -> None:
-    with pytest.raises(RequestError, match=r"cannot make the folder /proc/winnow: .+; name another one"):
-        Database.open("sqlite:////proc/winnow/winnow.db")
+def test_a_folder_that_cannot_be_made_is_a_wrong_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below /proc, where root has every permission and can make nothing."""
+
+    def refuse(path: str, **how: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr(os, "makedirs", refuse)
+    with pytest.raises(RequestError, match=r"cannot make the folder .+/new: No such file or directory; name another"):
+        Database.open(f"sqlite:///{tmp_path}/new/winnow.db")
 
 
 def test_a_silent_server_is_a_transport_error_that_keeps_the_password(tmp_path: Path) -> None:

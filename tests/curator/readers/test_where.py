@@ -69,6 +69,7 @@ TIMES = [datetime.datetime(2024, 1, 3, 9, 30), datetime.datetime(2024, 1, 4), No
 def test_a_date_is_asked_for_as_iso_text(kind: pa.DataType) -> None:
     batch = pa.record_batch({"day": pa.array(DAYS, kind)})
     assert matches(batch, {"day": "2024-01-03"}).to_pylist() == [True, False, False]
+    assert matches(batch, {"day": datetime.date(2024, 1, 3)}).to_pylist() == [True, False, False], "as YAML reads it"
     assert matches(batch, {"day": ["2024-01-04", None]}).to_pylist() == [False, True, True]
 
 

@@ -97,11 +97,29 @@ def test_a_writer_who_comes_too_late_to_renew_writes_it_again(store: Store, monk
     assert there(store, orphan) and store.list("shards") == [shard_name(orphan.digest)]
 
 
+def test_a_sweep_removes_only_what_it_set_aside_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between one sweep's look and its removal the shard is written anew, and another sweep sets that aside."""
+    orphan, remove, rename, held = shard(store, "twice", hours_old=9), os.remove, os.rename, []
+    path = store.path(shard_name(orphan.digest))
+
+    def raced(aside: str) -> None:
+        if not held:
+            shard(store, "twice")
+            rename(path, f"{path}~other.aside")
+            held.append(True)
+        remove(aside)
+
+    monkeypatch.setattr(os, "remove", raced)
+    assert sweep_orphans(store, (), HOUR) == 1
+    assert sweep_orphans(store, (), HOUR) == 0
+    assert there(store, orphan) and store.list("shards") == [shard_name(orphan.digest)]
+
+
 @pytest.mark.parametrize(("counted_on", "hours"), [(True, 9), (False, 0), (False, 9)])
 def test_what_a_killed_sweep_had_set_aside_is_settled_by_the_next(store: Store, counted_on: bool, hours: float) -> None:
     info = shard(store, "aside", hours_old=hours)
     path = store.path(shard_name(info.digest))
-    os.rename(path, f"{path}.aside")
+    os.rename(path, f"{path}~0.aside")
     if counted_on:
         listed(store, info)
     back = counted_on or hours == 0
