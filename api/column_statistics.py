@@ -5,6 +5,7 @@ Knows Arrow types; nothing of files. One pass, memory bounded by the number of c
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from typing import Any, Final
@@ -54,8 +55,7 @@ class _Column:
             self._range(numbers)
         if self.values is not None:
             for entry in pc.value_counts(values.drop_null()):
-                value = entry["values"].as_py()
-                self.values[value[:_SHOWN_CHARS] if isinstance(value, str) else value] += entry["counts"].as_py()
+                self.values[_counted(entry["values"].as_py())] += entry["counts"].as_py()
             if len(self.values) > MOST_VALUES:
                 self.values = None
 
@@ -78,9 +78,17 @@ class _Column:
         sized = not (_is_number(self.type) or pa.types.is_boolean(self.type))
         told: dict[str, Any] = {"name": self.name, "type": str(self.type), "nulls": self.nulls}
         told["distinct"] = None if self.values is None else len(self.values)
-        told["values"] = [] if self.values is None else [list(pair) for pair in self.values.most_common(_TOLD_VALUES)]
+        commonest = [] if self.values is None else self.values.most_common(_TOLD_VALUES)
+        told["values"] = [[value[0] if isinstance(value, tuple) else value, count] for value, count in commonest]
         told |= {"of": "length" if sized else "value", "min": self.low, "max": self.high, "mean": mean}
         return told
+
+
+def _counted(value: Any) -> Any:
+    """What stands for a value while it is counted: of a long text, the characters shown and a digest of the whole."""
+    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
+        return value[:_SHOWN_CHARS], hashlib.blake2b(value.encode(), digest_size=16).digest()
+    return value
 
 
 def _measure(values: pa.Array) -> pa.Array | None:

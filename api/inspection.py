@@ -1,9 +1,9 @@
 """Reading a dataset's bytes for the first time, in a process of its own that may take little and write nothing.
 
 A file can be made to break whoever reads it. So the one who reads holds no key and no connection, is given so much
-memory, time and room, and ends after one dataset; what it says comes back as JSON, which is looked at, not unpickled.
-Each is forked from a nursery that has the readers loaded and nothing else. Knows readers and processes; nothing of the
-catalog.
+memory, time and room, and ends after one dataset or with the server; what it says comes back as JSON, which is looked
+at, not unpickled. Each is forked from a nursery that has the readers loaded and nothing else. Knows readers and
+processes; nothing of the catalog.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import json
 import os
 import resource
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -22,20 +22,25 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.column_statistics import Columns
 from curator.digest import content_id
 from curator.errors import InputError, RequestError, RetryableError, WinnowError
 from curator.readers import discover, plan_inputs, read
+from curator.settings import Settings
 
 __all__ = ["Bounds", "Nursery", "inspected"]
 
 UNIT_ROWS: Final = 65_536
 STATISTICS_ROWS: Final = 1_000_000
+STATISTICS_BYTES: Final = 4 * 2**30
 ANSWER_BYTES: Final = 64 * 2**20
+_PID_BYTES: Final = 8
 _SECRETS: Final = ("WINNOW_API_KEY", "WINNOW_DATABASE_URL", "PGPASSWORD", "PGPASSFILE", "RAY_AUTH_TOKEN")
 
 
@@ -44,93 +49,131 @@ class Bounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    memory_bytes: int = 4 * 2**30
-    cpu_s: int = 3600
-    wall_s: float = 7200.0
+    memory_bytes: int
+    cpu_s: int
+    wall_s: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What the settings allow."""
+        return cls(
+            memory_bytes=settings.inspection_memory_bytes,
+            cpu_s=settings.inspection_cpu_s,
+            wall_s=settings.inspection_wall_s,
+        )
+
+
+class _Found(BaseModel):
+    """What a reading process may say it found."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    digest: str
+    rows: int = Field(ge=0, lt=2**63)
+    bytes: int = Field(ge=0, lt=2**63)
+    columns: dict[str, str]
+    statistics: dict[str, Any]
 
 
 class Nursery:
     """Starts reading processes. Threads share it; it is started by the first that asks."""
 
-    def __init__(self, bounds: Bounds | None = None):
-        self._bounds, self._lock = bounds or Bounds(), threading.Lock()
+    def __init__(self, bounds: Bounds):
+        self._bounds, self._lock, self._closed = bounds, threading.Lock(), False
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
 
     def inspected(self, inputs: Sequence[str]) -> dict[str, Any]:
         """`inspected` in a process of its own. Raises InputError for bytes it refused or that broke the process,
-        RetryableError when it was a store's fault."""
-        with tempfile.TemporaryFile() as asked:
-            asked.write(json.dumps({"inputs": list(inputs), "bounds": self._bounds.model_dump()}).encode())
-            asked.flush()
-            answer = self._answer(asked.fileno())
-        if answer is None:
-            raise InputError(f"reading it took longer than {self._bounds.wall_s:g} s; split it into smaller files")
-        if not answer:
-            raise InputError(_broken(self._bounds))
-        return _opened(json.loads(answer))
+        RetryableError when it was a store's fault, or this machine's, or the nursery was closed meanwhile."""
+        try:
+            with tempfile.TemporaryFile() as asked:
+                asked.write(json.dumps({"inputs": list(inputs), "bounds": self._bounds.model_dump()}).encode())
+                asked.flush()
+                answer = self._answer(asked.fileno())
+        except OSError as error:
+            raise RetryableError(f"no process could be started to read it: {error}; it will be tried again") from error
+        if self._closed:
+            raise RetryableError("the server ended while it was read; it will be tried again")
+        if len(answer) < _PID_BYTES:
+            raise RetryableError("the process that reads could not be started; its output says why")
+        return _opened(answer[_PID_BYTES:], self._bounds)
 
     def close(self) -> None:
-        """Ends the nursery."""
+        """Ends the nursery, whatever is being read, and every later question."""
         with self._lock:
+            self._closed = True
             if self._line is not None:
                 self._line.close()
             if self._process is not None:
                 self._process.wait()
             self._process = self._line = None
 
-    def _answer(self, asked: int) -> bytes | None:
-        """What the child wrote until it ended, empty if it broke; None if it took too long and was ended."""
+    def _answer(self, asked: int) -> bytes:
+        """The child's process id and what it wrote until it ended."""
         ours, theirs = os.pipe()
-        try:
-            with self._lock:
-                socket.send_fds(self._open_line(), [b"?"], [asked, theirs])
-        finally:
-            os.close(theirs)
-        with os.fdopen(ours, "rb", buffering=0) as pipe:
-            return _read_until_end(pipe.fileno(), self._bounds.wall_s)
+        with os.fdopen(ours, "rb", buffering=0):
+            try:
+                with self._lock:
+                    socket.send_fds(self._open_line(), [b"?"], [asked, theirs])
+            finally:
+                os.close(theirs)
+            return _read_until_end(ours, self._bounds)
 
     def _open_line(self) -> socket.socket:
+        if self._closed:
+            raise RetryableError("the server is ending; it will be tried again")
         if self._line is None or self._process is None or self._process.poll() is not None:
             if self._line is not None:
                 self._line.close()
             self._line, theirs = socket.socketpair()
             with theirs:
-                paths = [path for path in (os.environ.get("PYTHONPATH"), os.getcwd()) if path]
-                environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
                 self._process = subprocess.Popen(
-                    (sys.executable, "-m", "api.inspection", str(theirs.fileno())),
+                    (sys.executable, "-P", "-m", "api.inspection", str(theirs.fileno())),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
-                    env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+                    env=_environment(),
                 )
         return self._line
 
 
-def _read_until_end(pipe: int, wall_s: float) -> bytes | None:
-    """The child's process id comes first, eight bytes, so that it can be ended."""
-    deadline, taken = time.monotonic() + wall_s, b""
-    while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        chunk = os.read(pipe, 2**20)
-        if not chunk or len(taken) > ANSWER_BYTES:
-            return taken[8:]
-        taken += chunk
-    with suppress(ProcessLookupError):
-        os.kill(int.from_bytes(taken[:8], "little"), signal.SIGKILL) if len(taken) >= 8 else None
-    return None
+def _environment() -> dict[str, str]:
+    """Without secrets; these packages come before any of the same name that lie elsewhere."""
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+def _read_until_end(pipe: int, bounds: Bounds) -> bytes:
+    """The child's process id comes first, so that a child that takes too long or says too much can be ended. Raises
+    InputError for such a one."""
+    deadline, taken = time.monotonic() + bounds.wall_s, bytearray()
+    wrong = f"reading it took longer than {bounds.wall_s:g} s (WINNOW_INSPECTION_WALL_S); split it into smaller files"
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.select(max(0.0, deadline - time.monotonic())):
+            chunk = os.read(pipe, 2**20)
+            if not chunk:
+                return bytes(taken)
+            taken += chunk
+            if len(taken) > ANSWER_BYTES:
+                wrong = f"its columns take more than {ANSWER_BYTES} bytes to describe; use fewer, or shorter names"
+                break
+    if len(taken) >= _PID_BYTES:
+        with suppress(ProcessLookupError):
+            os.kill(int.from_bytes(taken[:_PID_BYTES], "little"), signal.SIGKILL)
+    raise InputError(wrong)
 
 
 def inspected(inputs: Sequence[str]) -> dict[str, Any]:
     """What reading the inputs once finds: digest, rows, bytes, columns, statistics. Raises InputError."""
     plan = plan_inputs(discover(inputs), unit_rows=UNIT_ROWS)
-    columns = Columns(plan.schema)
-    for unit in plan.units:
-        for rows in read(unit, schema=plan.schema):
-            columns.add(rows.batch)
-            if columns.rows >= STATISTICS_ROWS:
-                break
-        if columns.rows >= STATISTICS_ROWS:
+    columns, taken = Columns(plan.schema), 0
+    for rows in chain.from_iterable(read(unit, schema=plan.schema) for unit in plan.units):
+        columns.add(rows.batch)
+        taken += rows.batch.nbytes
+        if columns.rows >= STATISTICS_ROWS or taken >= STATISTICS_BYTES:
             break
     return {
         "digest": content_id("dv", [info.digest for info in plan.sources]),
@@ -150,6 +193,7 @@ def inspected(inputs: Sequence[str]) -> dict[str, Any]:
 def _nurse(line: socket.socket) -> None:
     """Forks a child for every question until the one who asks is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all processes of a service: it ends with the one who asks
     while True:
         said, fds, _, _ = socket.recv_fds(line, 1, 2)
         if not said:
@@ -165,7 +209,7 @@ def _nurse(line: socket.socket) -> None:
 
 
 def _child(asked: int, answer: int) -> None:
-    os.write(answer, os.getpid().to_bytes(8, "little"))
+    os.write(answer, os.getpid().to_bytes(_PID_BYTES, "little"))
     os.lseek(asked, 0, os.SEEK_SET)
     with os.fdopen(asked, "rb") as file:
         request = json.load(file)
@@ -185,19 +229,16 @@ def _child(asked: int, answer: int) -> None:
 
 def _confine(bounds: Bounds) -> None:
     """From here on: no core file, no file that grows, so much memory and time."""
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CPU: bounds.cpu_s,
-        resource.RLIMIT_DATA: _memory_now() + bounds.memory_bytes,
-    }
+    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CPU: bounds.cpu_s}
+    with suppress(OSError):  # no /proc, as on macOS: without a bound on memory
+        wanted[resource.RLIMIT_DATA] = _memory_now() + bounds.memory_bytes
     for limit, most in wanted.items():
         with suppress(ValueError, OSError):  # a harder limit is set already
             resource.setrlimit(limit, (most, most))
 
 
 def _memory_now() -> int:
-    """Bytes of data this process has mapped."""
+    """Bytes of data this process has mapped. Raises OSError where the system does not tell."""
     with open("/proc/self/statm", "rb") as status:
         return int(status.read().split()[5]) * resource.getpagesize()
 
@@ -205,22 +246,27 @@ def _memory_now() -> int:
 def _broken(bounds: Bounds) -> str:
     return (
         f"reading it broke off: the file is damaged, or needs more than {bounds.memory_bytes} bytes of memory at once "
-        f"or {bounds.cpu_s} s of processor time; write it again, with smaller row groups, or split it"
+        f"(WINNOW_INSPECTION_MEMORY_BYTES) or {bounds.cpu_s} s of processor time (WINNOW_INSPECTION_CPU_S); write it "
+        "again, with smaller row groups, or split it"
     )
 
 
-def _opened(told: Any) -> dict[str, Any]:
+def _opened(answer: bytes, bounds: Bounds) -> dict[str, Any]:
     """The child's answer. What it read may have taken it over, so nothing in it is trusted to be well-formed."""
-    if isinstance(told, dict) and isinstance(told.get("found"), dict):
-        return dict(told["found"])
-    for kind, error in (("refused", InputError), ("failed", RetryableError)):
-        if isinstance(told, dict) and isinstance(told.get(kind), dict):
-            raised: WinnowError = error(str(told[kind].get("message")))
-            raised.code = str(told[kind].get("code"))
-            raise raised
-    raise InputError("reading it broke off")
+    try:
+        told = json.loads(answer)
+        if "found" in told:
+            return _Found.model_validate(told["found"]).model_dump()
+        kind, error = ("failed", RetryableError) if "failed" in told else ("refused", InputError)
+        code, message = str(told[kind]["code"]), str(told[kind]["message"])
+    except (ValueError, TypeError, LookupError, RecursionError) as fault:  # it ended while it wrote, or wrote nonsense
+        raise InputError(_broken(bounds)) from fault
+    raised: WinnowError = error(message)
+    raised.code = code
+    raise raised
 
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as line:
         _nurse(line)
+    os.killpg(0, signal.SIGKILL)  # the children too: nobody waits for their answers any more

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from api.inspection import Bounds, Nursery
 from curator.catalog import Catalog, DatasetVersion
-from curator.errors import ConflictError, InputError, RequestError, WinnowError
+from curator.errors import ConflictError, InputError, NotFoundError, RequestError, WinnowError
 from curator.outbound import below
 from curator.readers import WorkUnit, read
 from curator.readers.opening import address_of
@@ -33,7 +33,7 @@ log: Final = logging.getLogger(__name__)
 class Intake:
     """Validates versions in the background, two at a time; small ones are done before the answer goes out."""
 
-    def __init__(self, catalog: Catalog, bounds: Bounds | None = None):
+    def __init__(self, catalog: Catalog, bounds: Bounds):
         self._catalog, self._nursery = catalog, Nursery(bounds)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._lock = threading.Lock()
@@ -53,23 +53,39 @@ class Intake:
 
     def _settle(self, tenant: str, version: DatasetVersion) -> None:
         try:
-            found = self._nursery.inspected(version.inputs)
-            self._catalog.datasets.accept(tenant, version.dataset, version.number, **found)
-        except ConflictError:
-            log.info("version %d of %s was settled meanwhile", version.number, version.dataset)
-        except RequestError as error:
-            self._catalog.datasets.reject(
-                tenant, version.dataset, version.number, code=error.code, message=_shown(error, version.inputs)
-            )
+            self._judge(tenant, version)
+        except (ConflictError, NotFoundError):
+            log.info("version %d of %s was settled or deleted meanwhile", version.number, version.dataset)
         except WinnowError as error:
             log.warning("dataset %s: %s; the next look at it tries again", version.dataset, error)
+        except Exception:
+            log.exception("dataset %s could not be settled; the next look at it tries again", version.dataset)
         finally:
             with self._lock:
                 self._under_way.pop((version.dataset, version.number), None)
 
+    def _judge(self, tenant: str, version: DatasetVersion) -> None:
+        """Accepts or rejects. Raises a WinnowError that is no fault of the bytes."""
+        try:
+            found = self._nursery.inspected(version.inputs)
+            self._catalog.datasets.accept(tenant, version.dataset, version.number, **found)
+            return
+        except (ConflictError, NotFoundError):
+            raise
+        except RequestError as error:
+            code, message = error.code, _shown(error, version.inputs)
+        except WinnowError:
+            raise
+        except Exception:
+            log.exception("version %d of %s broke its validation", version.number, version.dataset)
+            code, message = InputError.code, "it could not be validated, for a reason the server's log tells"
+        self._catalog.datasets.reject(tenant, version.dataset, version.number, code=code, message=message)
+
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Ends what is under way; the next look at it, by a later server, begins it again."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._nursery.close()
+        self._pool.shutdown(wait=True)
 
 
 def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:

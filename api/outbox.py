@@ -25,6 +25,7 @@ __all__ = ["News", "Outbox"]
 
 log: Final = logging.getLogger("winnow.api")
 LOOK_EVERY_S: Final = 0.25
+AFTER_A_FAULT_S: Final = 5.0
 _PAGE: Final = 500
 _MOST_PAGES: Final = 256
 _RUNG_AT_ONCE, _BREATH_S = 10, 0.01
@@ -92,6 +93,7 @@ class Outbox:
         self._pages.clear()
         last: int | None = None
         while self._bells:
+            pause_s = LOOK_EVERY_S
             try:
                 if last is None:
                     last = await to_thread.run_sync(self._catalog.events.newest)
@@ -103,7 +105,10 @@ class Outbox:
                     begun.set_result(None)
             except WinnowError as error:
                 log.warning("the outbox cannot be read, looking again: %s", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+            except Exception:  # whoever listens waits for this task
+                log.exception("the outbox could not be read, looking again in %g s", AFTER_A_FAULT_S)
+                pause_s = AFTER_A_FAULT_S
+            await asyncio.sleep(pause_s)
 
     async def _ring(self, subject: str) -> None:
         """A few at a time: whoever else is served meanwhile does not wait for all of them."""

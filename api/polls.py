@@ -40,6 +40,7 @@ _LOOK_EVERY_S: Final = 0.01
 _KNOWN_FOR_S: Final = 60.0
 _KEY_IDS: Final = "key_"
 _MOST_KEPT: Final = 4096
+_MOST_BYTES: Final = 64 * 2**20
 _DEFAULT_LIMIT: Final = 100
 
 
@@ -70,6 +71,7 @@ class Polls:
         self.app, self._service, self._route_of = app, service, routes
         self._looks = _Looks(service)
         self._bodies: OrderedDict[tuple[str, _Poll], tuple[str, bytes, int]] = OrderedDict()
+        self._held_bytes = 0
         self._making: dict[tuple[str, _Poll, int], asyncio.Task[tuple[str, bytes, int]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,10 +116,16 @@ class Polls:
 
     async def _make(self, seen: _Seen, poll: _Poll) -> tuple[str, bytes, int]:
         made = await to_thread.run_sync(_made, self._service, seen, poll)
-        self._bodies[seen.tenant, poll] = made
-        while len(self._bodies) > _MOST_KEPT:
-            self._bodies.popitem(last=False)
+        self._keep((seen.tenant, poll), made)
         return made
+
+    def _keep(self, place: tuple[str, _Poll], made: tuple[str, bytes, int]) -> None:
+        """Bounded in number and in bytes; those asked for least lately go."""
+        before = self._bodies.pop(place, None)
+        self._bodies[place] = made
+        self._held_bytes += len(made[1]) - (len(before[1]) if before else 0)
+        while len(self._bodies) > _MOST_KEPT or self._held_bytes > _MOST_BYTES:
+            self._held_bytes -= len(self._bodies.popitem(last=False)[1][1])
 
 
 class _Looks:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastapi import Request
 
+from api.inspection import Bounds
 from api.intake import Intake
 from api.issuer import Issuer, issuer_of
 from api.limits import Buckets, Streams
@@ -59,7 +60,7 @@ class Service:
             store=store,
             local_access=local_access,
             uploads=UploadFiles(catalog, store, settings),
-            intake=Intake(catalog),
+            intake=Intake(catalog, Bounds.of(settings)),
             reader=ShardReader(store),
             issuer=issuer_of(settings),
             projections=Projections(_projections(settings, store), settings.projection_cache_bytes),

@@ -46,6 +46,11 @@ class Settings(BaseModel):
     webhook_roots: tuple[str, ...] = Field((), description="URL prefixes a webhook may lie below; none: no webhooks")
     max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
     upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
+    inspection_memory_bytes: int = Field(
+        4 * 2**30, gt=0, description="memory a process may take that reads a dataset for the first time (Linux)"
+    )
+    inspection_cpu_s: int = Field(86_400, gt=0, description="processor time it may take; terabytes need hours")
+    inspection_wall_s: float = Field(86_400.0, gt=0, description="how long it may take; then the dataset is rejected")
     projection_cache_bytes: int = Field(
         4 * 2**30, ge=0, description="disk a server may use for shards it serves with some of their columns"
     )

@@ -51,3 +51,11 @@ def test_a_column_of_nothing() -> None:
     columns = Columns(pa.schema([("n", pa.int64()), ("nothing", pa.null())]))
     columns.add(pa.record_batch({"n": pa.array([None], pa.int64()), "nothing": pa.nulls(1)}))
     assert [column["mean"] for column in columns.told()] == [None, None]
+
+
+def test_long_texts_that_begin_alike_are_counted_apart_and_shown_cut() -> None:
+    columns = Columns(pa.schema([("t", pa.string())]))
+    columns.add(pa.record_batch({"t": ["a" * 100 + end for end in ("", "x", "y", "x")]}))
+    [told] = columns.told()
+    assert told["distinct"] == 3
+    assert told["values"] == [["a" * 100, 2], ["a" * 100, 1], ["a" * 100, 1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.outbox import Outbox
 from curator.catalog import Catalog, Event
 from curator.run import Progress, RunRequest
 from curator.settings import Settings
@@ -93,3 +95,31 @@ def test_a_listener_goes_on_over_a_restart(tmp_path: Path, serve: Any) -> None:
         states = [event["data"]["to_state"] for event in told]
         assert states == ["queued", "validating", "queued", "cancelled"]
         assert [int(event["id"]) for event in told] == [event.sequence for event in catalog.events.after("local", 0)]
+
+
+@pytest.mark.parametrize("part", ["newest", "moved"])
+def test_listeners_are_told_after_a_fault_nobody_foresaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr("api.outbox.AFTER_A_FAULT_S", 0.01, raising=False)
+    with Catalog.open(Settings(root=str(tmp_path)).database_url) as catalog:
+        whole, faults = getattr(catalog.events, part), [ValueError("unforeseen")]
+
+        def faulty(*arguments: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return whole(*arguments)
+
+        async def hears() -> bool:
+            outbox = Outbox(catalog)
+            async with asyncio.timeout(10), outbox.listening("run_1"):
+                run = await asyncio.to_thread(
+                    catalog.runs.create, "local", RunRequest(inputs=("a.parquet",), recipe={"task": "text"})
+                )
+                async with outbox.listening(run.id) as bell:
+                    faults.append(ValueError("another"))
+                    await asyncio.to_thread(catalog.runs.request_stop, "local", run.id, "cancel")
+                    return await bell.wait()
+
+        monkeypatch.setattr(catalog.events, part, faulty)
+        assert asyncio.run(hears())

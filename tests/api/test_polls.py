@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.polls import Polls
 from curator.catalog import Scope
 from curator.errors import TransportError
 from curator.run import Progress
@@ -130,3 +131,18 @@ def test_polls_are_counted_under_their_routes(house: Any, finished: dict[str, An
         assert counted["GET", f"/v1/runs/{{run_id}}{part}", 200] > 0
     house.one.get("/v1/runs")
     assert house.service.traffic.requests["GET", "/v1/runs", 200] > 0
+
+
+def test_bodies_kept_are_bounded_in_bytes(
+    house: Any, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = house.app.middleware_stack
+    while not isinstance(polls, Polls):
+        polls = polls.app
+    whole = house.one.get("/v1/runs?limit=1").content
+    most = 5 * len(whole)
+    monkeypatch.setattr("api.polls._MOST_BYTES", most)
+    for limit in range(100, 130):
+        assert house.one.get(f"/v1/runs?limit={limit}").status_code == 200
+    held = sum(len(body) for _, body, _ in polls._bodies.values())
+    assert held == polls._held_bytes <= most
