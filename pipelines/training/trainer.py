@@ -70,7 +70,7 @@ def train(
     `source`: a root directory or object-store URL, a Store, or a Client. `checkpoint_dir` holds the checkpoint while
     the job lives and `model.safetensors` when it is done; a checkpoint there is gone on from, unless `resume` is off.
     `feedback` gets tables of FEEDBACK_SCHEMA, every (epoch, sample) at least once, again with the same values after a
-    resume. `on_step` is called after every step (on a GPU up to 3 steps late), `should_stop` before each.
+    resume. `on_step` is called after every step (on a GPU up to 3 steps late), `should_stop` between steps.
     `log_dir`: a local folder for TensorBoard.
     """
     with joined(recipe) as ranks:
@@ -284,7 +284,8 @@ class Trainer:
         """The rest of the epoch; False when it was stopped inside."""
         with closing(self._supply.epoch(self.epoch, self.step, self.place)) as batches:
             for supplied in batches:
-                asked = self._should_stop is not None and self._should_stop()
+                # a job that is begun takes a step, so that one stopped again and again still ends
+                asked = self._should_stop is not None and self._steps_here > 0 and self._should_stop()
                 targets, stops = self.ranks.before_step(supplied.num_targets, asked, self.step)
                 if stops:
                     self._save()

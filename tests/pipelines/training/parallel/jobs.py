@@ -71,9 +71,9 @@ def job(
         nonlocal steps
         steps += 1
         time.sleep(pause_s)
-        if kill_at in ((rank, steps - 1), (-1, steps - 1)):
+        if kill_at in ((rank, steps), (-1, steps)):
             os.kill(os.getpid(), signal.SIGKILL)
-        return stop_at == steps - 1
+        return stop_at == steps
 
     chosen: TrainingRecipe = parse_recipe(recipe)
     report = train(
