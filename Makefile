@@ -21,7 +21,7 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/bench
-	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(WHOLE),--whole)
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"

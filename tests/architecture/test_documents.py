@@ -82,3 +82,11 @@ def test_the_verbs_of_the_makefile(verb: str) -> None:
     done = subprocess.run(["make", "-n", verb], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout, done.stderr
     assert sys.version_info >= (3, 11)
+
+
+def test_the_short_benchmarks_are_asked_for_what_they_take() -> None:
+    from tests.benchmarks.__main__ import HERE, SHORT
+
+    for name, arguments in SHORT.items():
+        source = (HERE / f"{name}.py").read_text()
+        assert all(f'"{flag}"' in source for flag in re.findall(r"--[a-z-]+", arguments)), name

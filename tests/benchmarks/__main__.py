@@ -1,6 +1,8 @@
 """`make bench`: every benchmark here, one after another; each prints its own table beside its peer or its limit.
 
-`make bench ONLY=judge_noisyag` runs one. A benchmark whose data or peer is absent says so and is passed over.
+`make bench` runs each as `SHORT` says, enough to see the figures without their spread: about half an hour on two cores.
+`make bench WHOLE=1` runs each as its own defaults say, which takes hours. `make bench ONLY=judge_noisyag` runs one. A
+benchmark whose data, device or peer is absent says so and is passed over.
 """
 
 from __future__ import annotations
@@ -8,23 +10,42 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SHORT = {
+    "compress": "--seeds 1",
+    "curate_noisyag": "--draws 1",
+    "dashboards": "--seconds 20",
+    "epoch_plan": "--skip-permutation",
+    "judge_noisyag": "--seeds 2",
+    "kill_soak": "--kills 10 --minutes 3",
+    "leases": "--rows 50000 --consumers 1,2",
+    "loader": "--rounds 1 --seconds 1",
+    "pull_ranks": "--epochs 2",
+    "training_motion": "--seeds 1 --epochs 3 --clips 500",
+    "training_parallel": "--seeds 1 --epochs 1",
+    "worker_memory": "--megabytes 20",
+}
 
 
 def main() -> int:
     """Exit code 0 when none failed."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", default="", help="run the benchmarks whose name contains this")
-    only = options.parse_args().only
+    options.add_argument("--whole", action="store_true", help="with their own defaults, as results are published")
+    chosen = options.parse_args()
     failed = []
     for path in sorted(HERE.glob("*.py")):
-        if path.stem.startswith("_") or only not in path.stem:
+        if path.stem.startswith("_") or chosen.only not in path.stem:
             continue
-        print(f"\n== {path.stem}", flush=True)
-        if subprocess.run([sys.executable, str(path)], cwd=HERE.parents[1], check=False).returncode:
+        arguments = [] if chosen.whole else SHORT.get(path.stem, "").split()
+        print(f"\n== {' '.join([path.stem, *arguments])}", flush=True)
+        began = time.monotonic()
+        if subprocess.run([sys.executable, str(path), *arguments], cwd=HERE.parents[1], check=False).returncode:
             failed.append(path.stem)
+        print(f"-- {path.stem}: {time.monotonic() - began:.0f} s", flush=True)
     print(f"\nfailed: {', '.join(failed)}" if failed else "\nall benchmarks ran")
     return 1 if failed else 0
 
