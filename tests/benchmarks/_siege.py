@@ -10,11 +10,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,15 +25,16 @@ import pyarrow.parquet as pq
 
 from curator.ledger import Ledger
 from curator.storage import Store
+from pipelines.phases import ROAD
 
 __all__ = ["KINDS", "Siege", "stopped"]
 
 HERE: Final = Path(__file__).parents[2]
-ROWS: Final = 3000
+LABELLED: Final = 3000
 RECIPE: Final = {
     "task": "text",
     "columns": {"id": "id", "text": "text"},
-    "process": ["gopher_repetition", "exact_duplicates", "near_duplicates"],
+    "process": [{"length": {"min_chars": 20}}, "exact_duplicates", "near_duplicates"],
     "unit_rows": 256,
 }
 LEARNED: Final = {
@@ -40,7 +42,7 @@ LEARNED: Final = {
     "columns": {"id": "id", "text": "text", "label": "label"},
     "process": ["exact_duplicates"],
     "policy": {"kind": "learned", "max_false_drop": 0.1},
-    "unit_rows": 512,
+    "unit_rows": 128,
 }
 KINDS: Final = {"text": ("inline", RECIPE), "ray": ("ray", RECIPE), "learned": ("inline", LEARNED)}
 """Runs by name: where they run, and the recipe. `text` and `ray` must end with one manifest."""
@@ -48,9 +50,11 @@ _ACTIVE: Final = ("validating", "running", "finalizing")
 
 
 class Siege:
-    """`winnow serve` on `folder/root` as a child process, begun again whenever it is found dead."""
+    """`winnow serve` on `folder/root` as a child process, begun again whenever it is found dead. `texts`: rows of the
+    runs without labels; the more, the longer their phases last."""
 
-    def __init__(self, folder: Path, port: int, **environment: str):
+    def __init__(self, folder: Path, port: int, texts: int = 3000, **environment: str):
+        self.texts = texts
         self.folder, self.root, self.url = folder, folder / "root", f"http://127.0.0.1:{port}"
         own = {name: value for name, value in os.environ.items() if not name.startswith(("WINNOW_", "RAY_"))}
         self._environment = {**own, "WINNOW_POLL_S": "0.2", "OMP_NUM_THREADS": "1", **environment}
@@ -124,7 +128,7 @@ class Siege:
 
     def prepare(self) -> None:
         """Registers the data, once."""
-        write_inputs(self.folder)
+        write_inputs(self.folder, self.texts)
         for name in ("data", "labelled", "trusted"):
             data = (self.folder / f"{name}.parquet").read_bytes()
             body = {"name": f"{name}.parquet", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -157,6 +161,19 @@ class Siege:
             view = self._ask("POST", f"/v1/runs/{run_id}:resume", fine=(409,)).json()
         return view
 
+    def phase(self, run_id: str) -> str:
+        """What the run works at, by its journal: progress is told once a second, and a phase may be shorter. Empty
+        before its first commit."""
+        with closing(sqlite3.connect(f"file:{self.root / 'winnow.db'}?mode=ro", uri=True)) as catalog:
+            found = {
+                step for (step,) in catalog.execute("SELECT DISTINCT step FROM run_outputs WHERE run = ?", [run_id])
+            }
+        reached = max((place for place, step in enumerate(ROAD) if step.name in found), default=None)
+        if reached is None:
+            return ROAD[0].phase if found else ""
+        here = ROAD[reached] if ROAD[reached].per_unit else ROAD[min(reached + 1, len(ROAD) - 1)]
+        return here.phase
+
     def num_runs(self) -> int:
         """Runs in the catalog: as many as were asked for, or a submission was doubled."""
         return len(self._ask("GET", "/v1/runs?limit=1000").json()["items"])
@@ -175,14 +192,15 @@ class Siege:
             time.sleep(0.1)
         raise AssertionError(f"{method} {path} was never answered")
 
-    def verdicts(self, run_id: str) -> str:
+    def verdicts(self, run_id: str, kind: str) -> str:
         """A digest of every decision in input order. Raises AssertionError when a row is lost or doubled."""
+        rows = LABELLED if kind == "learned" else self.texts
         table = pa.Table.from_batches(
             Ledger(Store.open(self.root), run_id).scan(columns=["id", "action", "reason", "difficulty"])
         )
         ids = table["id"].to_pylist()
-        if ids != list(range(ROWS)):
-            raise AssertionError(f"run {run_id}: {len(ids)} decisions, {len(set(ids))} rows, {ROWS} expected in order")
+        if ids != list(range(rows)):
+            raise AssertionError(f"run {run_id}: {len(ids)} decisions, {len(set(ids))} rows, {rows} expected in order")
         return hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
 
 
@@ -190,22 +208,24 @@ def active(view: dict[str, Any]) -> bool:
     return view["state"] in _ACTIVE
 
 
-def write_inputs(folder: Path) -> None:
-    """3,000 texts of which every seventh repeats itself; the same with labels, a fifth of them wrong, and a trusted
+def write_inputs(folder: Path, texts: int) -> None:
+    """Texts of which every seventh repeats itself; 3,000 of them with labels, a fifth of them wrong, and a trusted
     sample."""
     rng = random.Random(3)
-    words = [[f"{topic}{number}" for number in range(150)] for topic in ("sea", "law", "sky")]
-    texts, truth = [], []
-    for number in range(ROWS):
-        topic = number % 3
-        truth.append(f"topic{topic}")
-        text = " ".join(rng.choice(words[topic if rng.random() < 0.6 else rng.randrange(3)]) for _ in range(50)) + "."
-        texts.append(text if number % 7 else "same again. " * 20)
+    topics = [[f"{topic}{number}" for number in range(150)] for topic in ("sea", "law", "sky")]
+    both = [[*topics[own], *topics[own], *topics[own], *topics[0], *topics[1], *topics[2]] for own in range(3)]
+    count = max(texts, LABELLED)
+    said = [
+        " ".join(rng.choices(both[number % 3], k=50)) + "." if number % 7 else "same again. " * 20
+        for number in range(count)
+    ]
+    truth = [f"topic{number % 3}" for number in range(LABELLED)]
     given = [label if rng.random() > 0.2 else f"topic{rng.randrange(3)}" for label in truth]
-    ids = pa.array(range(ROWS), pa.int64())
-    pq.write_table(pa.table({"id": ids, "text": texts}), folder / "data.parquet")
-    pq.write_table(pa.table({"id": ids, "text": texts, "label": given}), folder / "labelled.parquet")
-    rows = sorted(rng.sample(range(ROWS), 300))
+    ids = pa.array(range(count), pa.int64())
+    pq.write_table(pa.table({"id": ids[:texts], "text": said[:texts]}), folder / "data.parquet")
+    labelled = {"id": ids[:LABELLED], "text": said[:LABELLED], "label": given}
+    pq.write_table(pa.table(labelled), folder / "labelled.parquet")
+    rows = sorted(rng.sample(range(LABELLED), 300))
     table = pa.table({"id": ids.take(pa.array(rows)), "label": [truth[row] for row in rows]})
     pq.write_table(table, folder / "trusted.parquet")
 

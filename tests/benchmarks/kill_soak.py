@@ -2,6 +2,9 @@
 
     python tests/benchmarks/kill_soak.py --kills 200 --folder /tmp/soak [--minutes 60] [--targets api,runner]
 
+Each kill has a phase it is meant for, the one that was hit least so far, and falls at a random moment of it: the run's
+journal says where it is, which progress, told once a second, cannot for phases that are shorter.
+
 Unattended: state lies in the folder (`soak.json`, one line a kill in `kills.jsonl`), and the same command goes on where
 it stopped. Every run must end with the manifest and the decisions of an undisturbed one, whatever was killed; the
 restart of the service until it accepts requests is measured.
@@ -30,7 +33,9 @@ from tests.benchmarks._siege import KINDS, Siege, active, stopped
 
 TARGETS: Final = ("api", "runner", "worker", "head")
 _OF_RAY: Final = ("worker", "head")
-_FIRST_SPAN_S: Final = 6.0
+_PHASES: Final = ("score", "resolve", "learn", "decide", "write")
+_TEXTS: Final = 120_000
+_VIEW_EVERY_S: Final = 0.25
 _PATIENCE_S: Final = 900.0
 """A run that has not ended after so long is stuck."""
 
@@ -42,7 +47,7 @@ class Soak:
         self.siege, self.targets, self.kinds = siege, targets, kinds
         self._path = siege.folder / "soak.json"
         fresh: dict[str, Any] = {
-            **{key: {} for key in ("kills", "phases", "expected")},
+            **{key: {} for key in ("kills", "phases", "expected", "seconds")},
             **dict.fromkeys(("ended", "submitted", "attempts"), 0),
             "restarts_s": [],
             "run": None,
@@ -50,7 +55,6 @@ class Soak:
         self.state = json.loads(self._path.read_text()) if self._path.exists() else fresh
         self.state |= {name: Counter(self.state[name]) for name in ("kills", "phases")}
         self.rng = random.Random(seed + self.num_kills)
-        self.span_s: dict[str, float] = {}
 
     @property
     def num_kills(self) -> int:
@@ -69,7 +73,8 @@ class Soak:
             self.siege.prepare()
             for kind in dict.fromkeys("text" if kind == "ray" else kind for kind in self.kinds):
                 view = self._ended(kind, None)
-                self.state["expected"][kind] = [view["summary"]["manifest"], self.siege.verdicts(view["id"])]
+                self.state["expected"][kind] = [view["summary"]["manifest"], self.siege.verdicts(view["id"], kind)]
+                self.state["seconds"][kind] = view["summary"]["seconds_by_phase"]
             self.save()
 
     def go_on(self, kills: int, minutes: float) -> None:
@@ -84,54 +89,69 @@ class Soak:
         return self.state["kills"][target] <= min(self.state["kills"][name] for name in self.targets) + 2
 
     def _ended(self, kind: str, target: str | None, kills: int = 0) -> dict[str, Any]:
-        """One run to its end, one kill in it at a random moment (and again until it hits or the run has ended)."""
+        """One run to its end, two kills in it at most."""
         run = self.state["run"] or {"kind": kind, "key": f"run {self.state['submitted']}"}
         if self.state["run"] is None:
             self.state["submitted"] += 1
             self.state["run"] = run
             self.save()
         kind, run_id = run["kind"], self.siege.submit(run["kind"], run["key"])
-        began, worked, moment, victims = time.monotonic(), None, None, 0
-        while True:
-            view = self.siege.run(run_id)
-            now = time.monotonic()
-            if view["state"] == "succeeded":
+        deadline = time.monotonic() + _PATIENCE_S
+        for _ in range(2):
+            if target is None or self.num_kills >= kills:
                 break
-            if now - began > _PATIENCE_S:
+            if not self._wait_and_kill(kind, run_id, target, self._aim(run_id), deadline):
+                break
+            target = self._next(kind)
+        while (view := self.siege.run(run_id))["state"] != "succeeded":
+            if time.monotonic() > deadline:
                 raise AssertionError(f"run {run_id} is stuck: {view}")
-            if worked is None and active(view):
-                worked = now
-            if target is not None and victims < 2 and self.num_kills < kills and worked is not None:
-                if moment is None:
-                    moment = now + self.rng.random() * self.span_s.get(kind, _FIRST_SPAN_S)
-                elif now >= moment and (pids := self.siege.pids(target)):
-                    self._kill(target, self.rng.choice(pids), view)
-                    victims, moment, worked, target = victims + 1, None, None, self._next(kind)
-            time.sleep(0.03)
-        if worked is not None and (victims == 0 or kind not in self.span_s):
-            self.span_s[kind] = time.monotonic() - worked  # so that moments fall into every phase
+            time.sleep(_VIEW_EVERY_S)
         self._check(kind, view)
         self.state["run"], self.state["ended"] = None, self.state["ended"] + 1
         self.state["attempts"] += view["attempt"]
         self.save()
         return view
 
+    def _aim(self, run_id: str) -> str:
+        """The phase hit least of those still to come."""
+        now = self.siege.phase(run_id)
+        left = _PHASES[_PHASES.index(now) :] if now in _PHASES else _PHASES
+        return min(left, key=lambda phase: (self.state["phases"][phase], self.rng.random()))
+
+    def _wait_and_kill(self, kind: str, run_id: str, target: str, aim: str, deadline: float) -> bool:
+        """Waits for the phase, and a random part of what it takes undisturbed; kills then. False: the run ended before
+        (a phase may be too short to be seen) or there was nobody to kill."""
+        takes = self.state["seconds"].get("text" if kind == "ray" else kind, {}).get(aim, 0.0)
+        moment, looked, view = None, 0.0, self.siege.run(run_id)
+        while view["state"] != "succeeded" and (now := time.monotonic()) < deadline:
+            if now - looked > _VIEW_EVERY_S:
+                looked, view = now, self.siege.run(run_id)
+            phase = self.siege.phase(run_id)
+            if moment is None and phase in _PHASES and _PHASES.index(phase) >= _PHASES.index(aim):
+                moment = now + self.rng.random() * takes
+            if moment is not None and now >= moment and active(view) and (pids := self.siege.pids(target)):
+                self._kill(target, self.rng.choice(pids), view, self.siege.phase(run_id))
+                return True
+            time.sleep(0.005)
+        return False
+
     def _next(self, kind: str) -> str:
         return self.rng.choice([name for name in self.targets if kind == "ray" or name not in _OF_RAY])
 
-    def _kill(self, target: str, pid: int, view: dict[str, Any]) -> None:
+    def _kill(self, target: str, pid: int, view: dict[str, Any], phase: str) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self.state["kills"][target] += 1
-            self.state["phases"][view["progress"]["phase"]] += 1
+            self.state["phases"][phase] += 1
         line = {"kill": self.num_kills, "target": target, "run": view["id"], "state": view["state"],
-                "phase": view["progress"]["phase"], "attempt": view["attempt"], "at": time.time()}  # fmt: skip
+                "phase": phase, "attempt": view["attempt"], "at": time.time()}  # fmt: skip
         with (self.siege.folder / "kills.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
         self.save()
 
     def _check(self, kind: str, view: dict[str, Any]) -> None:
-        verdicts = self.siege.verdicts(view["id"])
+        verdicts = self.siege.verdicts(view["id"], kind)
         expected = self.state["expected"].get("text" if kind == "ray" else kind)
         if expected is not None and expected != [view["summary"]["manifest"], verdicts]:
             raise AssertionError(f"run {view['id']} ended otherwise than an undisturbed one: {view['summary']}")
@@ -154,13 +174,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--texts", type=int, default=_TEXTS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="winnow-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
     targets = tuple(options.targets.split(","))
     kinds = tuple(kind for kind in KINDS if kind != "ray" or set(targets) & set(_OF_RAY))
-    with stopped(Siege(folder, free_port())) as siege:
+    with stopped(Siege(folder, free_port(), options.texts)) as siege:
         siege.keep_served()
         soak = Soak(siege, targets, kinds, options.seed)
         soak.undisturbed()
