@@ -83,12 +83,13 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
 
-    def inspected(self, inputs: Sequence[str]) -> dict[str, Any]:
+    def inspected(self, inputs: Sequence[str], within: Sequence[str] | None = None) -> dict[str, Any]:
         """`inspected` in a process of its own. Raises InputError for bytes it refused or that broke the process,
         RetryableError when it was a store's fault, or this machine's, or the nursery was closed meanwhile."""
         try:
             with tempfile.TemporaryFile() as asked:
-                asked.write(json.dumps({"inputs": list(inputs), "bounds": self._bounds.model_dump()}).encode())
+                question = {"inputs": list(inputs), "within": within, "bounds": self._bounds.model_dump()}
+                asked.write(json.dumps(question).encode())
                 asked.flush()
                 answer = self._answer(asked.fileno())
         except OSError as error:
@@ -166,9 +167,10 @@ def _read_until_end(pipe: int, bounds: Bounds) -> bytes:
     raise InputError(wrong)
 
 
-def inspected(inputs: Sequence[str]) -> dict[str, Any]:
-    """What reading the inputs once finds: digest, rows, bytes, columns, statistics. Raises InputError."""
-    plan = plan_inputs(discover(inputs), unit_rows=UNIT_ROWS)
+def inspected(inputs: Sequence[str], within: Sequence[str] | None = None) -> dict[str, Any]:
+    """What reading the inputs once finds: digest, rows, bytes, columns, statistics. `within`: see `discover`. Raises
+    InputError."""
+    plan = plan_inputs(discover(inputs, within=within), unit_rows=UNIT_ROWS)
     columns, taken = Columns(plan.schema), 0
     for rows in chain.from_iterable(read(unit, schema=plan.schema) for unit in plan.units):
         columns.add(rows.batch)
@@ -216,7 +218,7 @@ def _child(asked: int, answer: int) -> None:
     bounds = Bounds(**request["bounds"])
     _confine(bounds)
     try:
-        told: dict[str, Any] = {"found": inspected(request["inputs"])}
+        told: dict[str, Any] = {"found": inspected(request["inputs"], request["within"])}
     except RequestError as error:
         told = {"refused": {"code": error.code, "message": str(error)}}
     except WinnowError as error:

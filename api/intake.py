@@ -23,18 +23,21 @@ from curator.catalog import Catalog, DatasetVersion
 from curator.errors import ConflictError, InputError, NotFoundError, RequestError, WinnowError
 from curator.outbound import below
 from curator.readers import WorkUnit, read
+from curator.readers.discovery import belongs
 from curator.readers.opening import address_of
+from curator.settings import Settings
 
-__all__ = ["Intake", "allowed", "preview"]
+__all__ = ["Intake", "allowed", "preview", "readable_folders"]
 
 log: Final = logging.getLogger(__name__)
 
 
 class Intake:
-    """Validates versions in the background, two at a time; small ones are done before the answer goes out."""
+    """Validates versions in the background, two at a time; small ones are done before the answer goes out. `within`:
+    the folders that their local files must lie in, links followed."""
 
-    def __init__(self, catalog: Catalog, bounds: Bounds):
-        self._catalog, self._nursery = catalog, Nursery(bounds)
+    def __init__(self, catalog: Catalog, bounds: Bounds, within: Sequence[str] | None = None):
+        self._catalog, self._nursery, self._within = catalog, Nursery(bounds), within
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, int], Future[None]] = {}
@@ -67,7 +70,7 @@ class Intake:
     def _judge(self, tenant: str, version: DatasetVersion) -> None:
         """Accepts or rejects. Raises a WinnowError that is no fault of the bytes."""
         try:
-            found = self._nursery.inspected(version.inputs)
+            found = self._nursery.inspected(version.inputs, self._within)
             self._catalog.datasets.accept(tenant, version.dataset, version.number, **found)
             return
         except (ConflictError, NotFoundError):
@@ -97,12 +100,22 @@ def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(version.statistics["schema"])))
     batches, left = [], limit
     for raw in version.statistics["first_units"]:
-        for rows in islice(read(WorkUnit.model_validate(raw), schema=schema, batch_rows=limit), limit):
+        unit = WorkUnit.model_validate(raw)
+        if not belongs(unit.source.uri, version.inputs):  # told by the process that read it, which the file may own
+            raise InputError("its first rows lie in a file that is none of its own; register it again")
+        for rows in islice(read(unit, schema=schema, batch_rows=limit), limit):
             batches.append(rows.batch.slice(0, left))
             left -= batches[-1].num_rows
             if not left:
                 break
     return batches
+
+
+def readable_folders(settings: Settings) -> tuple[str, ...]:
+    """Where local files of datasets may lie, links followed: the roots of references, and this root's uploads."""
+    folders = [os.path.realpath(root) for root in settings.input_roots if "://" not in root]
+    uploads = () if "://" in settings.root else (os.path.realpath(os.path.join(settings.root, "uploads")),)
+    return (*folders, *uploads)
 
 
 def allowed(uri: str, roots: Sequence[str]) -> str:

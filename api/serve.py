@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -164,10 +165,10 @@ def _greet(settings: Settings, service: Service, port: int) -> None:
 
 def _runner_of(settings: Settings) -> tuple[str, ...]:
     """A runner that outlives a killed counter for the work at hand and no longer: the next counter has its own."""
-    return (sys.executable, "-m", "pipelines.runner", "--root", settings.root, "--beside", process_name())
+    return (sys.executable, "-P", "-m", "pipelines.runner", "--root", settings.root, "--beside", process_name())
 
 
 def _environment() -> dict[str, str]:
-    """The runner's: the counter's own, and importable from where the counter was."""
-    paths = [path for path in (os.environ.get("PYTHONPATH"), os.getcwd()) if path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    """The runner's: the counter's own, with these packages before any of the same name that lie elsewhere."""
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from fastapi import Request
 
 from api.inspection import Bounds
-from api.intake import Intake
+from api.intake import Intake, readable_folders
 from api.issuer import Issuer, issuer_of
 from api.limits import Buckets, Streams
 from api.neighbours import RayDoor
@@ -60,7 +60,7 @@ class Service:
             store=store,
             local_access=local_access,
             uploads=UploadFiles(catalog, store, settings),
-            intake=Intake(catalog, Bounds.of(settings)),
+            intake=Intake(catalog, Bounds.of(settings), readable_folders(settings)),
             reader=ShardReader(store),
             issuer=issuer_of(settings),
             projections=Projections(_projections(settings, store), settings.projection_cache_bytes),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.intake import readable_folders
 from api.service import Service
 from curator.catalog import DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
@@ -69,6 +70,7 @@ def submit(
         recipe=chosen.model_dump(mode="json"),
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
         feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
+        within=readable_folders(service.settings),
         engine=engine,
         dataset=dataset,
     )

@@ -60,6 +60,9 @@ class RunRequest(BaseModel):
     recipe: dict[str, Any] = Field(description="a whole recipe as JSON (presets resolved, defaults filled in)")
     trusted: str | None = Field(default=None, description="the trusted sample's file")
     feedback: str | None = Field(default=None, description="a snapshot of training losses under the root")
+    within: tuple[str, ...] | None = Field(
+        default=None, description="folders every local file must lie in once links are followed; none: anywhere"
+    )
     engine: Literal["inline", "ray"] = "inline"
     dataset_version: str | None = None
     dataset: str | None = Field(default=None, description="the registered dataset, whose `latest` the run moves")

@@ -75,7 +75,9 @@ def make_plan(request: RunRequest) -> Plan:
     recipe = parse(request.recipe)
     if request.feedback is not None:
         require_learner(recipe)
-    inputs = plan_inputs(discover(request.inputs), unit_rows=recipe.unit_rows)
+    inputs = plan_inputs(discover(request.inputs, within=request.within), unit_rows=recipe.unit_rows)
+    if request.trusted is not None:
+        discover([request.trusted], within=request.within)
     recipe = fitted(recipe, inputs.schema.names)
     if recipe.modality == "image":
         inputs = inputs._replace(schema=as_bytes(inputs.schema, str(recipe.columns.image)))

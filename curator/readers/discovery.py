@@ -21,7 +21,7 @@ from curator.readers.opening import address_of
 from curator.readers.unit import Compression, Format, Source
 from curator.storage import Store
 
-__all__ = ["EXTENSIONS", "discover"]
+__all__ = ["EXTENSIONS", "belongs", "discover"]
 
 EXTENSIONS: Final[dict[str, tuple[Format, Compression]]] = {
     ".parquet": ("parquet", "none"),
@@ -44,14 +44,16 @@ EXTENSIONS: Final[dict[str, tuple[Format, Compression]]] = {
 """Format and compression by the end of a file's name, lower case."""
 
 
-def discover(inputs: Sequence[str]) -> list[Source]:
+def discover(inputs: Sequence[str], *, within: Sequence[str] | None = None) -> list[Source]:
     """The files that the inputs name: in the order given, sorted by path inside a glob or a folder.
 
     A folder is walked to its leaves; files with unknown extensions and names that begin with a dot are passed over.
     A URL ending in a known extension is a file, otherwise a prefix; `*`, `?` and `[` make a glob, `**` crosses
-    folders; connection settings may follow (`s3://bucket/data/*.csv?endpoint_override=host:9000&scheme=http`). Raises
-    InputError naming the path: missing, empty, unknown extension, forbidden, named twice, or a
-    folder or glob with nothing readable in it.
+    folders; connection settings may follow (`s3://bucket/data/*.csv?endpoint_override=host:9000&scheme=http`).
+    `within`: folders that every local file must lie in once links are followed; None: anywhere.
+
+    Raises InputError naming the path: missing, empty, unknown extension, forbidden, named twice, led out of `within` by
+    a link, or a folder or glob with nothing readable in it.
     """
     if not inputs:
         raise InputError("no inputs given; name at least one file, folder, glob or URL")
@@ -59,10 +61,35 @@ def discover(inputs: Sequence[str]) -> list[Source]:
     seen: set[str] = set()
     for source in found:
         real = source.uri if "://" in source.uri else os.path.realpath(source.uri)
+        if within is not None and "://" not in source.uri and not _lies_in(real, within):
+            raise InputError(
+                "a link leads out of the folders that may be read; leave it out, or copy it", file=source.uri
+            )
         if real in seen:
             raise InputError("named twice by the inputs; its rows would be counted twice", file=source.uri)
         seen.add(real)
     return found
+
+
+def belongs(uri: str, inputs: Sequence[str]) -> bool:
+    """Whether a file is one that the inputs can name: an input itself, or below a folder, glob or prefix of them, links
+    followed."""
+    if "://" not in uri:
+        return _lies_in(os.path.realpath(uri), [_fixed(text) for text in inputs if "://" not in text])
+    address, connection = address_of(uri)
+    bases = [_fixed(base) for base, reached in map(address_of, inputs) if "://" in base and reached == connection]
+    return ".." not in address and any(address == base or address.startswith(f"{base}/") for base in bases)
+
+
+def _fixed(text: str) -> str:
+    """What an input names, or the last folder above a glob's first mark."""
+    if not _is_glob(text) or os.path.lexists(text):
+        return text.rstrip("/")
+    return posixpath.dirname(re.split(r"[*?\[]", text, maxsplit=1)[0])
+
+
+def _lies_in(real: str, folders: Sequence[str]) -> bool:
+    return any(os.path.commonpath([real, os.path.realpath(folder)]) == os.path.realpath(folder) for folder in folders)
 
 
 def known(path: str) -> tuple[Format, Compression] | None:

@@ -52,7 +52,7 @@ def in_its_place(code: str, file: str, bounds: Bounds = BOUNDS) -> subprocess.Co
     program = (
         "import api.inspection as there, sys, os, json, signal, resource\n"
         "real = there.inspected\n"
-        f"def inspected(inputs):\n    {code}\n"
+        f"def inspected(inputs, within=None):\n    {code}\n"
         "there.inspected = inspected\n"
         "import socket, threading\n"
         "ours, theirs = socket.socketpair()\n"
@@ -204,7 +204,7 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     marks.mkdir()
     (tmp_path / "sitecustomize.py").write_text(
         "import os, time, curator.readers\n"
-        f"def discover(inputs):\n    os.mkdir(f'{marks}/{{os.getpid()}}')\n    time.sleep(600)\n"
+        f"def discover(inputs, **_):\n    os.mkdir(f'{marks}/{{os.getpid()}}')\n    time.sleep(600)\n"
         "curator.readers.discover = discover\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -28,7 +28,7 @@ def intake(tmp_path: Path) -> Iterator[Intake]:
 def settled(intake: Intake, monkeypatch: pytest.MonkeyPatch, ending: Any) -> DatasetVersion:
     """A version after a reading that found, or raised, this."""
 
-    def inspected(inputs: object) -> dict[str, Any]:
+    def inspected(inputs: object, within: object) -> dict[str, Any]:
         if isinstance(ending, Exception):
             raise ending
         return dict(ending)

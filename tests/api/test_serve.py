@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.serve import RunnerChild, _listen, serve
+from api.serve import RunnerChild, _environment, _listen, _runner_of, serve
 from curator.errors import RequestError
 from curator.settings import Settings
 
@@ -139,3 +139,14 @@ def test_a_child_that_will_not_end_is_ended(tmp_path: Path) -> None:
         until(ready.exists)
         assert child.alive()
     assert not child.alive()
+
+
+def test_no_package_of_the_folder_it_stands_in_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither before the runner's own modules nor before anything it loads."""
+    for name in ("pipelines", "curator", "sqlalchemy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('foreign')")
+    monkeypatch.chdir(tmp_path)
+    command = _runner_of(Settings(root=str(tmp_path / "root")))
+    done = subprocess.run([*command, "--once"], env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.intake import allowed
+from api.intake import allowed, preview
 from curator.errors import InputError
+from pipelines.plan import make_plan
 
 
 def test_a_dataset_knows_its_rows_and_columns(house: Any, dataset: dict[str, Any]) -> None:
@@ -163,3 +165,38 @@ def test_a_neighbour_of_the_folder_is_not_in_it(tmp_path: Path) -> None:
     (tmp_path / "data-private").mkdir()
     with pytest.raises(InputError):
         allowed(str(tmp_path / "data-private"), (str(tmp_path / "data"),))
+
+
+@pytest.mark.parametrize("named", ["", "/*.jsonl"])
+def test_a_link_in_a_folder_that_may_be_read_leads_nowhere_else(
+    house: Any, inputs_folder: Path, tmp_path: Path, named: str
+) -> None:
+    (tmp_path / "secret.jsonl").write_text('{"text": "of somebody else"}\n')
+    folder = inputs_folder / f"linked{len(named)}"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "mine"}\n')
+    os.symlink(tmp_path / "secret.jsonl", folder / "b.jsonl")
+    made = house.one.post("/v1/datasets", json={"uri": f"{folder}{named}"}).json()
+    assert made["state"] == "rejected" and "a link leads out" in made["error"]["message"]
+    os.remove(folder / "b.jsonl")
+    made = house.one.post("/v1/datasets", json={"uri": f"{folder}{named}"}).json()
+    assert (made["state"], made["rows"]) == ("ready", 1)
+    body = {"dataset": made["id"], "recipe": {"task": "text", "columns": {"text": "text"}, "process": []}}
+    run = house.one.post("/v1/runs", json=body).json()
+    os.symlink(tmp_path / "secret.jsonl", folder / "c.jsonl")  # after the dataset was looked at
+    request = house.service.catalog.runs.get(house.tenant, run["id"]).request
+    with pytest.raises(InputError, match="a link leads out"):
+        make_plan(request)
+    house.one.post(f"/v1/runs/{run['id']}:cancel")
+
+
+def test_first_rows_come_from_the_datasets_own_files(house: Any, inputs_folder: Path) -> None:
+    """What they are is told by the process that read the file, and the file may have taken it over."""
+    (inputs_folder / "own.jsonl").write_text('{"text": "mine"}\n')
+    made = house.one.post("/v1/datasets", json={"uri": str(inputs_folder / "own.jsonl")}).json()
+    version = house.service.catalog.datasets.version(house.tenant, made["id"])
+    assert preview(version, 1)[0].num_rows == 1
+    (inputs_folder / "other.jsonl").write_text('{"text": "of somebody else"}\n')
+    statistics = json.loads(json.dumps(version.statistics).replace("own.jsonl", "other.jsonl"))
+    with pytest.raises(InputError, match="none of its own"):
+        preview(version.model_copy(update={"statistics": statistics}), 1)

@@ -12,6 +12,7 @@ import pytest
 
 from curator.errors import InputError
 from curator.readers import EXTENSIONS, discover
+from curator.readers.discovery import belongs
 
 Write = Callable[[str, bytes], str]
 
@@ -117,6 +118,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from curator.errors import InputError
 from curator.readers import discover
+from curator.readers.discovery import belongs
 os.setuid(65534)
 try:
     discover([sys.argv[2]])
@@ -161,3 +163,45 @@ def test_a_file_that_may_not_be_read_is_named(write: Write, monkeypatch: pytest.
     with pytest.raises(InputError, match="no permission to read") as caught:
         discover([path])
     assert caught.value.file == path
+
+
+def test_a_link_that_leads_out_of_the_folders_that_may_be_read(write: Write, tmp_path: Path) -> None:
+    write("in/a.csv", b"x")
+    outside, inside = write("out/secret.csv", b"x"), str(tmp_path / "in")
+    os.symlink(outside, tmp_path / "in" / "b.csv")
+    os.symlink(tmp_path / "out", tmp_path / "in" / "deeper")
+    for named in (inside, f"{inside}/*.csv", f"{inside}/*/*.csv", f"{inside}/b.csv", f"{inside}/deeper/secret.csv"):
+        with pytest.raises(InputError, match="a link leads out"):
+            discover([named], within=[inside])
+    os.remove(tmp_path / "in" / "b.csv")
+    assert names(inside) == ["a.csv"]  # folders that are links are not walked
+    assert [Path(source.uri).name for source in discover([inside], within=[inside, "/no/such"])] == ["a.csv"]
+    with pytest.raises(InputError, match="a link leads out"):
+        discover([inside], within=[])
+
+
+def test_a_file_belongs_to_what_can_name_it(write: Write, tmp_path: Path) -> None:
+    file, other = write("in/a.csv", b"x"), write("other/a.csv", b"x")
+    os.symlink(other, tmp_path / "in" / "link.csv")
+    for named in (file, str(tmp_path / "in"), str(tmp_path / "in" / "*.csv"), str(tmp_path / "i*" / "a.csv")):
+        assert belongs(file, [named])
+    for named in (other, str(tmp_path / "i"), "s3://data"):
+        assert not belongs(file, [named])
+    assert not belongs(str(tmp_path / "in" / "link.csv"), [str(tmp_path / "in")])
+    assert not belongs(str(tmp_path / "in" / ".." / "other" / "a.csv"), [str(tmp_path / "in")])
+
+
+@pytest.mark.parametrize(
+    ("uri", "named", "so"),
+    [
+        ("s3://b/d/a.csv", "s3://b/d", True),
+        ("s3://b/d/a.csv", "s3://b/d/*.csv", True),
+        ("s3://b/d/a.csv?region=x", "s3://b/d?region=x", True),
+        ("s3://b/d/a.csv?endpoint_override=evil", "s3://b/d", False),
+        ("s3://b/data/a.csv", "s3://b/d", False),
+        ("s3://b/d/../e/a.csv", "s3://b/d", False),
+        ("s3://b/d/a.csv", "/d", False),
+    ],
+)
+def test_an_object_belongs_to_its_prefix_as_it_is_reached(uri: str, named: str, so: bool) -> None:
+    assert belongs(uri, [named]) is so
