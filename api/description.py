@@ -52,8 +52,6 @@ REFUSALS: Final = {
     503: "The catalog does not answer; Retry-After says when to come back",
     507: "The server's disk is full",
 }
-_TOLD_ONCE: Final = frozenset({"create_key", "create_webhook"})
-"""Answer with a secret that is not kept, so that no answer can be given again."""
 _IF_NONE_MATCH: Final = "The ETag the caller has: 304 without a body if nothing changed"
 _HEADERS: Final = {
     "If-None-Match": (_IF_NONE_MATCH, {"type": "string"}),
@@ -139,8 +137,6 @@ def _headers(operation: dict[str, Any], method: str, route: APIRoute) -> list[st
             return ["If-None-Match"]
         whole = route.path.startswith(("/v1/shards", "/v1/indexes")) or route.path.endswith(("/weights", "/{name}"))
         return ["If-None-Match", "Range"] if whole else []
-    if route.name in _TOLD_ONCE:
-        return []
     makes = ":" not in route.path or route.path.endswith((":compact", ":pack"))
     if method == "POST" and ("201" in statuses or ("202" in statuses and makes)):
         return ["Idempotency-Key"]

@@ -32,8 +32,11 @@ def create_once(
     body: BaseModel,
     prefix: str,
     make: Callable[[str], tuple[int, str, BaseModel]],
+    *,
+    told_once: str | None = None,
 ) -> Response:
-    """Calls `make(id)` for (status, Location, answer), once for a key.
+    """Calls `make(id)` for (status, Location, answer), once for a key. `told_once`: the field of the answer that holds
+    a secret; it is not kept, and null when the answer is given again.
 
     Without the header it is simply called. Raises ConflictError for a key used for another request (422) or one whose
     first request is still being answered (409). A refused request frees its key.
@@ -54,7 +57,8 @@ def create_once(
     except Exception:
         keys.abandon(caller.tenant, key)
         raise
-    keys.finish(caller.tenant, key, status, {"location": location, "body": json.loads(answer.model_dump_json())})
+    kept = answer if told_once is None else answer.model_copy(update={told_once: None})
+    keys.finish(caller.tenant, key, status, {"location": location, "body": json.loads(kept.model_dump_json())})
     return reply(request, answer, status, headers=_headers(status, location))
 
 

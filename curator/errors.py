@@ -10,6 +10,7 @@
     ├── IntegrityError            bytes are not what their digest says; never served, never guessed
     ├── RetryableError            the same call may go through later
     │   └── TransportError        a server or store did not answer
+    │       └── UnreachableError  nobody has ever answered at this address  exit 2
     ├── LeaseLostError            another runner owns the run now; stop writing at once
     ├── StoppedError              a person or the system asked the run to stop; not a fault   exit 130
     └── RunFailedError            the run stops here and can be resumed      exit 3
@@ -36,6 +37,7 @@ __all__ = [
     "StoppedError",
     "TransportError",
     "TrustedError",
+    "UnreachableError",
     "WinnowError",
 ]
 
@@ -111,6 +113,12 @@ class TransportError(RetryableError):
     """A server or an object store did not answer."""
 
     code = "transport"
+
+
+class UnreachableError(TransportError):
+    """Nobody answers at an address that never answered before: nothing was asked, and it may be the wrong one."""
+
+    code = "unreachable"
 
 
 class LeaseLostError(WinnowError):

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
-from curator.errors import RequestError, StoppedError, WinnowError
+from curator.errors import RequestError, StoppedError, UnreachableError, WinnowError
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG_REQUEST", "exit_codes"]
 
@@ -41,7 +41,7 @@ def exit_codes(command: Command) -> Command:
             _end(INTERRUPTED, "interrupted")
         except StoppedError as error:
             _end(INTERRUPTED, f"{error}. `winnow curate --resume last` with the same --out goes on from there")
-        except RequestError as error:
+        except (RequestError, UnreachableError) as error:  # neither has begun anything that could be resumed
             _end(WRONG_REQUEST, str(error))
         except WinnowError as error:
             _end(FAILED, "; ".join([str(error), *getattr(error, "__notes__", ())]))

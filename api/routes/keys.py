@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from api.auth import Admin
 from api.bodies import Body, View, routes_under
+from api.once import create_once
 from api.replies import reply
 from api.service import service_of
 from curator.catalog import ApiKey, Scope
@@ -46,9 +47,10 @@ class KeyView(View):
 
 
 class CreatedKey(KeyView):
-    """`secret` is told here and never again."""
+    """`secret` is told here and never again: null when an Idempotency-Key is answered a second time. Whoever missed it
+    revokes the key and makes another."""
 
-    secret: str
+    secret: str | None
 
 
 class KeyList(View):
@@ -57,11 +59,14 @@ class KeyList(View):
 
 @routes.post("", status_code=201, response_model=CreatedKey)
 def create_key(request: Request, caller: Admin, body: NewKey) -> Response:
-    """A new key of the caller's tenant. Sent twice it makes two: a secret is not kept to be told again."""
+    """A new key of the caller's tenant."""
     keys = service_of(request).catalog.keys
-    key, secret = keys.create(caller.tenant, body.name, body.scopes, ttl_s=body.expires_in_s)
-    view = CreatedKey(**dict(key_view(key)), secret=secret)
-    return reply(request, view, 201, headers={"Location": f"/v1/keys/{key.id}"})
+
+    def make(key_id: str) -> tuple[int, str, CreatedKey]:
+        key, secret = keys.create(caller.tenant, body.name, body.scopes, ttl_s=body.expires_in_s, key_id=key_id)
+        return 201, f"/v1/keys/{key.id}", CreatedKey(**dict(key_view(key)), secret=secret)
+
+    return create_once(request, caller, body, "key", make, told_once="secret")
 
 
 @routes.get("", response_model=KeyList)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from api.auth import Admin
 from api.bodies import Body, View, routes_under
+from api.once import create_once
 from api.replies import reply
 from api.service import service_of
 from curator.catalog import Delivery
@@ -40,9 +41,10 @@ class WebhookView(View):
 
 
 class CreatedWebhook(WebhookView):
-    """`secret` signs every message (standardwebhooks.com); it is told here and never again."""
+    """`secret` signs every message (standardwebhooks.com); it is told here and never again: null when an
+    Idempotency-Key is answered a second time. Whoever missed it deletes the webhook and makes another."""
 
-    secret: str
+    secret: str | None
 
 
 class WebhookList(View):
@@ -56,12 +58,15 @@ class Deliveries(View):
 
 @routes.post("", status_code=201, response_model=CreatedWebhook)
 def create_webhook(request: Request, caller: Admin, body: NewWebhook) -> Response:
-    """Tells a URL of everything that happens from now on. Sent twice it makes two: a secret is told once."""
+    """Tells a URL of everything that happens from now on."""
     service = service_of(request)
     url = allowed_url(body.url, service.settings.webhook_roots, "WINNOW_WEBHOOK_ROOTS")
-    made, secret = service.catalog.webhooks.create(caller.tenant, url, body.kinds)
-    view = CreatedWebhook(**made.model_dump(), secret=secret)
-    return reply(request, view, 201, headers={"Location": f"/v1/webhooks/{made.id}"})
+
+    def make(webhook_id: str) -> tuple[int, str, CreatedWebhook]:
+        made, secret = service.catalog.webhooks.create(caller.tenant, url, body.kinds, webhook_id=webhook_id)
+        return 201, f"/v1/webhooks/{made.id}", CreatedWebhook(**made.model_dump(), secret=secret)
+
+    return create_once(request, caller, body, "whk", make, told_once="secret")
 
 
 @routes.get("", response_model=WebhookList)

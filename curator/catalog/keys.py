@@ -92,11 +92,18 @@ class Keys:
         return Tenant(**row)
 
     def create(
-        self, tenant: str, name: str, scopes: Collection[Scope], *, ttl_s: float | None = None
+        self,
+        tenant: str,
+        name: str,
+        scopes: Collection[Scope],
+        *,
+        ttl_s: float | None = None,
+        key_id: str | None = None,
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret, which cannot be read again. `ttl_s` None: it does not expire."""
+        """A new key and its secret, which cannot be read again. `ttl_s` None: it does not expire. Made again under one
+        `key_id`, because nobody heard of the first time, it has another secret and the first one opens nothing."""
         with self._db.write() as connection:
-            return _insert(connection, tenant, name, scopes, ttl_s)
+            return _insert(connection, tenant, name, scopes, ttl_s, key_id or new_id("key"))
 
     def bootstrap(self, tenant: str = LOCAL_TENANT) -> str | None:
         """The secret of a first admin key, once in a catalog's life; None when any key was ever made."""
@@ -105,7 +112,7 @@ class Keys:
                 connection.execute(sa.text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE"))
             if connection.execute(sa.select(api_keys.c.id).limit(1)).first() is not None:
                 return None
-            return _insert(connection, tenant, "first admin key", [Scope.ADMIN], None)[1]
+            return _insert(connection, tenant, "first admin key", [Scope.ADMIN], None, new_id("key"))[1]
 
     def authenticate(self, secret: str) -> ApiKey | None:
         """The key with this secret; None if unknown, expired or revoked. The time of use is written once a minute."""
@@ -152,19 +159,20 @@ class Keys:
 
 
 def _insert(
-    connection: sa.Connection, tenant: str, name: str, scopes: Collection[Scope], ttl_s: float | None
+    connection: sa.Connection, tenant: str, name: str, scopes: Collection[Scope], ttl_s: float | None, key_id: str
 ) -> tuple[ApiKey, str]:
-    secret, key_id = f"wnw_{secrets.token_urlsafe(32)}", new_id("key")
+    secret = f"wnw_{secrets.token_urlsafe(32)}"
+    shown = {"prefix": secret[:_SHOWN], "sha256": sha256_hex(secret.encode())}
     values = {
         "id": key_id,
         "tenant": tenant,
         "name": name,
-        "prefix": secret[:_SHOWN],
-        "sha256": sha256_hex(secret.encode()),
         "scopes": sorted(Scope(scope) for scope in scopes),
         "created_at": now(),
         "expires_at": None if ttl_s is None else now() + ttl_s,
     }
-    connection.execute(sa.insert(api_keys).values(**values))
-    row = connection.execute(sa.select(*_COLUMNS).where(api_keys.c.id == key_id)).mappings().one()
+    mine = sa.and_(api_keys.c.id == key_id, api_keys.c.tenant == tenant)
+    if not insert_new(connection, api_keys, **values, **shown):
+        connection.execute(sa.update(api_keys).where(mine).values(**shown))
+    row = connection.execute(sa.select(*_COLUMNS).where(mine)).mappings().one()
     return ApiKey(**row), secret

@@ -16,7 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, now
+from curator.catalog.database import Database, insert_new, now
 from curator.catalog.events import PROGRESS
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
@@ -89,11 +89,12 @@ class Webhooks:
     def create(
         self, tenant: str, url: str, kinds: Sequence[str], *, webhook_id: str | None = None
     ) -> tuple[Webhook, str]:
-        """A webhook for events from now on, and the secret it signs with (it can be read again: a receiver needs the
-        same). Raises RequestError for one too many."""
+        """A webhook for events from now on, and the secret it signs with; made again under one `webhook_id` it is the
+        same. Raises RequestError for one too many."""
         with self._db.write() as connection:
-            mine = sa.select(sa.func.count()).select_from(webhooks).where(webhooks.c.tenant == tenant)
-            if connection.execute(mine).scalar_one() >= MOST_OF_A_TENANT:
+            others = sa.and_(webhooks.c.tenant == tenant, webhooks.c.id != (webhook_id or ""))
+            count = sa.select(sa.func.count()).select_from(webhooks).where(others)
+            if connection.execute(count).scalar_one() >= MOST_OF_A_TENANT:
                 raise RequestError(f"a tenant has at most {MOST_OF_A_TENANT} webhooks; delete one first")
             newest = sa.select(sa.func.coalesce(sa.func.max(events.c.sequence), 0))
             values = {
@@ -104,9 +105,11 @@ class Webhooks:
                 "secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
                 "told": connection.execute(newest).scalar_one(),
             }
-            connection.execute(sa.insert(webhooks).values(created_at=now(), **values))
-            row = connection.execute(sa.select(*_COLUMNS).where(webhooks.c.id == values["id"])).mappings().one()
-        return Webhook(**row), str(values["secret"])
+            insert_new(connection, webhooks, created_at=now(), **values)
+            made = sa.select(*_COLUMNS, webhooks.c.secret).filter_by(id=values["id"], tenant=tenant)
+            row = dict(connection.execute(made).mappings().one())
+        secret = str(row.pop("secret"))
+        return Webhook(**row), secret
 
     def get(self, tenant: str, webhook_id: str) -> Webhook:
         """Raises NotFoundError."""

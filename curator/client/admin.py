@@ -5,10 +5,11 @@ Knows addresses. A secret is shown once, when what it belongs to is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from curator.client.wire import Wire
+from curator.errors import TransportError
 
 __all__ = ["Keys", "Webhooks"]
 
@@ -22,7 +23,7 @@ class Keys:
     def create(self, name: str, scopes: Sequence[str], *, expires_in_s: int | None = 90 * 86_400) -> dict[str, Any]:
         """A key that may do what `scopes` say; its `secret` is shown now and never again."""
         body = {"name": name, "scopes": [*scopes], "expires_in_s": expires_in_s}
-        return self._wire.create("/v1/keys", body)
+        return _made(self._wire, "/v1/keys", body)
 
     def list(self) -> Sequence[dict[str, Any]]:
         """The tenant's keys, without their secrets."""
@@ -42,7 +43,7 @@ class Webhooks:
     def create(self, url: str, kinds: Sequence[str] = ()) -> dict[str, Any]:
         """An address that is told of events of these kinds, all when empty; its `secret` is shown now and never
         again."""
-        return self._wire.create("/v1/webhooks", {"url": url, "kinds": [*kinds]})
+        return _made(self._wire, "/v1/webhooks", {"url": url, "kinds": [*kinds]})
 
     def list(self) -> Sequence[dict[str, Any]]:
         """The tenant's webhooks."""
@@ -59,3 +60,14 @@ class Webhooks:
     def delete(self, webhook: str) -> None:
         """Tells it nothing more."""
         self._wire.call("DELETE", f"/v1/webhooks/{webhook}")
+
+
+def _made(wire: Wire, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a POST made, with its secret. An answer that broke off took the secret with it, and the one given again has
+    none: what was made is taken back then, and made anew. Raises TransportError when that happens over and over."""
+    for _ in range(3):
+        made: dict[str, Any] = wire.create(path, body)
+        if made["secret"] is not None:
+            return made
+        wire.call("DELETE", f"{path}/{made['id']}")
+    raise TransportError(f"answers to POST {path} break off before they arrive; what they made was taken back")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from curator.client.cache import FileCache
-from curator.errors import RequestError, RetryableError, TransportError, WinnowError
+from curator.errors import RequestError, RetryableError, TransportError, UnreachableError, WinnowError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
 from curator.shards.source import ShardSource, StoreSource
@@ -126,6 +126,7 @@ class HttpSource(CachedSource):
         self._api_key, self._timeout_s = api_key, timeout_s
         self._retries, self._backoff_s, self._transport = retries, backoff_s, transport
         self._client: tuple[int, Any] | None = None
+        self._answered = False
 
     def manifest(self, manifest_id: str) -> Manifest:
         """By its id, or by an alias: the one it points at now. Raises NotFoundError, IntegrityError, TransportError,
@@ -174,19 +175,27 @@ class HttpSource(CachedSource):
     def _retrying(self, call: Callable[[], Any]) -> Any:
         import httpx
 
+        from curator.client.wire import unreachable
+
         for attempt in range(self._retries + 1):
             wait_s = self._backoff_s * 2**attempt
             try:
-                return call()
+                found = call()
+                self._answered = True
+                return found
             except _AskedToWait as error:
                 problem: WinnowError = error
                 wait_s = max(wait_s, error.wait_s)
             except RetryableError as error:
                 problem = error
+            except httpx.ConnectError as error:
+                problem = unreachable(self.base_url, error)
             except httpx.TransportError as error:
                 problem = TransportError(f"{self.base_url} did not answer: {type(error).__name__}: {error}")
             if attempt < self._retries:
                 time.sleep(wait_s)
+        if isinstance(problem, UnreachableError) and not self._answered:
+            raise problem
         raise TransportError(f"gave up after {self._retries + 1} tries; {problem}") from problem
 
     def _http(self) -> Any:

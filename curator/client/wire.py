@@ -14,9 +14,9 @@ from typing import Any, Final
 import httpx
 
 from curator.client.problems import raise_for
-from curator.errors import RequestError, TransportError
+from curator.errors import RequestError, TransportError, UnreachableError
 
-__all__ = ["ARROW", "Wire", "id_of"]
+__all__ = ["ARROW", "Wire", "id_of", "unreachable"]
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
@@ -39,7 +39,7 @@ class Wire:
         transport: httpx.BaseTransport | None,
     ):
         self.base_url, self.api_key, self.transport = _address(base_url), api_key, transport
-        self._retries, self._backoff_s = retries, backoff_s
+        self._retries, self._backoff_s, self._answered = retries, backoff_s, False
         self._http = httpx.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -85,7 +85,7 @@ class Wire:
         self, method: str, path: str, *, body: Callable[[], Iterator[bytes]] | None = None, **request: Any
     ) -> httpx.Response:
         """One request until it is answered. `body` makes the content anew for every try. Raises what the server
-        names, TransportError when it stays silent."""
+        names, TransportError when it stays silent, UnreachableError when nobody ever answered at the address."""
         problem: Exception | None = None
         for attempt in range(self._retries + 1):
             wait_s = self._backoff_s * 2**attempt
@@ -96,6 +96,7 @@ class Wire:
             except httpx.TransportError as error:
                 problem = error
             else:
+                self._answered = True
                 if response.status_code not in (429, 503) or attempt == self._retries:
                     raise_for(response)
                     return response
@@ -103,6 +104,8 @@ class Wire:
                 wait_s = max(wait_s, float(asked) if asked.isdigit() else 0.0)
             if attempt < self._retries:
                 time.sleep(wait_s)
+        if isinstance(problem, httpx.ConnectError) and not self._answered:
+            raise unreachable(self.base_url, problem) from problem
         raise TransportError(
             f"{self.base_url} did not answer {method} {path} in {self._retries + 1} tries "
             f"({type(problem).__name__}: {problem}); check the address, and that `winnow serve` is running"
@@ -116,8 +119,11 @@ class Wire:
                 if response.status_code >= 400:
                     response.read()
                     raise_for(response)
+                self._answered = True
                 yield response.iter_bytes(2**20)
         except httpx.TransportError as error:
+            if isinstance(error, httpx.ConnectError) and not self._answered:
+                raise unreachable(self.base_url, error) from error
             raise TransportError(f"{self.base_url} broke off {path}: {type(error).__name__}; ask again") from error
 
 
@@ -128,6 +134,14 @@ def _address(base_url: str) -> str:
         host = (rest if found else base_url.strip()).strip("/") or "127.0.0.1:8700"
         raise RequestError(f"{base_url!r} is no address of a server; write it like http://{host}")
     return base_url.strip().rstrip("/").removesuffix("/v1")
+
+
+def unreachable(base_url: str, error: Exception) -> UnreachableError:
+    """The error of an address at which no connection can be made."""
+    return UnreachableError(
+        f"nobody answers at {base_url} ({error}), so nothing was asked; check the address (--url or WINNOW_URL), and "
+        "that `winnow serve` is running there"
+    )
 
 
 def id_of(thing: str | Mapping[str, Any]) -> str:

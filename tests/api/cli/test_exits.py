@@ -24,6 +24,7 @@ from curator.errors import (
     StoppedError,
     TransportError,
     TrustedError,
+    UnreachableError,
 )
 
 
@@ -41,7 +42,7 @@ def ends(error: BaseException) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "kind",
-    [RequestError, RecipeError, InputError, TrustedError, NotFoundError, ConflictError],
+    [RequestError, RecipeError, InputError, TrustedError, NotFoundError, ConflictError, UnreachableError],
     ids=lambda k: k.__name__,
 )
 def test_a_wrong_request_is_two(kind: type[RequestError]) -> None:

@@ -172,11 +172,27 @@ def test_wrong_requests(winnow: Winnow, served: Served, here: Path, words: list[
     assert done.stdout == ""
 
 
-def test_a_server_that_is_not_there_is_a_failure_that_may_pass(winnow: Winnow, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs"],
+        ["watch", "run_0"],
+        ["shards", "man_0"],
+        ["decisions", "run_0", "--out", "d.parquet"],
+        ["pull", "man_0", "--epoch", 0, "--out", "e.parquet"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_address_without_a_server_is_a_wrong_request(
+    winnow: Winnow, here: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], url: str
+) -> None:
+    """Nothing was begun, so there is nothing to resume."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    done = winnow("runs", "--url", "http://127.0.0.1:9")
-    assert done.exit_code == 3
-    assert "127.0.0.1:9" in done.stderr
+    done = winnow(*words, "--url", url)
+    assert done.exit_code == 2, done.stderr
+    assert f"nobody answers at {url}" in done.stderr and "WINNOW_URL" in done.stderr
+    assert list(here.glob("*.parquet")) == []
 
 
 def test_a_failed_run_exits_like_a_failed_curate(winnow: Winnow, served: Served, here: Path, finished: Any) -> None:

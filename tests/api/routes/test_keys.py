@@ -48,3 +48,17 @@ def test_only_an_administrator_makes_keys(house: Any) -> None:
 )
 def test_a_key_without_sense_is_refused(house: Any, body: dict[str, Any]) -> None:
     assert house.one.post("/v1/keys", json=body).status_code == 422
+
+
+def test_the_same_request_again_makes_no_second_key_and_tells_no_secret(house: Any) -> None:
+    asked, once = {"name": "once", "scopes": ["read"]}, {"Idempotency-Key": "one-key"}
+    first, again = (house.one.post("/v1/keys", json=asked, headers=once) for _ in range(2))
+    assert again.status_code == first.status_code == 201
+    assert again.json() == {**first.json(), "secret": None}
+    assert again.headers["idempotent-replayed"] == "true" and again.headers["location"] == first.headers["location"]
+    with_it = {"Authorization": f"Bearer {first.json()['secret']}"}
+    assert house.nobody.get("/v1/runs", headers=with_it).status_code == 200, "the secret told first still opens"
+    assert [key["id"] for key in house.one.get("/v1/keys").json()["items"]].count(first.json()["id"]) == 1
+    other = house.one.post("/v1/keys", json={**asked, "scopes": ["admin"]}, headers=once)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert house.two.post("/v1/keys", json=asked, headers=once).json()["id"] != first.json()["id"]

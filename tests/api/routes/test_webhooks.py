@@ -35,3 +35,13 @@ def test_what_is_not_allowed_is_refused(house: Any, url: str) -> None:
     answer = house.one.post("/v1/webhooks", json={"url": url})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
     assert "WINNOW_WEBHOOK_ROOTS" in answer.json()["detail"]
+
+
+def test_the_same_request_again_makes_no_second_webhook_and_tells_no_secret(house: Any) -> None:
+    asked, once = {"url": "https://hooks.example.com/once"}, {"Idempotency-Key": "one-webhook"}
+    first, again = (house.one.post("/v1/webhooks", json=asked, headers=once) for _ in range(2))
+    assert first.json()["secret"] is not None
+    assert (again.status_code, again.json()) == (201, {**first.json(), "secret": None})
+    other = house.one.post("/v1/webhooks", json={**asked, "kinds": ["run.state"]}, headers=once)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    house.one.delete(first.headers["location"])

@@ -100,3 +100,10 @@ def test_which_keys_still_open(catalog: Catalog) -> None:
     assert catalog.keys.still_open([*made, late, "key_nobody"]) == set(made)
     catalog.keys.revoke("local", made[0])
     assert catalog.keys.still_open(made) == {made[1]}
+
+
+def test_a_key_made_again_under_its_id_has_another_secret(catalog: Catalog) -> None:
+    """As after a server that died between making a key and answering."""
+    (key, lost), (same, told) = (catalog.keys.create(LOCAL_TENANT, "k", [Scope.READ], key_id="key_1") for _ in "12")
+    assert key.id == same.id == "key_1" and key.created_at == same.created_at
+    assert catalog.keys.authenticate(lost) is None and catalog.keys.authenticate(told) is not None

@@ -126,3 +126,8 @@ def test_a_tenant_has_so_many_and_no_more(catalog: Catalog) -> None:
         catalog.webhooks.create(LOCAL_TENANT, URL, [])
     with pytest.raises(RequestError, match="at most"):
         catalog.webhooks.create(LOCAL_TENANT, URL, [])
+
+
+def test_a_webhook_made_again_under_its_id_is_the_same(catalog: Catalog) -> None:
+    first, again = (catalog.webhooks.create(LOCAL_TENANT, URL, [], webhook_id="whk_1") for _ in "12")
+    assert first == again

@@ -25,6 +25,7 @@ from curator.errors import (
     RetryableError,
     RunFailedError,
     TransportError,
+    UnreachableError,
     WinnowError,
 )
 
@@ -83,7 +84,7 @@ def test_a_problem_becomes_the_error_it_names(status: int, code: str, kind: type
 
 def test_every_error_a_server_can_name_has_its_class() -> None:
     kinds = {getattr(curator.errors, name) for name in curator.errors.__all__}
-    assert {kind.code for kind in kinds} - set(BY_CODE) == {"winnow_error", "stopped"}
+    assert {kind.code for kind in kinds} - set(BY_CODE) == {"winnow_error", "stopped", "unreachable"}
 
 
 def test_an_answer_of_something_in_between_is_an_error_too() -> None:
@@ -113,9 +114,49 @@ def test_a_silent_server_is_given_up_with_advice() -> None:
         raise httpx.ConnectError("refused")
 
     made, script = client(answer, retries=2)
-    with pytest.raises(TransportError, match="winnow serve"):
+    with pytest.raises(UnreachableError, match="winnow serve"):
         made.run("run_1")
     assert len(script.asked) == 3
+
+
+def test_a_server_that_went_away_is_not_called_a_wrong_address() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if len(script.asked) == 1:
+            return httpx.Response(200, json={})
+        raise httpx.ConnectError("refused")
+
+    made, script = client(answer, retries=1)
+    made.run("run_1")
+    with pytest.raises(TransportError, match="did not answer GET") as raised:
+        made.run("run_1")
+    assert not isinstance(raised.value, UnreachableError)
+
+
+def test_a_key_whose_answer_broke_off_is_taken_back_and_made_anew() -> None:
+    """The first answer never arrived, and the one given again for its idempotency key has no secret."""
+    made_under: dict[str, str] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            return httpx.Response(204)
+        key = request.headers["idempotency-key"]
+        if not made_under:
+            made_under[key] = "key_1"
+            raise httpx.ReadError("reset")
+        again = key in made_under
+        made = made_under.setdefault(key, f"key_{len(made_under) + 1}")
+        return httpx.Response(201, json={"id": made, "secret": None if again else "wnw_2"})
+
+    maker, script = client(answer)
+    assert maker.keys.create("k", ["read"]) == {"id": "key_2", "secret": "wnw_2"}
+    assert [request.url.path for request in script.asked if request.method == "DELETE"] == ["/v1/keys/key_1"]
+
+
+def test_answers_that_always_break_off_leave_no_key() -> None:
+    maker, script = client(lambda request: httpx.Response(201, json={"id": "key_1", "secret": None}))
+    with pytest.raises(TransportError, match="taken back"):
+        maker.webhooks.create("https://a.example/")
+    assert [request.method for request in script.asked] == ["POST", "DELETE"] * 3
 
 
 def test_a_refusal_is_not_tried_again() -> None:
