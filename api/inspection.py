@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -31,12 +31,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.column_statistics import Columns
 from curator.digest import content_id
 from curator.errors import InputError, RequestError, RetryableError, WinnowError
-from curator.readers import discover, plan_inputs, read
+from curator.readers import WorkUnit, discover, plan_inputs, read
 from curator.settings import Settings
 
-__all__ = ["Bounds", "Nursery", "inspected"]
+__all__ = ["Bounds", "Nursery", "confine", "confined_environment", "inspected"]
 
 UNIT_ROWS: Final = 65_536
+FIRST_ROWS: Final = 10_000
+FIRST_UNITS: Final = 1000
 STATISTICS_ROWS: Final = 1_000_000
 STATISTICS_BYTES: Final = 4 * 2**30
 ANSWER_BYTES: Final = 64 * 2**20
@@ -134,12 +136,12 @@ class Nursery:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
-                    env=_environment(),
+                    env=confined_environment(),
                 )
         return self._line
 
 
-def _environment() -> dict[str, str]:
+def confined_environment() -> dict[str, str]:
     """Without secrets; these packages come before any of the same name that lie elsewhere."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
@@ -185,11 +187,21 @@ def inspected(inputs: Sequence[str], within: Sequence[str] | None = None) -> dic
         "statistics": {
             "files": len(plan.sources),
             "schema": base64.b64encode(plan.schema.serialize().to_pybytes()).decode(),
-            "first_units": [unit.model_dump(mode="json") for unit in plan.units[:1]],
+            "first_units": [unit.model_dump(mode="json") for unit in _first(plan.units)],
             "rows_read": columns.rows,
             "columns": columns.told(),
         },
     }
+
+
+def _first(units: Sequence[WorkUnit]) -> Iterator[WorkUnit]:
+    """The units that hold the first rows, for previews and dry runs."""
+    rows = 0
+    for unit in units[:FIRST_UNITS]:
+        yield unit
+        rows += unit.rows
+        if rows >= FIRST_ROWS:
+            return
 
 
 def _nurse(line: socket.socket) -> None:
@@ -216,7 +228,7 @@ def _child(asked: int, answer: int) -> None:
     with os.fdopen(asked, "rb") as file:
         request = json.load(file)
     bounds = Bounds(**request["bounds"])
-    _confine(bounds)
+    confine(memory_bytes=bounds.memory_bytes, cpu_s=bounds.cpu_s)
     try:
         told: dict[str, Any] = {"found": inspected(request["inputs"], request["within"])}
     except RequestError as error:
@@ -229,11 +241,11 @@ def _child(asked: int, answer: int) -> None:
         pipe.write(json.dumps(told, allow_nan=False).encode())
 
 
-def _confine(bounds: Bounds) -> None:
-    """From here on: no core file, no file that grows, so much memory and time."""
-    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CPU: bounds.cpu_s}
+def confine(*, memory_bytes: int, cpu_s: int, file_bytes: int = 0) -> None:
+    """From here on: no core file, no file larger than `file_bytes`, so much memory and time."""
+    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: file_bytes, resource.RLIMIT_CPU: cpu_s}
     with suppress(OSError):  # no /proc, as on macOS: without a bound on memory
-        wanted[resource.RLIMIT_DATA] = _memory_now() + bounds.memory_bytes
+        wanted[resource.RLIMIT_DATA] = _memory_now() + memory_bytes
     for limit, most in wanted.items():
         with suppress(ValueError, OSError):  # a harder limit is set already
             resource.setrlimit(limit, (most, most))

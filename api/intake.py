@@ -27,7 +27,7 @@ from curator.readers.discovery import belongs
 from curator.readers.opening import address_of
 from curator.settings import Settings
 
-__all__ = ["Intake", "allowed", "preview", "readable_folders"]
+__all__ = ["Intake", "allowed", "first_units", "preview", "readable_folders", "without_folders"]
 
 log: Final = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Intake:
         except (ConflictError, NotFoundError):
             raise
         except RequestError as error:
-            code, message = error.code, _shown(error, version.inputs)
+            code, message = error.code, without_folders(str(error), version.inputs)
         except WinnowError:
             raise
         except Exception:
@@ -93,22 +93,27 @@ class Intake:
 
 def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
     """The first `limit` rows. Raises ConflictError for a version that is not ready, InputError if its file changed."""
-    if version.statistics is None:
-        raise ConflictError(
-            f"version {version.number} of {version.dataset} is {version.state}; its rows cannot be shown"
-        )
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(version.statistics["schema"])))
+    schema, units = first_units(version)
     batches, left = [], limit
-    for raw in version.statistics["first_units"]:
-        unit = WorkUnit.model_validate(raw)
-        if not belongs(unit.source.uri, version.inputs):  # told by the process that read it, which the file may own
-            raise InputError("its first rows lie in a file that is none of its own; register it again")
+    for unit in units:
         for rows in islice(read(unit, schema=schema, batch_rows=limit), limit):
             batches.append(rows.batch.slice(0, left))
             left -= batches[-1].num_rows
             if not left:
                 break
     return batches
+
+
+def first_units(version: DatasetVersion) -> tuple[pa.Schema, list[WorkUnit]]:
+    """Where the first rows lie. Raises ConflictError for a version that is not ready, InputError if they lie
+    elsewhere: it was told by the process that read it, which the file may own."""
+    if version.statistics is None:
+        raise ConflictError(f"version {version.number} of {version.dataset} is {version.state}; it has no rows to show")
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(version.statistics["schema"])))
+    units = [WorkUnit.model_validate(raw) for raw in version.statistics["first_units"]]
+    if not all(belongs(unit.source.uri, version.inputs) for unit in units):
+        raise InputError("its first rows lie in a file that is none of its own; register it again")
+    return schema, units
 
 
 def readable_folders(settings: Settings) -> tuple[str, ...]:
@@ -139,9 +144,8 @@ def allowed(uri: str, roots: Sequence[str]) -> str:
     raise InputError(f"{uri!r} is not below a folder or prefix this server may read (WINNOW_INPUT_ROOTS)")
 
 
-def _shown(error: RequestError, inputs: Sequence[str]) -> str:
-    """The message with the server's own folders left out."""
-    text = str(error)
+def without_folders(text: str, inputs: Sequence[str]) -> str:
+    """A message with the server's own folders left out."""
     for place in inputs:
         text = text.replace(place, posixpath.basename(place))
     return text.replace("\0", "\ufffd")

@@ -18,6 +18,7 @@ from api.limits import Buckets, Streams
 from api.neighbours import RayDoor
 from api.outbox import Outbox
 from api.projections import Projections
+from api.rehearsal import Rehearsals
 from api.traffic import Traffic
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog
@@ -41,6 +42,7 @@ class Service:
     intake: Intake
     reader: ShardReader
     projections: Projections
+    rehearsals: Rehearsals
     outbox: Outbox
     ray: RayDoor
     issuer: Issuer | None = None
@@ -64,6 +66,7 @@ class Service:
             reader=ShardReader(store),
             issuer=issuer_of(settings),
             projections=Projections(_projections(settings, store), settings.projection_cache_bytes),
+            rehearsals=Rehearsals(settings),
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),
             runner_alive=runner_alive,
@@ -71,6 +74,7 @@ class Service:
 
     def close(self) -> None:
         self.intake.close()
+        self.rehearsals.close()
         self.catalog.close()
 
 

@@ -15,18 +15,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.intake import readable_folders
 from api.service import Service
-from curator.catalog import DatasetVersion, Run
+from curator.catalog import Catalog, Dataset, DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
 from curator.feedback import write_snapshot
 from curator.recipe import Recipe, fitted, load, parse, preset_names, require_learner
 from curator.run import RunRequest
 from curator.storage import Store
 
-__all__ = ["Submission", "submission_of", "submit"]
+__all__ = ["Submission", "ready_version", "resolved", "submission_of", "submit"]
 
 
 class Submission(BaseModel):
-    """What a caller asked for. `recipe`: a preset's name, or null for one that was sent whole."""
+    """What a caller asked for. `recipe`: a preset's name or a kept recipe's id, null for one that was sent whole."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ def submit(
     version = service.catalog.datasets.version(tenant, dataset)
     if version.error is not None:
         raise ConflictError(f"dataset {dataset} was rejected: {version.error['message']}; register a corrected one")
-    chosen = resolved(recipe, found.columns, seed)
+    chosen = resolved(service.catalog, tenant, recipe, found.columns, seed)
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
     request = RunRequest(
@@ -87,15 +87,29 @@ def submit(
     return service.catalog.runs.create(tenant, request, priority=priority, run_id=run_id)
 
 
-def resolved(recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None) -> Recipe:
-    """A preset or a whole recipe; the dataset's `columns` (role → name) fill in what the recipe does not say of
-    its own (a preset says nothing of its own). Only preset names are looked up, never files. Raises RecipeError."""
-    if isinstance(recipe, str):
+def ready_version(catalog: Catalog, tenant: str, dataset: str) -> tuple[Dataset, DatasetVersion]:
+    """A dataset and its newest version, read and found good. Raises NotFoundError, ConflictError."""
+    version = catalog.datasets.version(tenant, dataset)
+    if version.state != "ready":
+        raise ConflictError(f"dataset {dataset} is {version.state}; its rows can be used once it is ready")
+    return catalog.datasets.get(tenant, dataset), version
+
+
+def resolved(
+    catalog: Catalog, tenant: str, recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None
+) -> Recipe:
+    """A preset, a kept recipe (`rcp_…`) or a whole one. The dataset's `columns` (role → name) fill in what a whole
+    recipe or a preset does not say of its own; a kept one is what its id says. Names are never looked up as files.
+    Raises RecipeError, NotFoundError for an id that is not the tenant's."""
+    if isinstance(recipe, str) and recipe.startswith("rcp_"):
+        value = catalog.recipes.get(tenant, recipe).recipe
+    elif isinstance(recipe, str):
         if recipe not in preset_names():
             near = difflib.get_close_matches(recipe, preset_names(), 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise RecipeError(
-                f"no preset {recipe!r}; {hint}there are {', '.join(preset_names())}. Or send a recipe as an object."
+                f"no preset {recipe!r}; {hint}there are {', '.join(preset_names())}. Or give the id of a kept "
+                "recipe (rcp_…), or a recipe as an object."
             )
         value = load(recipe).model_dump(mode="json")
         value["columns"] = {**value["columns"], **columns}

@@ -33,9 +33,9 @@ State = Literal[
 
 
 class NewRun(Body):
-    """`recipe`: a preset's name or a whole recipe. `trusted`: an upload or a dataset. `feedback`: training jobs whose
-    losses a learned policy is to see. `seed` overrides the recipe's. `priority`: higher ones are worked on first; above
-    0 needs an admin key."""
+    """`recipe`: a preset's name, a kept recipe's id or a whole recipe. `trusted`: an upload or a dataset. `feedback`:
+    training jobs whose losses a learned policy is to see. `seed` overrides the recipe's. `priority`: higher ones are
+    worked on first; above 0 needs an admin key."""
 
     dataset: str
     recipe: str | dict[str, Any]

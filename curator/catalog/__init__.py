@@ -23,6 +23,7 @@ from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
 from curator.catalog.queued import QueuedWork
 from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
+from curator.catalog.recipes import RecipeRow, Recipes
 from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
 from curator.catalog.reviews import Reviews
 from curator.catalog.rewrites import ClaimedRewrite, Rewrite, RewriteKind, Rewrites
@@ -69,6 +70,7 @@ __all__ = [
     "QueuedWork",
     "Reading",
     "Receipt",
+    "RecipeRow",
     "Replay",
     "ReviewAction",
     "ReviewItem",
@@ -101,6 +103,7 @@ class Catalog:
         self.keys = Keys(database)
         self.uploads = Uploads(database)
         self.datasets = Datasets(database)
+        self.recipes = Recipes(database)
         self.runs = Runs(database)
         self.outputs = Outputs(database)
         self.events = Events(database)

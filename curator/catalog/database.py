@@ -32,7 +32,7 @@ __all__ = [
     "now",
 ]
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest migration; `tests/curator/catalog/test_migrations.py` holds it against the migrations on disk."""
 
 BUSY_TIMEOUT_S: Final = 20.0

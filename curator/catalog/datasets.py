@@ -46,7 +46,7 @@ class Dataset(BaseModel):
 
 class DatasetVersion(BaseModel):
     """One immutable set of files of a dataset. `columns`: name → type; like digest, rows, bytes and statistics it is
-    None until the bytes are validated. `error` says why they were rejected."""
+    None until the bytes are validated. `error` says why they were rejected, `origin` where they were fetched from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,6 +61,7 @@ class DatasetVersion(BaseModel):
     statistics: dict[str, Any] | None
     error: dict[str, Any] | None
     created_at: dt.datetime
+    origin: dict[str, Any] | None = None
 
 
 _COLUMNS: Final = [datasets.c[name] for name in Dataset.model_fields]

@@ -111,6 +111,7 @@ dataset_versions = sa.Table(
     _json("statistics", null=True),
     _json("error", null=True),
     _when("created_at"),
+    _json("origin", null=True),
 )
 
 runs = sa.Table(

@@ -42,7 +42,3 @@ class Datasets:
     def statistics(self, dataset: str, version: int = 1) -> dict[str, Any]:
         """What validation counted in a version."""
         return self._wire.get(f"/v1/datasets/{dataset}/versions/{version}/statistics")
-
-    def recipes(self) -> dict[str, Any]:
-        """The shipped recipes."""
-        return self._wire.get("/v1/recipes")

@@ -24,6 +24,7 @@ from curator.client.pieces import PieceReader, measured, piece
 from curator.client.plans import Plans
 from curator.client.policies import Policies
 from curator.client.problems import kind_of
+from curator.client.recipes import Recipes
 from curator.client.reviews import Reviews
 from curator.client.sources import HttpSource
 from curator.client.training import TrainingJobs
@@ -50,7 +51,7 @@ class RunResult:
 
 class Client:
     """Speaks to one server. Threads may share it. The way from a file to a curated manifest is methods of its own;
-    other resources are nouns: datasets, manifests, plans, jobs, reviews, policies, exports, operations, keys,
+    other resources are nouns: datasets, recipes, manifests, plans, jobs, reviews, policies, exports, operations, keys,
     webhooks.
 
     base_url: without `/v1`. api_key: not needed on the machine of a server that listens on loopback. timeout_s: of one
@@ -76,7 +77,7 @@ class Client:
         self.datasets, self.manifests, self.plans = Datasets(self._wire), Manifests(self._wire), Plans(self._wire)
         self.jobs, self.reviews, self.policies = TrainingJobs(self._wire), Reviews(self._wire), Policies(self._wire)
         self.exports, self.operations = Exports(self._wire), Operations(self._wire)
-        self.keys, self.webhooks = Keys(self._wire), Webhooks(self._wire)
+        self.keys, self.webhooks, self.recipes = Keys(self._wire), Webhooks(self._wire), Recipes(self._wire)
 
     def close(self) -> None:
         """Closes the connections."""

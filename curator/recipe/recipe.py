@@ -163,6 +163,11 @@ class Recipe(_Frozen):
         """SHA-256 of the canonical JSON: equal recipes, equal digests, whatever file they came from."""
         return sha256_hex(canonical_json(self.model_dump(mode="json")))
 
+    @property
+    def id(self) -> str:
+        """The name it is kept under: `rcp_` and the first 32 digits of its digest."""
+        return f"rcp_{self.digest[:32]}"
+
 
 def _iso(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime.date) else value

@@ -230,7 +230,9 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
     house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)
     key = house.one.post("/v1/keys", json={"name": "spare", "scopes": ["read"]}).json()["id"]
     webhook = house.one.post("/v1/webhooks", json={"url": "https://hooks.example.com/w"}).json()["id"]
+    kept = {"recipe": {**RECIPE, "seed": 7}, "name": "walked"}
     return {
+        "recipe_id": house.one.post("/v1/recipes", json=kept).json()["id"],
         "key_id": key,
         "webhook_id": webhook,
         "export_id": export,

@@ -21,7 +21,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/webhooks"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/recipes"),
-    ("GET", "/v1/recipes/{name}"),
+    ("POST", "/v1/recipes"),
     ("POST", "/v1/recipes:validate"),
     ("POST", "/v1/uploads"),
     ("GET", "/v1/uploads"),
@@ -87,6 +87,7 @@ BY_BODY = {
         "/v1/review/queues",
         "/v1/exports",
         "/v1/shards:presign",
+        "/v1/recipes:dry-run",
     )
 }
 """Name what they use in the body: `test_another_tenants_id_in_a_body_is_not_there` asks them."""
@@ -103,9 +104,7 @@ ASKING = {
 def test_every_road_is_in_one_list() -> None:
     """What takes an id is walked as BY_ID; what takes none is named above."""
     for method, path in GUARDED:
-        named = (
-            ((method, path) in OWN_ONLY) + ((method, path) in BY_BODY) + ("{" in path and path != "/v1/recipes/{name}")
-        )
+        named = ((method, path) in OWN_ONLY) + ((method, path) in BY_BODY) + ("{" in path)
         assert named == 1, f"{method} {path}: say in this file whose things it gives"
     for method, path in (*OWN_ONLY, *BY_BODY, *ASKING, *BODIES):
         assert (method, path) in routes(), f"{method} {path} is no road any more"
@@ -150,6 +149,9 @@ def test_another_tenants_id_is_not_there(house: Any, owned: dict[str, str], meth
     [
         ("/v1/datasets", {"upload_ids": ["{upload_id}"]}),
         ("/v1/runs", {"dataset": "{dataset_id}", "recipe": "text"}),
+        ("/v1/recipes:dry-run", {"dataset": "{dataset_id}", "recipe": "text"}),
+        ("/v1/recipes:validate", {"recipe": "{recipe_id}"}),
+        ("/v1/recipes", {"recipe": "{recipe_id}"}),
         ("/v1/epoch-plans", {"manifest": "{manifest_id}"}),
         ("/v1/shards:presign", {"digests": ["{shard}"]}),
         ("/v1/review/queues", {"run": "{run_id}"}),
@@ -167,6 +169,14 @@ def test_another_tenants_id_in_a_body_is_not_there(
     }
     answer = house.two.post(path, json=filled)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+def test_another_tenants_recipe_is_not_there(house: Any, owned: dict[str, str], send: Any, parquet: bytes) -> None:
+    """Until the tenant keeps an equal one: then it is theirs."""
+    dataset = house.two.post("/v1/datasets", json={"upload_ids": [send(house.two, parquet)]}).json()["id"]
+    for path in ("/v1/runs", "/v1/recipes:dry-run"):
+        answer = house.two.post(path, json={"dataset": dataset, "recipe": owned["recipe_id"]})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 
 def test_another_tenants_trusted_sample_is_not_there(
@@ -196,6 +206,7 @@ def test_lists_hold_only_the_own_things(house: Any, owned: dict[str, str]) -> No
         "review/queues",
         "policies",
         "exports",
+        "recipes",
         "operations",
         "keys",
         "webhooks",
