@@ -36,12 +36,10 @@ def read_block(
     found = plan.ranks(epoch, slots)
     order: Order = "sample_id" if plan.shuffle == "full" else "row"
     locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
-    parts, places, begin = [], np.zeros(len(slots.nth), np.int64), 0
-    for difficulty in range(3):
-        chosen = np.flatnonzero(found.difficulty == difficulty)
-        if chosen.size:
-            parts.append(reader.pick(manifest, locator.places(difficulty, found.rank[chosen]), columns))
-            places[chosen] = np.arange(begin, begin + len(chosen))
-            begin += len(chosen)
+    chosen = [np.flatnonzero(found.difficulty == difficulty) for difficulty in range(3)]
+    wanted = [locator.places(difficulty, found.rank[mine]) for difficulty, mine in enumerate(chosen) if mine.size]
+    parts = reader.pick_all(manifest, wanted, columns)
+    laid, places = np.concatenate(chosen), np.zeros(len(slots.nth), np.int64)
+    places[laid] = np.arange(len(laid))
     ends = np.cumsum([mix.batch_rows(batch) for batch in batches.tolist()])
     return Draft(batches, ends, parts, places, slots.difficulty).chunk()

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import math
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from curator.client.arriving import Arriving
 from curator.errors import DiskFullError, IntegrityError, RequestError
 
 __all__ = ["FileCache", "claim", "default_cache_dir", "require", "sweep", "trim"]
@@ -27,7 +28,7 @@ __all__ = ["FileCache", "claim", "default_cache_dir", "require", "sweep", "trim"
 STALE_S = 60
 """Age at which a temporary file that no process holds is removed."""
 
-Fetch = Callable[[BinaryIO], None]
+Fetch = Callable[[Arriving], None]
 
 
 def default_cache_dir() -> Path:
@@ -47,61 +48,122 @@ class FileCache:
     def __init__(self, root: str | os.PathLike[str] | None = None, *, limit_bytes: int | None = None):
         self.root = Path(root) if root is not None else default_cache_dir()
         self.limit_bytes = limit_bytes
+        self._syncing: _Syncing | None = None
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_syncing": None}
 
     def require(self, num_bytes: int) -> None:
         """Raises RequestError when one file of this size is over the limit."""
         require(self.limit_bytes, num_bytes)
 
     def get(self, name: str, digest: str, fetch: Fetch) -> Any:
-        """The file as a mapped `pyarrow.Buffer`; `fetch` writes it to a temporary file when it is not here.
+        """The file as a mapped `pyarrow.Buffer`; `fetch` writes it when it is not here.
 
-        A file whose SHA-256 is not `digest` is deleted and fetched once more. Raises IntegrityError naming it when
-        that fails too, DiskFullError, and what `fetch` raises.
+        A file whose SHA-256 is not `digest` is deleted and fetched once more. One that is right is given out at once;
+        it gets its name when it is synced, beside the fetching of the next. Raises IntegrityError naming it when it
+        arrived wrong twice, DiskFullError, also of the file before, and what `fetch` raises.
         """
         path = self.root / name
         buffer = self._map(path)
-        if buffer is None:
-            self._arrive(path, name, digest, fetch)
-            if self.limit_bytes is not None:
-                trim(self.root, self.limit_bytes, keep=path)
-            buffer = self._map(path)
-        return buffer if buffer is not None else self.get(name, digest, fetch)  # evicted by another process meanwhile
+        return buffer if buffer is not None else self._arrive(path, name, digest, fetch)
+
+    def settle(self) -> None:
+        """Waits until what arrived is synced and has its name. Raises DiskFullError."""
+        if self._syncing is not None:
+            self._syncing.wait()
 
     def discard(self, name: str) -> None:
         """Deletes a copy if it is here."""
+        self.settle()
         (self.root / name).unlink(missing_ok=True)
 
     def _map(self, path: Path) -> Any:
         try:
             os.utime(path)
-            with pa.memory_map(str(path)) as source:
-                return source.read_buffer()
+            return _mapped(path)
         except FileNotFoundError:
             return None
 
-    def _arrive(self, path: Path, name: str, digest: str, fetch: Fetch) -> None:
+    def _arrive(self, path: Path, name: str, digest: str, fetch: Fetch) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = ""
-        for _ in range(2):
+        if self._syncing is None or self._syncing.process != os.getpid():  # a fork has no threads
+            self._syncing = _Syncing(self.root, self.limit_bytes)
+        buffer, found = self._syncing.coming(path), ""
+        for _ in range(2 if buffer is None else 0):
             temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-            try:
-                found = _fetched_digest(temporary, fetch)
+            with contextlib.ExitStack() as undone, told(name, self.root):
+                undone.callback(temporary.unlink, missing_ok=True)
+                file = undone.enter_context(temporary.open("w+b"))
+                claim(file)
+                arriving = undone.enter_context(contextlib.closing(Arriving(file)))
+                fetch(arriving)
+                found = arriving.digest()
                 if found == digest:
-                    os.replace(temporary, path)
-                    _sync_folder(path.parent)
-                    return
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise DiskFullError(f"no space left for {name} in {self.root}; free some or set a limit") from error
-                raise
-            finally:
-                temporary.unlink(missing_ok=True)
+                    self._syncing.wait()
+                    buffer = _mapped(temporary)
+                    self._syncing.begin(path, temporary, buffer, file)
+                    undone.pop_all()
+                    return buffer
+        if buffer is not None:
+            return buffer
         raise IntegrityError(
             f"{name} arrived twice with the digest {found}, so it is not what its name says. Its origin is damaged: "
             "restore it there."
         )
+
+
+class _Syncing:
+    """One process's files that are right but not yet sure to be there after a power cut: synced, then renamed, by a
+    thread, one at a time."""
+
+    def __init__(self, root: Path, limit_bytes: int | None):
+        self.process = os.getpid()
+        self._root, self._limit_bytes = root, limit_bytes
+        self._thread = ThreadPoolExecutor(1, "winnow-sync")
+        self._files: dict[Path, tuple[Any, Future[None]]] = {}
+
+    def coming(self, path: Path) -> Any:
+        """A file that has not got its name yet, mapped; None when there is none."""
+        found = self._files.get(path)
+        return None if found is None else found[0]
+
+    def begin(self, path: Path, temporary: Path, buffer: Any, file: BinaryIO) -> None:
+        self._files[path] = buffer, self._thread.submit(self._keep, path, temporary, file)
+
+    def wait(self) -> None:
+        """Until all have their names. Raises DiskFullError."""
+        for path, (_, kept) in list(self._files.items()):
+            try:
+                kept.result()
+            finally:
+                self._files.pop(path, None)
+
+    def _keep(self, path: Path, temporary: Path, file: BinaryIO) -> None:
+        try:
+            with told(str(path.relative_to(self._root)), self._root):
+                with file:
+                    os.fsync(file.fileno())
+                os.utime(temporary)
+                os.replace(temporary, path)
+                _sync_folder(path.parent)
+                if self._limit_bytes is not None:
+                    trim(self._root, self._limit_bytes, keep=path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def told(name: str, root: Path) -> Iterator[None]:
+    """A full disk as a DiskFullError that says of what."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(f"no space left for {name} in {root}; free some or set a limit") from error
 
 
 def require(limit_bytes: int | None, num_bytes: int) -> None:
@@ -152,15 +214,9 @@ def sweep(root: Path) -> None:
             continue
 
 
-def _fetched_digest(temporary: Path, fetch: Fetch) -> str:
-    """Fetches into a synced file; returns the SHA-256 of what lies there now."""
-    with temporary.open("w+b") as file:
-        claim(file)
-        fetch(file)
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _mapped(path: Path) -> Any:
+    with pa.memory_map(str(path)) as source:
+        return source.read_buffer()
 
 
 def _sync_folder(path: Path) -> None:

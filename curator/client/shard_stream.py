@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from curator.client.packing import Pack, unpack
 from curator.client.ranks import detected
+from curator.client.scratch import SCRATCH_BYTES, Scratch
 from curator.client.shared import Lender
 from curator.client.sources import HttpSource, open_source
 from curator.client.stream_cache import StreamCache
@@ -66,8 +67,9 @@ class ShardStream:
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
     then only mapped, not decoded. cache_limit_bytes: the most cache_dir may hold; shards whose copies have no room are
-    decoded. packed: read epochs that `packing.pack` wrote, in sequence. The order depends on the plan alone: not on
-    world_size, workers or resumptions.
+    decoded. scratch_bytes: the most that decoded record batches may take in a temporary folder, which the stream
+    shares with its workers and removes at its end; 0 for none. packed: read epochs that `packing.pack` wrote, in
+    sequence. The order depends on the plan alone: not on world_size, workers or resumptions.
 
     Raises RequestError on a request that cannot be met, NotFoundError, IntegrityError naming shard and offset,
     TransportError when a server stays silent.
@@ -98,10 +100,11 @@ class ShardStream:
         transform: Callable[[pa.RecordBatch], Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_limit_bytes: int | None = None,
+        scratch_bytes: int = SCRATCH_BYTES,
         packed: bool = False,
     ):
         self._source = open_source(source, cache_dir, cache_limit_bytes)
-        self._kept = StreamCache(cache_dir, cache_limit_bytes)
+        self._kept = StreamCache(cache_dir, cache_limit_bytes, Scratch.of_size(scratch_bytes))
         self.manifest = self._kept.manifest(self._source, manifest)
         self._by_alias = isinstance(manifest, str) and manifest != self.manifest.id
         self.plan = EpochPlan.of(
@@ -288,7 +291,8 @@ class ShardStream:
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
         if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = (os.getpid(), self._kept.reader(self._source))
+            worker = self._worker()
+            self._reader = (os.getpid(), self._kept.reader(self._source, worker.number / worker.total))
         return self._reader[1]
 
     def _worker(self) -> Worker:

@@ -118,10 +118,12 @@ class _Books:
                 self._open.popitem(last=False)
         return _Opened(info.live)
 
-    def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
-        for shard in np.unique(places[:, 0]).tolist():
+    def pick_all(
+        self, manifest: Manifest, wanted: Sequence[np.ndarray], columns: Sequence[str] | None = None
+    ) -> list[Picked]:
+        for shard in np.unique(np.concatenate(wanted)[:, 0]).tolist():
             self.open(manifest, shard)
-        return Picked(pa.schema([]), np.arange(len(places)), [])
+        return [Picked(pa.schema([]), np.arange(len(places)), []) for places in wanted]
 
     def _file(self, name: str, num_bytes: int) -> bool:
         """Whether a file lies in the cache; else it comes from the origin, and others make room for it."""

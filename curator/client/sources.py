@@ -6,12 +6,12 @@ Transport only; the bytes' meaning is `curator.shards`'.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
+from curator.client.arriving import Arriving
 from curator.client.cache import FileCache
 from curator.errors import RequestError, RetryableError, TransportError, UnreachableError, WinnowError
 from curator.shards.layout import index_name, shard_name
@@ -75,7 +75,7 @@ class CachedSource:
         self._cache.require(max((info.bytes for info in manifest.shards), default=0))
         return manifest
 
-    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
+    def _copy(self, kind: str, digest: str, file: Arriving) -> None:
         raise NotImplementedError
 
 
@@ -96,10 +96,11 @@ class RemoteStoreSource(CachedSource):
         """Raises NotFoundError, IntegrityError, and RequestError when a shard is larger than the cache may be."""
         return self.fits(Manifest.load(self.store, manifest_id))
 
-    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
+    def _copy(self, kind: str, digest: str, file: Arriving) -> None:
         name = shard_name(digest) if kind == "shards" else index_name(digest)
         with self.store.open_input(name) as origin:
-            shutil.copyfileobj(origin, file, 1 << 20)
+            while piece := origin.read(1 << 20):
+                file.write(piece)
 
 
 class HttpSource(CachedSource):
@@ -144,9 +145,8 @@ class HttpSource(CachedSource):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_client": None}
 
-    def _copy(self, kind: str, digest: str, file: BinaryIO) -> None:
-        file.seek(0)
-        file.truncate()
+    def _copy(self, kind: str, digest: str, file: Arriving) -> None:
+        file.restart()
         self._retrying(lambda: self._download(f"/v1/{kind}/{digest}", file))
 
     def _get_whole(self, path: str) -> tuple[bytes, str]:
@@ -155,7 +155,7 @@ class HttpSource(CachedSource):
         _raise_for(response)
         return bytes(response.content), response.headers.get("Content-Location", path)
 
-    def _download(self, path: str, file: BinaryIO) -> None:
+    def _download(self, path: str, file: Arriving) -> None:
         """Appends what is still missing; goes on where a broken transfer stopped when the server can. Where it points
         to an object store the bytes come from there; httpx shows a key to nobody but the server it was given for."""
         have = file.tell()
@@ -167,8 +167,7 @@ class HttpSource(CachedSource):
                     return
                 _raise_for(response)
             if response.status_code == 200 and have:
-                file.seek(0)
-                file.truncate()
+                file.restart()
             for piece in response.iter_bytes():
                 file.write(piece)
 

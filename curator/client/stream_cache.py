@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from curator.client.cache import require
 from curator.client.decoded import DecodedCopies
+from curator.client.scratch import Scratch
 from curator.client.sources import CachedSource, ShardSource
 from curator.errors import RequestError
 from curator.shards.manifest import Manifest
@@ -19,10 +20,12 @@ __all__ = ["StreamCache"]
 
 
 class StreamCache(NamedTuple):
-    """folder: for copies, none when None. limit_bytes: the most that may lie there, None for no limit."""
+    """folder: for copies, none when None. limit_bytes: the most that may lie there, None for no limit. scratch: for
+    record batches that are decoded; each reader's memory when None."""
 
     folder: str | os.PathLike[str] | None
     limit_bytes: int | None
+    scratch: Scratch | None = None
 
     def manifest(self, source: ShardSource, manifest: str | Manifest) -> Manifest:
         """A manifest each of whose shards fits into the cache. Raises RequestError when one does not, or when the limit
@@ -34,6 +37,7 @@ class StreamCache(NamedTuple):
         require(self.limit_bytes, max((info.bytes for info in found.shards), default=0))
         return found if remote is None else remote.fits(found)
 
-    def reader(self, source: ShardSource) -> ShardReader:
+    def reader(self, source: ShardSource, begin: float = 0.0) -> ShardReader:
+        """begin: where decoding begins (as a ShardReader's), for one of several that share the scratch."""
         copies = None if self.folder is None else DecodedCopies(self.folder, limit_bytes=self.limit_bytes)
-        return ShardReader(source, copies=copies)
+        return ShardReader(source, copies=copies, decoded=self.scratch, begin=begin)

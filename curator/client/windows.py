@@ -5,7 +5,8 @@ Knows a plan and a reader; nothing of ranks' meaning, workers, torch or cursors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,7 +95,13 @@ def gather(
     Padded slots repeat the chunk's first row with a null difficulty. Raises what the reader raises.
     """
     mix = plan.interleave(epoch)
-    windows = [_Window(plan, manifest, reader, epoch, share, d, columns) for d in range(3)]
+    order: Order = "sample_id" if plan.shuffle == "full" else "row"
+    locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
+    windows = [_Window(plan, locator, epoch, share, difficulty) for difficulty in range(3)]
+
+    def pick(places: list[np.ndarray]) -> list[Picked]:
+        return reader.pick_all(manifest, places, columns)
+
     each = max(share.high - share.low, 1)
     at_once = max(int(min(CHUNK_ROWS, CHUNK_BYTES / manifest.mean_row_bytes)) // each, 1)
     for begin in range(share.first, mix.num_batches, at_once * share.step * LAID_OUT):
@@ -105,25 +112,32 @@ def gather(
             slots = Slots(*(column[first * each : (first + len(batches)) * each] for column in layout))
             sizes = np.full(len(batches), each, dtype=np.int64)
             sizes[-1] += len(slots.nth) - sizes.sum()
-            parts, order = _fill(slots, windows)
+            parts, places = _fill(slots, windows, pick)
             if not parts:
-                place = np.array([_any_place(manifest)] * min(len(order), 1), dtype=np.int64)
-                parts = [reader.pick(manifest, place.reshape(-1, 2), columns)]
-            yield Draft(batches, np.cumsum(sizes), parts, order, slots.difficulty)
+                place = np.array([_any_place(manifest)] * min(len(places), 1), dtype=np.int64)
+                parts = pick([place.reshape(-1, 2)])
+            yield Draft(batches, np.cumsum(sizes), parts, places, slots.difficulty)
 
 
-def _fill(slots: Slots, windows: list[_Window]) -> tuple[list[Picked], np.ndarray]:
-    """The rows of some slots, and their order."""
-    parts: list[Picked] = []
-    first = 0
+def _fill(
+    slots: Slots, windows: list[_Window], pick: Callable[[list[np.ndarray]], list[Picked]]
+) -> tuple[list[Picked], np.ndarray]:
+    """The rows of some slots, and their order. Windows that move on at the same time are picked together."""
+    chosen = [np.flatnonzero(slots.difficulty == difficulty) for difficulty in range(len(windows))]
+    left, parts = [slots.nth[mine] for mine in chosen], [list[Picked]() for _ in windows]
+    while True:
+        for number, window in enumerate(windows):
+            left[number] = window.hand_out(left[number], parts[number])
+        moving = [window for window, nth in zip(windows, left, strict=True) if nth.size]
+        if not moving:
+            break
+        places = [window.move(int(nth[0])) for window, nth in zip(windows, left, strict=True) if nth.size]
+        for window, rows in zip(moving, pick(places), strict=True):
+            window.picked = rows
     order = np.zeros(len(slots.nth), dtype=np.int64)
-    for difficulty, window in enumerate(windows):
-        chosen = np.flatnonzero(slots.difficulty == difficulty)
-        if chosen.size:
-            parts += window.rows(slots.nth[chosen])
-            order[chosen] = np.arange(first, first + len(chosen))
-            first += len(chosen)
-    return parts, order
+    laid = np.concatenate(chosen)
+    order[laid] = np.arange(len(laid))
+    return list(itertools.chain.from_iterable(parts)), order
 
 
 def difficulty_column(names: Sequence[str]) -> str:
@@ -143,48 +157,32 @@ def _any_place(manifest: Manifest) -> tuple[int, int]:
 
 
 class _Window:
-    """The part of one difficulty's walk that is in memory: the wanted rows of one window."""
+    """The part of one difficulty's walk that is in memory: the wanted rows of one window, in `picked`."""
 
-    def __init__(
-        self,
-        plan: EpochPlan,
-        manifest: Manifest,
-        reader: ShardReader,
-        epoch: int,
-        share: Share,
-        difficulty: int,
-        columns: Sequence[str] | None,
-    ):
-        self._manifest, self._reader, self._columns = manifest, reader, columns
-        self._share, self._difficulty = share, difficulty
+    def __init__(self, plan: EpochPlan, locator: Locator, epoch: int, share: Share, difficulty: int):
+        self._locator, self._share, self._difficulty = locator, share, difficulty
         self._mix, self._walk = plan.interleave(epoch), plan.walks(epoch)[difficulty]
-        order: Order = "sample_id" if plan.shuffle == "full" else "row"
-        self._locator = Locator(manifest, lambda shard: reader.open(manifest, shard).index, order)
         self._low = self._high = 0
         self._nth = np.empty(0, dtype=np.int64)
-        self._rows: Picked | None = None
+        self.picked: Picked | None = None
 
-    def rows(self, nth: np.ndarray) -> list[Picked]:
-        """The rows of the given places in the walk, rising; a part for each window they lie in."""
-        parts = []
-        while nth.size:
-            if not self._low <= nth[0] < self._high:
-                self._load(int(nth[0]))
-            here = int(np.searchsorted(nth, self._high))
-            first = int(np.searchsorted(self._nth, nth[0]))
-            assert self._rows is not None and np.array_equal(self._nth[first : first + here], nth[:here])
-            parts.append(self._rows.slice(first, here))
-            nth = nth[here:]
-        return parts
+    def hand_out(self, nth: np.ndarray, parts: list[Picked]) -> np.ndarray:
+        """Adds the rows of the given places in the walk, rising, that are in memory to `parts`; the places left."""
+        if self.picked is None or not nth.size or not self._low <= nth[0] < self._high:
+            return nth
+        here = int(np.searchsorted(nth, self._high))
+        first = int(np.searchsorted(self._nth, nth[0]))
+        assert np.array_equal(self._nth[first : first + here], nth[:here])
+        parts.append(self.picked.slice(first, here))
+        return nth[here:]
 
-    def _load(self, nth: int) -> None:
-        """Gathers the wanted rows of the window that holds a place in the walk, from that place on."""
-        self._rows = None  # the old window goes before the new one comes
+    def move(self, nth: int) -> np.ndarray:
+        """Goes to the window that holds a place in the walk, from that place on: where its wanted rows lie."""
+        self.picked = None  # the old window goes before the new one comes
         _, self._high = self._walk.window(nth)
         self._low = nth
         self._nth = self._wanted(nth)
-        places = self._locator.places(self._difficulty, self._walk.rows(self._nth))
-        self._rows = self._reader.pick(self._manifest, places, self._columns)
+        return self._locator.places(self._difficulty, self._walk.rows(self._nth))
 
     def _wanted(self, nth: int) -> np.ndarray:
         """The places of this share in the window, from one on: int64[m], rising."""

@@ -6,7 +6,7 @@ Knows keys and sizes, nothing of shards.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import pyarrow as pa
 
@@ -26,6 +26,14 @@ class BatchCache:
         self._keys: list[Hashable] = []
         self._turn = self._refused = 0
         self._lock = threading.Lock()
+
+    def of(self, key: Hashable, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
+        """The batch kept under a key, or what `make` makes; False, as holding on to it costs memory."""
+        rows = self.get(key)
+        if rows is None:
+            rows = make()
+            self.put(key, rows)
+        return rows, False
 
     def get(self, key: Hashable) -> pa.RecordBatch | None:
         with self._lock:

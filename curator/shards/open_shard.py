@@ -20,10 +20,9 @@ from curator.errors import IntegrityError, RequestError
 from curator.shards.index import Overlay, ShardIndex
 from curator.shards.layout import LABEL_BEFORE
 from curator.shards.manifest import ShardInfo
-from curator.shards.source import ShardSource
 from curator.shards.writer import frame_checksum
 
-__all__ = ["OpenShard", "page_checksum"]
+__all__ = ["OpenShard", "open_index", "page_checksum"]
 
 PAGE_BYTES = 4096
 
@@ -55,20 +54,6 @@ class OpenShard:
             )
         with self._reader(()) as reader:
             self.schema: pa.Schema = reader.schema
-
-    @classmethod
-    def fetch(cls, source: ShardSource, info: ShardInfo, label: str | None) -> OpenShard:
-        """Opens a shard of a manifest. A damaged cached copy is discarded and fetched once more.
-
-        Raises NotFoundError, RetryableError, and IntegrityError naming the shard and the offset.
-        """
-        index = _fetch_index(source, info)
-        try:
-            return cls(info, source.shard(info.digest), index, label)
-        except IntegrityError:
-            if not source.discard(info.digest):
-                raise
-            return cls(info, source.shard(info.digest), index, label)
 
     def batch(self, number: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """Record batch `number` decoded, labels overlaid, with the named columns (all when None).
@@ -167,23 +152,13 @@ def page_checksum(data: memoryview) -> int:
     return zlib.crc32(data[whole:], zlib.crc32(words.sum(axis=1, dtype=np.uint64).tobytes()))
 
 
-def _fetch_index(source: ShardSource, info: ShardInfo) -> ShardIndex:
-    if info.index is None:
-        nothing = np.empty(0, dtype=np.uint32)
-        return ShardIndex((nothing, nothing, nothing))
-    try:
-        return _open_index(source, info, info.index)
-    except IntegrityError:
-        if not source.discard(info.index):
-            raise
-        return _open_index(source, info, info.index)
-
-
-def _open_index(source: ShardSource, info: ShardInfo, digest: str) -> ShardIndex:
-    data = source.index(digest)
-    if sha256_hex(memoryview(data)) != digest:
-        raise IntegrityError(f"index {digest} of shard {info.digest} does not match its digest; restore it from a copy")
-    index = ShardIndex.from_buffer(data, digest)
+def open_index(data: Any, info: ShardInfo) -> ShardIndex:
+    """The index of a shard from a `pyarrow.Buffer`. Raises IntegrityError when it is not what the manifest says."""
+    if info.index is None or sha256_hex(memoryview(data)) != info.index:
+        raise IntegrityError(
+            f"index {info.index} of shard {info.digest} does not match its digest; restore it from a copy"
+        )
+    index = ShardIndex.from_buffer(data, info.index)
     if index.live_counts != info.live:
-        raise IntegrityError(f"index {digest} lists {index.live_counts} live rows, its manifest says {info.live}")
+        raise IntegrityError(f"index {info.index} lists {index.live_counts} live rows, its manifest says {info.live}")
     return index

@@ -5,13 +5,14 @@ Knows nothing of epochs or ranks.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +21,10 @@ import pyarrow.compute as pc
 from curator.errors import IntegrityError, NotFoundError
 from curator.shards.arrays import arrow_ints, grouped
 from curator.shards.batch_cache import BatchCache
+from curator.shards.index import ShardIndex
 from curator.shards.layout import SAMPLE_ID
-from curator.shards.manifest import Manifest, columns_of
-from curator.shards.open_shard import OpenShard
+from curator.shards.manifest import Manifest, ShardInfo, columns_of
+from curator.shards.open_shard import OpenShard, open_index
 from curator.shards.picked import Chosen, Picked, pick
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
@@ -30,6 +32,8 @@ from curator.storage import Store
 __all__ = ["ShardCopies", "ShardReader"]
 
 CACHE_BYTES = 256 * 2**20
+NO_ROWS = np.empty(0, dtype=np.uint32)
+T = TypeVar("T")
 
 
 class ShardCopies(Protocol):
@@ -40,6 +44,13 @@ class ShardCopies(Protocol):
 
     def discard(self, digest: str) -> None:
         """Forgets a copy that proved damaged."""
+
+
+class DecodedBatches(Protocol):
+    """Keeps decoded record batches; may be called from several threads."""
+
+    def of(self, key: Hashable, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
+        """The batch kept under a key, or what `make` makes, and whether it costs nothing to hold on to."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,13 @@ class _Shape:
 class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
-    source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept for `take`.
-    num_threads: that decode record batches for one `take`. copies: where to keep shards uncompressed.
+    source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept in memory for
+    `take`. decoded: keeps them instead. begin: at which part of the record batches of one `take` decoding begins, in
+    [0, 1): readers that share `decoded` and begin apart each decode a part. num_threads: that decode for one `take`.
+    copies: where to keep shards uncompressed.
+
+    A shard or an index that proves damaged is forgotten and asked for once more, then an error: here and nowhere else.
+    A source may do the same about what arrives damaged; its error is not tried again.
     """
 
     def __init__(
@@ -82,14 +98,17 @@ class ShardReader:
         source: str | Store | ShardSource,
         *,
         cache_bytes: int = CACHE_BYTES,
+        decoded: DecodedBatches | None = None,
+        begin: float = 0.0,
         max_open: int = 256,
         num_threads: int = 2,
         copies: ShardCopies | None = None,
     ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
+        self._begin = begin
         self._max_open, self._num_threads, self._copies = max_open, num_threads, copies
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
-        self._decoded = BatchCache(cache_bytes)
+        self._decoded: DecodedBatches = BatchCache(cache_bytes) if decoded is None else decoded
         self._lock = threading.RLock()
         self._shaped: _Shape | None = None
         self._decoders: tuple[int, ThreadPoolExecutor] | None = None  # and the process whose threads they are
@@ -126,23 +145,40 @@ class ShardReader:
 
     def pick(self, manifest: Manifest, places: np.ndarray, columns: Sequence[str] | None = None) -> Picked:
         """As `take`, but the rows stay as they come until they are asked for in some order. places: int64[m, 2]."""
+        return self.pick_all(manifest, [places], columns)[0]
+
+    def pick_all(
+        self, manifest: Manifest, wanted: Sequence[np.ndarray], columns: Sequence[str] | None = None
+    ) -> list[Picked]:
+        """`pick` of several lists of places, with each record batch decoded once for all of them."""
         shape = self._shape(manifest)
-        shard, row = places[:, 0], places[:, 1]
+        which = np.repeat(np.arange(len(wanted)), [len(places) for places in wanted])
+        shard, row = np.concatenate(wanted).T
         shape.check(shard, row)
         batch, row = np.divmod(row, shape.batch_rows.take(shard))
+        starts = np.cumsum([0, *(len(places) for places in wanted)])
 
-        def rows_of(group: np.ndarray) -> Chosen:
-            number, which = int(shard[group[0]]), int(batch[group[0]])
-            rows = self._cached(manifest, number, which, columns)
-            if self.open(manifest, number).mapped:
-                return Chosen(rows, group, row.take(group))
-            return Chosen(rows.take(arrow_ints(row.take(group))), group, np.arange(len(group)))
+        def rows_of(group: np.ndarray) -> list[tuple[int, Chosen]]:
+            number = int(shard[group[0]])
+            (rows, stays), found = self._cached(manifest, number, int(batch[group[0]]), columns), []
+            for part in np.split(group, np.flatnonzero(np.diff(which[group])) + 1):
+                of = int(which[part[0]])
+                if stays:
+                    found.append((of, Chosen(rows, part - starts[of], row.take(part))))
+                else:
+                    mine = rows.take(arrow_ints(row.take(part)))
+                    found.append((of, Chosen(mine, part - starts[of], np.arange(len(part)))))
+            return found
 
         groups = grouped(shape.first_batch.take(shard) + batch)
         pointed = self._copies is not None and self._all_mapped(manifest, [int(shard[group[0]]) for group in groups])
-        chosen = [rows_of(group) for group in groups] if pointed else self._in_parallel(rows_of, groups)
-        schema = chosen[0].batch.schema if chosen else self._empty(manifest, columns).schema
-        return pick(schema, len(places), chosen)
+        found = [rows_of(group) for group in groups] if pointed else self._in_parallel(rows_of, groups)
+        chosen: list[list[Chosen]] = [[] for _ in wanted]
+        for of, part in itertools.chain.from_iterable(found):
+            chosen[of].append(part)
+        schema = next((part.batch.schema for parts in chosen for part in parts), None)
+        schema = self._empty(manifest, columns).schema if schema is None else schema
+        return [pick(schema, len(places), parts) for places, parts in zip(wanted, chosen, strict=True)]
 
     def batch(
         self, manifest: Manifest, shard: int, number: int, columns: Sequence[str] | None = None
@@ -182,37 +218,59 @@ class ShardReader:
     def open(self, manifest: Manifest, shard: int) -> OpenShard:
         """A shard of the manifest by number, its header, footer and index checked. Raises as `iter_batches`."""
         info = manifest.shards[shard]
-        key = (info.digest, info.index)
         with self._lock:
-            opened = self._open.get(key)
+            opened = self._open.get((info.digest, info.index))
             if opened is not None:
-                self._open.move_to_end(key)
+                self._open.move_to_end((info.digest, info.index))
                 return opened
-        opened = OpenShard.fetch(self.source, info, manifest.label)
-        if self._copies is not None:
-            opened = self._copies.of(opened)
-        if columns_of(opened.schema) != manifest.columns:
-            raise IntegrityError(f"shard {info.digest} has the columns {opened.schema.names}, its manifest says others")
-        with self._lock:
-            self._open[key] = opened
-            while len(self._open) > self._max_open:
-                self._open.popitem(last=False)
-        return opened
+        return self._sound(manifest, shard, lambda opened: opened)
 
     def _resolve(self, manifest: Manifest | str) -> Manifest:
         return self.source.manifest(manifest) if isinstance(manifest, str) else manifest
 
     def _decode(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
-        """A record batch; when a cached file proves damaged, it is discarded and fetched once more."""
-        try:
-            return self.open(manifest, shard).batch(batch, columns)
-        except IntegrityError:
-            info = manifest.shards[shard]
-            if not self._discard(info.digest):
-                raise
+        return self._sound(manifest, shard, lambda opened: opened.batch(batch, columns))
+
+    def _sound(self, manifest: Manifest, shard: int, use: Callable[[OpenShard], T]) -> T:
+        """What `use` makes of an open shard; of a fresh copy when this one proves damaged."""
+        info = manifest.shards[shard]
+        key = (info.digest, info.index)
+
+        def used(data: Any) -> T:
+            opened = data if isinstance(data, OpenShard) else self._opened(manifest, info, data)
+            return use(opened)
+
+        def fetch() -> Any:
             with self._lock:
-                self._open.pop((info.digest, info.index), None)
-            return self.open(manifest, shard).batch(batch, columns)
+                opened = self._open.get(key)
+            return self.source.shard(info.digest) if opened is None else opened
+
+        def forget() -> bool:
+            with self._lock:
+                self._open.pop(key, None)
+            return self._discard(info.digest)
+
+        return _once_more(fetch, used, forget)
+
+    def _opened(self, manifest: Manifest, info: ShardInfo, data: Any) -> OpenShard:
+        opened = OpenShard(info, data, self._index(info), manifest.label)
+        if self._copies is not None:
+            opened = self._copies.of(opened)
+        if columns_of(opened.schema) != manifest.columns:
+            raise IntegrityError(f"shard {info.digest} has the columns {opened.schema.names}, its manifest says others")
+        with self._lock:
+            self._open[(info.digest, info.index)] = opened
+            while len(self._open) > self._max_open:
+                self._open.popitem(last=False)
+        return opened
+
+    def _index(self, info: ShardInfo) -> ShardIndex:
+        if info.index is None:
+            return ShardIndex((NO_ROWS, NO_ROWS, NO_ROWS))
+        digest = info.index
+        return _once_more(
+            lambda: self.source.index(digest), lambda data: open_index(data, info), lambda: self.source.discard(digest)
+        )
 
     def _discard(self, digest: str) -> bool:
         """Forgets copies of a damaged shard; False when there was none but the only one."""
@@ -220,15 +278,15 @@ class ShardReader:
             self._copies.discard(digest)
         return self.source.discard(digest) or self._copies is not None
 
-    def _cached(self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None) -> pa.RecordBatch:
+    def _cached(
+        self, manifest: Manifest, shard: int, batch: int, columns: Sequence[str] | None
+    ) -> tuple[pa.RecordBatch, bool]:
+        """A record batch, and whether it is only pointed at."""
         info = manifest.shards[shard]
+        if self.open(manifest, shard).mapped:
+            return self._decode(manifest, shard, batch, columns), True
         key = (info.digest, info.index, batch, None if columns is None else tuple(columns))
-        rows = self._decoded.get(key)
-        if rows is None:
-            rows = self._decode(manifest, shard, batch, columns)
-            if not self.open(manifest, shard).mapped:
-                self._decoded.put(key, rows)
-        return rows
+        return self._decoded.of(key, lambda: self._decode(manifest, shard, batch, columns))
 
     def _all_mapped(self, manifest: Manifest, shards: Sequence[int]) -> bool:
         """Whether the record batches are only pointed at; a damaged one is left to `_decode`."""
@@ -237,14 +295,15 @@ class ShardReader:
         except IntegrityError:
             return False
 
-    def _in_parallel(self, rows_of: Callable[[np.ndarray], Chosen], groups: list[np.ndarray]) -> list[Chosen]:
-        """Decoding and copying let go of the interpreter, so threads share them; results keep their order."""
+    def _in_parallel(self, rows_of: Callable[[np.ndarray], T], groups: list[np.ndarray]) -> list[T]:
+        """Decoding and copying let go of the interpreter, so threads share them."""
         if len(groups) < 2 or self._num_threads == 1:
             return [rows_of(group) for group in groups]
         if self._decoders is None or self._decoders[0] != os.getpid():  # a fork has no threads
             # they stay: new threads would ask for new memory, and decoding takes much of it
             self._decoders = os.getpid(), ThreadPoolExecutor(self._num_threads, "winnow-decode")
-        return list(self._decoders[1].map(rows_of, groups))
+        begin = int(self._begin * len(groups))
+        return list(self._decoders[1].map(rows_of, groups[begin:] + groups[:begin]))
 
     def _shape(self, manifest: Manifest) -> _Shape:
         """Of the manifest asked for last: it is worked out once."""
@@ -259,3 +318,14 @@ class ShardReader:
         schema = self.open(manifest, 0).schema
         chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         return pa.RecordBatch.from_pylist([], schema=chosen)
+
+
+def _once_more(fetch: Callable[[], Any], read: Callable[[Any], T], forget: Callable[[], bool]) -> T:
+    """What `read` makes of what `fetch` brings; when that is damaged, it is forgotten and fetched once more."""
+    data = fetch()
+    try:
+        return read(data)
+    except IntegrityError:
+        if not forget():
+            raise
+    return read(fetch())

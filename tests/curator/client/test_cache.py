@@ -1,13 +1,15 @@
 """The cache of files: whole or absent, bounded, and not stopped by what a crash left."""
 
+import errno
 import hashlib
 import os
+import threading
 import time
 
 import pytest
 
 from curator.client.cache import STALE_S, FileCache, claim, default_cache_dir, trim
-from curator.errors import RequestError
+from curator.errors import DiskFullError, RequestError
 
 
 def put(cache, number, size=100):
@@ -20,13 +22,16 @@ def test_the_least_recently_used_go_first_and_the_newest_stays(tmp_path):
     cache = FileCache(tmp_path, limit_bytes=250)
     mapped = put(cache, 1)
     put(cache, 2)
+    cache.settle()
     for age, path in enumerate(sorted(tmp_path.rglob("*.arrow"))):
         os.utime(path, (time.time() - 100 - age, time.time() - 100 - age))
     put(cache, 1)  # used again
     put(cache, 3)
+    cache.settle()
     left = {path.read_bytes()[0] for path in tmp_path.rglob("*.arrow")}
     assert left == {1, 3}
     put(cache, 4, size=250)
+    cache.settle()
     assert {path.read_bytes()[0] for path in tmp_path.rglob("*.arrow")} == {4}
     assert bytes(mapped) == b"\x01" * 100, "an evicted file stays readable for whoever mapped it"
 
@@ -72,6 +77,41 @@ def test_a_failed_fetch_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         cache.get("x.arrow", "0" * 64, fail)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_file_is_given_out_at_once_and_gets_its_name_when_it_is_synced(tmp_path, monkeypatch):
+    cache, synced, go, sync = FileCache(tmp_path), [], threading.Event(), os.fsync
+    named = {n: tmp_path / f"shards/{hashlib.sha256(bytes([n]) * 100).hexdigest()}.arrow" for n in (1, 2)}
+
+    def slow(descriptor):
+        assert go.wait(30)
+        synced.append(descriptor)
+        sync(descriptor)
+
+    monkeypatch.setattr("curator.client.cache.os.fsync", slow)
+    assert bytes(put(cache, 1)) == b"\x01" * 100
+    assert not named[1].exists() and not synced
+    assert bytes(put(cache, 1)) == b"\x01" * 100, "not fetched again meanwhile"
+    go.set()
+    put(cache, 2)
+    assert named[1].exists(), "one is synced at a time"
+    cache.settle()
+    assert named[2].exists() and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_full_disk_found_late_is_told_by_the_next(tmp_path, monkeypatch):
+    cache = FileCache(tmp_path)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curator.client.cache.os.fsync", full)
+        put(cache, 1)
+        with pytest.raises(DiskFullError, match="no space left for shards/"):
+            put(cache, 2)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert bytes(put(cache, 1)) == b"\x01" * 100
 
 
 def test_where_the_cache_lies(monkeypatch, tmp_path):

@@ -53,7 +53,17 @@ class Counting:
 
 
 class Remote(Counting, RemoteStoreSource):
-    """With a cache: only what it lacks is fetched, and counted."""
+    """With a cache: only what it lacks is fetched, and counted. What goes from it goes at once, not a little later."""
+
+    def shard(self, digest):
+        data = super().shard(digest)
+        self._cache.settle()
+        return data
+
+    def index(self, digest):
+        data = super().index(digest)
+        self._cache.settle()
+        return data
 
 
 class Direct(StoreSource):

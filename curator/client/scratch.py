@@ -1,0 +1,153 @@
+"""Decoded record batches that a stream and its workers share, in a temporary folder that goes with the stream.
+
+Knows keys, files and a number of bytes; nothing of shards or order. What is there is this program's own working
+memory, only that it may be written to disk: nobody else reads it, and nothing in it outlives the stream.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+
+__all__ = ["SCRATCH_BYTES", "Scratch"]
+
+SCRATCH_BYTES: Final = 2 * 2**30
+"""The most a stream's scratch holds when it is not told."""
+PREFIX: Final = "winnow-scratch-"
+NUM_LOCKS: Final = 256
+STALE_S: Final = 60
+"""Age at which a folder that no process holds is removed."""
+
+
+class Scratch:
+    """A bounded map from keys to record batches; safe for threads and processes, forked or spawned.
+
+    When it is full, arbitrary batches make room: epochs walk over the data in circles, and under a circle longer than
+    the bound the least recently used are just those that come next. Each is made by one of those who want it, while
+    the others wait for it. The folder goes when the object that made it does; after a kill, at the next start.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": {}}
+
+    def __init__(self, max_bytes: int = SCRATCH_BYTES):
+        self.max_bytes = max_bytes
+        self._held: dict[str, pa.RecordBatch] | None = {}  # all that was mapped; None once some of it must go
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        claim = (self.folder / "claim").open("wb")
+        fcntl.flock(claim, fcntl.LOCK_EX)  # for as long as this process or one of its forks lives
+        weakref.finalize(self, _removed, self.folder, claim, os.getpid())
+
+    @classmethod
+    def of_size(cls, max_bytes: int) -> Scratch | None:
+        """None for no bytes, and where there is no temporary folder to write to."""
+        try:
+            return cls(max_bytes) if max_bytes else None
+        except OSError:
+            return None
+
+    def of(self, key: Hashable, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
+        """The batch of a key, which `make` makes when it is not here, and whether it costs nothing to hold on to, as
+        it stays anyway. Raises what `make` raises."""
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+        held = self._held
+        rows = None if held is None else held.get(name)
+        if rows is None:
+            rows = self._found(name, make)
+            if held is not None:
+                held[name] = rows
+        return rows, self._held is not None
+
+    def _found(self, name: str, make: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
+        path = self.folder / f"{name}.arrow"
+        rows = _mapped(path)
+        if rows is not None:
+            return rows
+        with _locked(self.folder / f"{int(name[:8], 16) % NUM_LOCKS}.lock"):
+            rows = _mapped(path)
+            if rows is None:
+                made = make()
+                rows = _mapped(path) if self._put(path, made) else None
+                if rows is None:
+                    self._held = None
+                    return made
+        return rows
+
+    def _put(self, path: Path, rows: pa.RecordBatch) -> bool:
+        """Writes a batch; False when it is larger than all of the scratch or the disk is full."""
+        if rows.nbytes > self.max_bytes:
+            return False
+        temporary = path.with_suffix(".tmp")
+        try:
+            self._make_room(rows.nbytes)
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+                writer.write_batch(rows)
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Spares the newest quarter, which other workers are about to want; of the rest always the same ones go, so
+        that most stay."""
+        with os.scandir(self.folder) as entries:
+            held = [(entry.stat(), entry.path) for entry in entries if entry.name.endswith(".arrow")]
+        total = num_bytes + sum(found.st_size for found, _ in held)
+        if total <= self.max_bytes:
+            return
+        self._held = None
+        held.sort(key=lambda each: each[0].st_mtime_ns)
+        for found, path in sorted(held[: len(held) * 3 // 4 + 1], key=lambda each: each[1]):
+            if total <= self.max_bytes:
+                return
+            Path(path).unlink(missing_ok=True)
+            total -= found.st_size
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One thread of one process at a time; everybody where the folder is gone."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            fcntl.flock(stack.enter_context(path.open("wb")), fcntl.LOCK_EX)
+        yield
+
+
+def _mapped(path: Path) -> pa.RecordBatch | None:
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).get_batch(0)
+    except FileNotFoundError:
+        return None
+
+
+def _removed(folder: Path, claim: BinaryIO, process: int) -> None:
+    claim.close()
+    if os.getpid() == process:  # a fork's copy of the object goes alone
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Removes the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            if time.time() - folder.stat().st_mtime < STALE_S:
+                continue
+            with (folder / "claim").open("rb") as claim:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue

@@ -1,0 +1,139 @@
+"""Scratch: bounded, shared by threads and processes, gone with the stream, and never in the way."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from curator.client import scratch
+from curator.client.scratch import PREFIX, STALE_S, Scratch
+from curator.client.shard_stream import ShardStream
+from curator.storage import Store
+from tests.curator.shards.dataset import write_dataset
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+def batch(number: int) -> pa.RecordBatch:
+    return pa.record_batch({"n": pa.array([number] * 1000, pa.int64())})
+
+
+class Maker:
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, number):
+        def make():
+            self.made.append(number)
+            return batch(number)
+
+        return make
+
+
+def test_what_was_made_is_found_and_stays():
+    one, maker = Scratch(), Maker()
+    for _ in range(3):
+        for number in range(5):
+            rows, stays = one.of(("shard", number, None), maker(number))
+            assert rows.equals(batch(number)) and stays
+    assert maker.made == list(range(5))
+
+
+def test_it_is_bounded_and_hits_under_a_circle(folder):
+    one, maker = Scratch(10 * 9000), Maker()
+    for _ in range(20):
+        for number in range(20):
+            rows, stays = one.of(number, maker(number))
+            assert rows.equals(batch(number))
+            assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes + 500
+    assert not stays, "what may go is not to be held on to"
+    assert 20 < len(maker.made) < 20 * 20 * 0.8, "the least recently used rule would make all of them again"
+
+
+def _decode(one, begin, out):
+    maker = Maker()
+    for number in range(30):
+        rows, _ = one.of((number + begin) % 30, maker((number + begin) % 30))
+        assert rows["n"][0].as_py() == (number + begin) % 30
+        time.sleep(0.002)
+    out.put(len(maker.made))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_share_the_work(method):
+    one, context = Scratch(), multiprocessing.get_context(method)
+    out = context.Queue()
+    workers = [context.Process(target=_decode, args=(one, begin, out)) for begin in (0, 15)]
+    for worker in workers:
+        worker.start()
+    made = [out.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(30)
+    assert sum(made) == 30
+    assert one.folder.exists(), "a worker's end takes nothing away"
+
+
+def test_it_goes_with_its_owner_and_after_a_kill_at_the_next_start(folder):
+    gone = Scratch()
+    del gone
+    assert list(folder.iterdir()) == []
+    code = "import sys, tempfile, time; tempfile.tempdir = sys.argv[1]\nfrom curator.client.scratch import Scratch\n"
+    code += "one = Scratch(); print(one.folder, flush=True); time.sleep(60)"
+    running = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    left = Path(running.stdout.readline().strip())
+    os.utime(left, (time.time() - 2 * STALE_S,) * 2)
+    beside = Scratch()
+    assert left.exists(), "somebody lives there"
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    again = Scratch()
+    assert sorted(folder.iterdir()) == sorted([beside.folder, again.folder])
+    assert left.name.startswith(PREFIX)
+
+
+@pytest.mark.parametrize("trouble", ["full", "gone", "small"])
+def test_a_disk_that_is_full_or_swept_costs_time_only(trouble, monkeypatch):
+    one, maker = Scratch(100 if trouble == "small" else 10**6), Maker()
+    if trouble == "gone":
+        shutil.rmtree(one.folder)
+    if trouble == "full":
+
+        def full(*args):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(scratch.pa, "OSFile", full)
+    for _ in range(2):
+        rows, stays = one.of("a", maker(1))
+        assert rows.equals(batch(1)) and not stays
+    assert not list(one.folder.glob("*.tmp"))
+
+
+def test_no_folder_no_scratch(folder, monkeypatch):
+    assert Scratch.of_size(0) is None
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+    assert Scratch.of_size(100) is None
+
+
+@pytest.mark.parametrize("scratch_bytes", [0, 3000, 2**30])
+def test_a_stream_gives_the_same_whatever_its_scratch(tmp_path, monkeypatch, scratch_bytes):
+    monkeypatch.setattr("curator.epochs.plan.BLOCK_BYTES", 100)
+    store = Store.open(tmp_path / "root")
+    manifest = write_dataset(store, kept=300, target_bytes=1500).manifest
+    options = {"global_batch_size": 10, "num_epochs": 2}
+    expected = [b.to_pydict() for b in ShardStream(store, manifest, cache_dir=tmp_path / "copies", **options)]
+    one = ShardStream(store, manifest, scratch_bytes=scratch_bytes, **options)
+    for _ in range(2):
+        assert [b.to_pydict() for b in one] == expected
