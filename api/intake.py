@@ -18,16 +18,17 @@ from typing import Final
 
 import pyarrow as pa
 
+from api.fetching import ROOTS, Fetcher, is_web
 from api.inspection import Bounds, Nursery
 from curator.catalog import Catalog, DatasetVersion
 from curator.errors import ConflictError, InputError, NotFoundError, RequestError, WinnowError
-from curator.outbound import below
+from curator.outbound import allowed_url, below
 from curator.readers import WorkUnit, read
 from curator.readers.discovery import belongs
 from curator.readers.opening import address_of
 from curator.settings import Settings
 
-__all__ = ["Intake", "allowed", "first_units", "preview", "readable_folders", "without_folders"]
+__all__ = ["Intake", "allowed", "first_units", "here", "preview", "readable_folders", "without_folders"]
 
 log: Final = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ class Intake:
     """Validates versions in the background, two at a time; small ones are done before the answer goes out. `within`:
     the folders that their local files must lie in, links followed."""
 
-    def __init__(self, catalog: Catalog, bounds: Bounds, within: Sequence[str] | None = None):
-        self._catalog, self._nursery, self._within = catalog, Nursery(bounds), within
+    def __init__(self, catalog: Catalog, bounds: Bounds, within: Sequence[str] | None = None, *, fetcher: Fetcher):
+        self._catalog, self._nursery, self._within, self._fetcher = catalog, Nursery(bounds), within, fetcher
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
+        self._web_pool = ThreadPoolExecutor(2, thread_name_prefix="fetch")  # what comes slowly holds nothing else up
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, int], Future[None]] = {}
 
@@ -49,7 +51,8 @@ class Intake:
         with self._lock:
             future = self._under_way.get(key)
             if future is None:
-                future = self._under_way[key] = self._pool.submit(self._settle, tenant, version)
+                pool = self._web_pool if _is_away(version) else self._pool
+                future = self._under_way[key] = pool.submit(self._settle, tenant, version)
         if wait_s:
             with suppress(TimeoutError):
                 future.result(timeout=wait_s)
@@ -70,6 +73,8 @@ class Intake:
     def _judge(self, tenant: str, version: DatasetVersion) -> None:
         """Accepts or rejects. Raises a WinnowError that is no fault of the bytes."""
         try:
+            if _is_away(version):
+                version = self._fetcher.fetched(tenant, version)
             found = self._nursery.inspected(version.inputs, self._within)
             self._catalog.datasets.accept(tenant, version.dataset, version.number, **found)
             return
@@ -86,9 +91,24 @@ class Intake:
 
     def close(self) -> None:
         """Ends what is under way; the next look at it, by a later server, begins it again."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._fetcher.close()
+        for pool in (self._pool, self._web_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._nursery.close()
-        self._pool.shutdown(wait=True)
+        for pool in (self._pool, self._web_pool):
+            pool.shutdown(wait=True)
+
+
+def _is_away(version: DatasetVersion) -> bool:
+    """Whether its bytes are still to be fetched."""
+    return bool(version.inputs) and is_web(version.inputs[0])
+
+
+def here(version: DatasetVersion) -> tuple[str, ...]:
+    """A version's files, for whoever reads them. Raises ConflictError while they are still elsewhere."""
+    if _is_away(version):
+        raise ConflictError(f"dataset {version.dataset} is still being fetched; ask again once it is ready")
+    return version.inputs
 
 
 def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
@@ -135,7 +155,7 @@ def allowed(uri: str, roots: Sequence[str]) -> str:
     if "://" in uri:
         for root, connection in map(address_of, roots):
             if below(uri, [root]) and not set(uri) & set("?#"):  # where a store is reached is not the caller's to say
-                return uri + connection
+                return allowed_url(uri, [root], ROOTS) if is_web(uri) else uri + connection
     elif os.path.isabs(uri):
         real = os.path.realpath(uri)
         folders = [os.path.realpath(root) for root in roots if "://" not in root]

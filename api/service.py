@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastapi import Request
 
+from api.fetching import Fetcher
 from api.inspection import Bounds
 from api.intake import Intake, readable_folders
 from api.issuer import Issuer, issuer_of
@@ -39,6 +40,7 @@ class Service:
     store: Store
     local_access: bool
     uploads: UploadFiles
+    fetcher: Fetcher
     intake: Intake
     reader: ShardReader
     projections: Projections
@@ -56,13 +58,16 @@ class Service:
     def open(cls, settings: Settings, *, local_access: bool, runner_alive: Callable[[], bool] | None = None) -> Service:
         """Opens catalog and store. Raises RequestError or TransportError when they cannot be."""
         catalog, store = Catalog.open(settings.database_url), Store.open(settings.root)
+        uploads = UploadFiles(catalog, store, settings)
+        fetcher = Fetcher(catalog, uploads, settings)
         return cls(
             settings=settings,
             catalog=catalog,
             store=store,
             local_access=local_access,
-            uploads=UploadFiles(catalog, store, settings),
-            intake=Intake(catalog, Bounds.of(settings), readable_folders(settings)),
+            uploads=uploads,
+            fetcher=fetcher,
+            intake=Intake(catalog, Bounds.of(settings), readable_folders(settings), fetcher=fetcher),
             reader=ShardReader(store),
             issuer=issuer_of(settings),
             projections=Projections(_projections(settings, store), settings.projection_cache_bytes),

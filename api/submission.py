@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from api.intake import readable_folders
+from api.intake import here, readable_folders
 from api.service import Service
 from curator.catalog import Catalog, Dataset, DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
@@ -66,7 +66,7 @@ def submit(
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
     request = RunRequest(
-        inputs=version.inputs,
+        inputs=here(version),
         recipe=chosen.model_dump(mode="json"),
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
         feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
@@ -143,7 +143,7 @@ def _trusted(service: Service, tenant: str, named: str) -> str:
     if not named.startswith("ds_"):
         raise TrustedError(f"trusted is {named!r}; give an upload (upl_…) or a dataset (ds_…)")
     version: DatasetVersion = service.catalog.datasets.version(tenant, named)
-    if len(version.inputs) != 1:
+    if len(here(version)) != 1:
         raise TrustedError(f"dataset {named} has {len(version.inputs)} inputs; a trusted sample is one file")
     return version.inputs[0]
 

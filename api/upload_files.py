@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from anyio import CancelScope, to_thread
 
 from api.errors import Refusal
 from curator.catalog import Catalog, Upload, UploadState
+from curator.catalog.ids import new_id
 from curator.errors import ConflictError, InputError, IntegrityError, NotFoundError, RequestError
 from curator.readers import EXTENSIONS
 from curator.settings import Settings
@@ -130,6 +131,37 @@ class UploadFiles:
         except IntegrityError as error:
             raise Refusal(422, "checksum_mismatch", str(error)) from error
 
+    def keep(self, tenant: str, name: str, chunks: Iterable[bytes]) -> Upload:
+        """A whole file that comes from elsewhere, as a complete upload of the tenant's: it counts in the quota, and is
+        there or not at all. Raises InputError for a name no reader knows, RequestError for a file that is empty, larger
+        than an upload may be or than there is room for."""
+        upload_id, digest, size = new_id("upl"), hashlib.sha256(), 0
+        place = _place(upload_id, name)
+        quota = self._settings.upload_quota_bytes
+        room = min(self._settings.max_upload_bytes, quota - self._catalog.uploads.bytes_in_use(tenant))
+        with self._store.writer(place) as sink:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > room:
+                    raise RequestError(
+                        f"{name} has more than the {room} bytes that may be taken (WINNOW_MAX_UPLOAD_BYTES, "
+                        "WINNOW_UPLOAD_QUOTA_BYTES); nothing was kept"
+                    )
+                digest.update(chunk)
+                sink.write(chunk)
+            if not size:
+                raise RequestError(f"{name} is empty")
+        sha256 = digest.hexdigest()
+        try:
+            self._catalog.uploads.create(
+                tenant, name, size, sha256, part_bytes=size, quota_bytes=quota, upload_id=upload_id
+            )
+        except RequestError:  # another upload took the room meanwhile
+            self._store.delete(place)
+            raise
+        self._catalog.uploads.record_part(tenant, upload_id, 0, size, sha256)
+        return self._catalog.uploads.complete(tenant, upload_id, sha256)
+
     def delete(self, tenant: str, upload_id: str) -> None:
         """Forgets an upload and removes its bytes. Raises NotFoundError."""
         self._catalog.uploads.delete(tenant, upload_id)
@@ -155,10 +187,15 @@ def extension_of(name: str) -> str:
 
 
 def file_name(upload: Upload) -> str:
+    """Where the whole file lies."""
+    return _place(upload.id, upload.name)
+
+
+def _place(upload_id: str, name: str) -> str:
     """Letters, digits, dots, dashes and underscores stay, at most STEM_BYTES of them before the extension."""
-    extension = extension_of(upload.name)
-    stem = re.sub(r"[^\w.-]", "_", upload.name[: -len(extension)].replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".")
-    return f"{_folder(upload.id)}/{stem.encode()[:STEM_BYTES].decode(errors='ignore') or 'data'}{extension}"
+    extension = extension_of(name)
+    stem = re.sub(r"[^\w.-]", "_", name[: -len(extension)].replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".")
+    return f"{_folder(upload_id)}/{stem.encode()[:STEM_BYTES].decode(errors='ignore') or 'data'}{extension}"
 
 
 def _folder(upload_id: str) -> str:

@@ -7,16 +7,21 @@ one that is connected to: a name that changes its mind in between leads nowhere 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx
 
 from curator.errors import RequestError, TransportError
 
-__all__ = ["address_of", "allowed_url", "below"]
+__all__ = ["address_of", "allowed_url", "below", "followed", "sent"]
 
 Resolve = Callable[[str, int], list[Any]]
+MOST_REDIRECTS: Final = 5
 _DEFAULT_PORT: Final = {"https": 443, "http": 80}
 
 
@@ -24,7 +29,7 @@ def below(url: str, roots: Sequence[str]) -> bool:
     """Whether a URL lies below one of the allowed prefixes. A prefix ends at a slash, so that `https://a.example` does
     not open `https://a.example.evil`; a path that climbs is below nothing."""
     prefixes = [root.rstrip("/") + "/" for root in roots if "://" in root]
-    climbs = ".." in url.split("/") or "%2e" in url.lower() or "\\" in url
+    climbs = {".", ".."} & set(re.split(r"[/\\]", unquote(unquote(url)))) or "%2e" in url.lower() or "\\" in url
     return not climbs and f"{url.rstrip('/')}/".startswith(tuple(prefixes))
 
 
@@ -59,6 +64,45 @@ def address_of(url: str, roots: Sequence[str], resolve: Resolve = socket.getaddr
     if not spelt_out and not all(_is_public(address) for address in found):
         raise RequestError(f"the name {host} leads to an address inside; it is not called")
     return str(found[0]), port
+
+
+@contextmanager
+def sent(
+    client: httpx.Client, method: str, url: str, roots: Sequence[str], setting: str, **request: Any
+) -> Iterator[httpx.Response]:
+    """One request to an allowed URL, its answer still to be read; redirects are answers like others. The address that
+    was looked at is connected to, under the name that was asked for. Raises as `allowed_url` and `address_of` do, and
+    httpx.HTTPError."""
+    parts = urlsplit(allowed_url(url, roots, setting))  # what was allowed once may not be now
+    address, port = address_of(url, roots)
+    shown = f"[{address}]" if ":" in address else address
+    target = httpx.URL(url).copy_with(host=shown.strip("[]"), port=port)
+    headers = {"Host": parts.netloc, **request.pop("headers", {})}
+    with client.stream(
+        method,
+        target,
+        headers=headers,
+        extensions={"sni_hostname": str(parts.hostname)},
+        follow_redirects=False,
+        **request,
+    ) as answer:
+        yield answer
+
+
+@contextmanager
+def followed(
+    client: httpx.Client, url: str, roots: Sequence[str], setting: str, **request: Any
+) -> Iterator[httpx.Response]:
+    """As `sent` with GET, where redirects lead: each is judged as if it had been asked for. Raises RequestError too for
+    one that leads out of what is allowed, or round in circles."""
+    place = url
+    for _ in range(MOST_REDIRECTS + 1):
+        with sent(client, "GET", place, roots, setting, **request) as answer:
+            if not answer.has_redirect_location:
+                yield answer
+                return
+            place = urljoin(place, answer.headers["location"])
+    raise RequestError(f"{url} was redirected more than {MOST_REDIRECTS} times; name the place it leads to")
 
 
 def _is_literal(host: str) -> bool:

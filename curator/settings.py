@@ -51,6 +51,7 @@ class Settings(BaseModel):
     )
     inspection_cpu_s: int = Field(86_400, gt=0, description="processor time it may take; terabytes need hours")
     inspection_wall_s: float = Field(86_400.0, gt=0, description="how long it may take; then the dataset is rejected")
+    fetch_s: float = Field(3600.0, gt=0, description="how long a dataset behind an https address may take to come")
     dry_run_s: float = Field(60.0, gt=0, description="how long the dry run of a recipe may take")
     projection_cache_bytes: int = Field(
         4 * 2**30, ge=0, description="disk a server may use for shards it serves with some of their columns"

@@ -16,13 +16,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 
 from curator.catalog import Catalog, DueDelivery
 from curator.errors import RequestError, RetryableError, WinnowError
-from curator.outbound import address_of, allowed_url
+from curator.outbound import sent
 from curator.settings import Settings
 
 __all__ = ["Courier", "signature"]
@@ -82,17 +81,11 @@ def send(delivery: DueDelivery, roots: tuple[str, ...]) -> tuple[int | None, str
     the answer is not read."""
     body = json.dumps({**delivery.body, "id": delivery.id}, ensure_ascii=False, separators=(",", ":")).encode()
     try:
-        parts = urlsplit(allowed_url(delivery.url, roots, ROOTS))  # what was allowed once may not be now
-        address, port = address_of(delivery.url, roots)
-        shown = f"[{address}]" if ":" in address else address
-        target = httpx.URL(delivery.url).copy_with(host=shown.strip("[]"), port=port)
-        headers = {"Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "Winnow-Webhooks"}
+        headers = {"Content-Type": "application/json", "User-Agent": "Winnow-Webhooks"}
         headers |= signature(delivery.secret, delivery.id, int(time.time()), body)
         with (
-            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-            client.stream(
-                "POST", target, content=body, headers=headers, extensions={"sni_hostname": str(parts.hostname)}
-            ) as answer,
+            httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client,
+            sent(client, "POST", delivery.url, roots, ROOTS, content=body, headers=headers) as answer,
         ):
             status = answer.status_code
     except (RequestError, RetryableError) as error:

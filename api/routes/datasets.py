@@ -15,11 +15,14 @@ from starlette.responses import Response
 from api.auth import Caller, Reader, Writer
 from api.bodies import Body, View, routes_under
 from api.cells import Rows, shown_rows
+from api.fetching import is_web, name_of
 from api.intake import allowed, preview
 from api.once import create_once
 from api.replies import reply
 from api.service import Service, service_of
+from api.upload_files import extension_of
 from curator.catalog import Dataset, DatasetVersion
+from curator.errors import ConflictError
 
 routes = routes_under("/v1/datasets", "datasets")
 
@@ -43,8 +46,29 @@ class NewDataset(Body):
         return self
 
 
+class Origin(View):
+    """Where a dataset was fetched from and what it was then: all but `url` is null until it is here."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    fetched_at: dt.datetime | None = None
+
+
+class OriginNow(View):
+    """`changed`: whether the place holds something else by now; null when it tells neither ETag nor date."""
+
+    url: str
+    changed: bool | None
+    etag: str | None
+    last_modified: str | None
+
+
 class DatasetView(View):
-    """`state`: validating, ready or rejected (`error` says why). Rows, bytes and schema are known once ready."""
+    """`state`: validating, ready or rejected (`error` says why). Rows, bytes and schema are known once ready. `origin`:
+    of one fetched from the web; its copy here is what runs read."""
 
     id: str
     name: str
@@ -56,6 +80,7 @@ class DatasetView(View):
     rows: int | None
     bytes: int | None
     error: dict[str, Any] | None
+    origin: Origin | None
     created_at: dt.datetime
     poll_after_ms: int | None
 
@@ -112,6 +137,7 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
             {str(role): name for role, name in body.columns.items()},
             _inputs(service, caller, body),
             dataset_id=dataset_id,
+            origin={"url": body.uri} if body.uri and is_web(body.uri) else None,
         )
         service.intake.validate(caller.tenant, version, wait_s=SMALL_WAIT_S)
         version = service.catalog.datasets.version(caller.tenant, dataset.id, version.number)
@@ -136,6 +162,19 @@ def get_dataset(request: Request, caller: Reader, dataset_id: str) -> Response:
     """The dataset and the state of its newest version."""
     dataset = service_of(request).catalog.datasets.get(caller.tenant, dataset_id)
     return reply(request, dataset_view(dataset, _version(request, caller, dataset_id, None)))
+
+
+@routes.post("/{dataset_id}:check-origin", response_model=OriginNow)
+def check_origin(request: Request, caller: Writer, dataset_id: str) -> Response:
+    """Asks the place a dataset was fetched from whether it holds something else by now. The dataset stays as it is:
+    whoever wants what is there now registers it again."""
+    service = service_of(request)
+    version = service.catalog.datasets.version(caller.tenant, dataset_id)
+    if version.origin is None or version.origin.get("sha256") is None:
+        raise ConflictError(f"dataset {dataset_id} was not fetched from the web, or is not here yet")
+    changed, etag, last_modified = service.fetcher.changed(version)
+    url = str(version.origin["url"])
+    return reply(request, OriginNow(url=url, changed=changed, etag=etag, last_modified=last_modified))
 
 
 @routes.delete("/{dataset_id}", status_code=204)
@@ -188,6 +227,7 @@ def dataset_view(dataset: Dataset, version: DatasetVersion) -> DatasetView:
         rows=version.rows,
         bytes=version.bytes,
         error=version.error,
+        origin=None if version.origin is None else Origin(**version.origin),
         created_at=dataset.created_at,
         poll_after_ms=500 if version.state == "validating" else None,
     )
@@ -204,7 +244,10 @@ def _version(request: Request, caller: Caller, dataset_id: str, number: int | No
 
 def _inputs(service: Service, caller: Caller, body: NewDataset) -> list[str]:
     if body.uri is not None:
-        return [allowed(body.uri, service.settings.input_roots)]
+        place = allowed(body.uri, service.settings.input_roots)
+        if is_web(place):
+            extension_of(name_of(place))  # said now rather than after it was fetched
+        return [place]
     return [service.uploads.path(caller.tenant, upload_id) for upload_id in body.upload_ids]
 
 

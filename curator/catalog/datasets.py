@@ -82,8 +82,10 @@ class Datasets:
         *,
         format: str | None = None,
         dataset_id: str | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> tuple[Dataset, DatasetVersion]:
-        """A dataset and its version 1, to be validated. `columns`: role → name (`{"text": "body"}`)."""
+        """A dataset and its version 1, to be validated. `columns`: role → name (`{"text": "body"}`). `origin`: where
+        its bytes are still to be fetched from."""
         values = {
             "id": dataset_id or new_id("ds"),
             "tenant": tenant,
@@ -97,7 +99,7 @@ class Datasets:
         }
         with self._db.write() as connection:
             if insert_new(connection, datasets, **values):
-                _insert_version(connection, str(values["id"]), 1, inputs)
+                _insert_version(connection, str(values["id"]), 1, inputs, origin)
             dataset = _dataset(connection, tenant, str(values["id"]))
             return dataset, _version(connection, dataset.id, 1)
 
@@ -140,6 +142,16 @@ class Datasets:
             rows = connection.execute(query.order_by(dataset_versions.c.number)).mappings()
             return [DatasetVersion(**row) for row in rows]
 
+    def fetched(
+        self, tenant: str, dataset_id: str, number: int, inputs: Sequence[str], origin: Mapping[str, Any]
+    ) -> DatasetVersion:
+        """The bytes are here now, at `inputs`; `origin` tells what they were. Raises as `accept` does."""
+        with self._db.write() as connection:
+            _unsettled(connection, tenant, dataset_id, number)
+            mine = sa.update(dataset_versions).filter_by(dataset=dataset_id, number=number)
+            connection.execute(mine.values(inputs=list(inputs), origin=dict(origin)))
+            return _version(connection, dataset_id, number)
+
     def accept(
         self,
         tenant: str,
@@ -169,10 +181,7 @@ class Datasets:
 
     def _settle(self, tenant: str, dataset_id: str, number: int, state: VersionState, **found: Any) -> DatasetVersion:
         with self._db.write() as connection:
-            _dataset(connection, tenant, dataset_id)
-            present = _version(connection, dataset_id, number)
-            if present.state != VersionState.VALIDATING:
-                raise ConflictError(f"version {number} of {dataset_id} is {present.state} already; versions are final")
+            _unsettled(connection, tenant, dataset_id, number)
             key = {"dataset": dataset_id, "number": number}
             connection.execute(sa.update(dataset_versions).filter_by(**key).values(state=state, **found))
             _touch(connection, dataset_id)
@@ -188,6 +197,13 @@ def _dataset(connection: sa.Connection, tenant: str, dataset_id: str, *, lock: b
     return Dataset(**row)
 
 
+def _unsettled(connection: sa.Connection, tenant: str, dataset_id: str, number: int) -> None:
+    _dataset(connection, tenant, dataset_id)
+    present = _version(connection, dataset_id, number)
+    if present.state != VersionState.VALIDATING:
+        raise ConflictError(f"version {number} of {dataset_id} is {present.state} already; versions are final")
+
+
 def _version(connection: sa.Connection, dataset_id: str, number: int | None) -> DatasetVersion:
     query = sa.select(*_VERSION_COLUMNS).where(dataset_versions.c.dataset == dataset_id)
     query = query.order_by(dataset_versions.c.number.desc()).limit(1)
@@ -199,8 +215,15 @@ def _version(connection: sa.Connection, dataset_id: str, number: int | None) -> 
     return DatasetVersion(**row)
 
 
-def _insert_version(connection: sa.Connection, dataset_id: str, number: int, inputs: Sequence[str]) -> None:
+def _insert_version(
+    connection: sa.Connection,
+    dataset_id: str,
+    number: int,
+    inputs: Sequence[str],
+    origin: Mapping[str, Any] | None = None,
+) -> None:
     values = {"dataset": dataset_id, "number": number, "state": VersionState.VALIDATING, "inputs": list(inputs)}
+    values["origin"] = None if origin is None else dict(origin)
     connection.execute(sa.insert(dataset_versions).values(created_at=now(), **values))
 
 

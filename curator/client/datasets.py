@@ -31,6 +31,10 @@ class Datasets:
         """Hides a dataset; what was made of it stays."""
         self._wire.call("DELETE", f"/v1/datasets/{dataset}")
 
+    def check_origin(self, dataset: str) -> dict[str, Any]:
+        """Whether the place a dataset was fetched from holds something else by now."""
+        return self._wire.post(f"/v1/datasets/{dataset}:check-origin")
+
     def schema(self, dataset: str, version: int = 1) -> dict[str, Any]:
         """A version's columns and types."""
         return self._wire.get(f"/v1/datasets/{dataset}/versions/{version}/schema")

@@ -149,6 +149,8 @@ def test_datasets(client: Client, house: Any, send: Any, parquet: bytes) -> None
     assert client.datasets.get(made)["name"] == "client's" and made in {row["id"] for row in client.datasets.list()}
     assert client.datasets.schema(made) and client.datasets.rows(made)
     assert client.datasets.statistics(made)
+    with pytest.raises(ConflictError, match="not fetched from the web"):
+        client.datasets.check_origin(made)
     client.datasets.delete(made)
     with pytest.raises(NotFoundError):
         client.datasets.get(made)

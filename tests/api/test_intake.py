@@ -8,19 +8,23 @@ from typing import Any
 
 import pytest
 
+from api.fetching import Fetcher
 from api.inspection import Bounds
 from api.intake import Intake
 from api.service import Service
+from api.upload_files import UploadFiles
 from curator.catalog import Catalog, DatasetVersion
 from curator.errors import RetryableError
 from curator.settings import Settings
+from curator.storage import Store
 
 
 @pytest.fixture
 def intake(tmp_path: Path) -> Iterator[Intake]:
-    settings = Settings(root=str(tmp_path))
+    settings, store = Settings(root=str(tmp_path)), Store.open(tmp_path)
     with Catalog.open(settings.database_url) as catalog:
-        made = Intake(catalog, Bounds.of(settings))
+        fetcher = Fetcher(catalog, UploadFiles(catalog, store, settings), settings)
+        made = Intake(catalog, Bounds.of(settings), fetcher=fetcher)
         yield made
         made.close()
 

@@ -137,7 +137,7 @@ def test_a_name_that_leads_inside_gets_nothing(
     tmp_path: Path, catalog: Catalog, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = [(2, 1, 6, "", ("127.0.0.1", receiver.server_address[1]))]
-    monkeypatch.setattr("pipelines.courier.address_of", _resolving(inside))
+    monkeypatch.setattr("curator.outbound.address_of", _resolving(inside))
     root = f"http://hooks.example.com:{receiver.server_address[1]}/"
     made, _ = catalog.webhooks.create(LOCAL_TENANT, f"{root}hook", [])
     catalog.runs.create(LOCAL_TENANT, REQUEST)
