@@ -1,7 +1,7 @@
 """Promises: how many good rows a threshold may cost, and which proposed labels may be written, from calibration rows.
 
-Calibration rows are trusted rows that no model, feature or ranking has seen; only these thresholds hang on them. Knows
-scores and truths; nothing of how scores came about.
+Calibration rows are scored by a policy that never saw their truth. Knows scores and truths; nothing of how scores came
+about.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ CONFIDENCE: Final = 0.9
 """1 - δ of the statement with probability (learn then test)."""
 
 
-def needed_good_rows(alpha: float) -> int:
-    """The fewest good calibration rows with which conformal risk control can promise alpha < 1."""
-    return math.ceil(1 / alpha - 1e-9) - 1
+def needed_good_rows(alpha: float, confidence: float = 0.0) -> int:
+    """The fewest good rows with which alpha < 1 can be promised: none of them may exceed the threshold.
+
+    confidence: 0 for conformal risk control, on average over audits; else for learn then test.
+    """
+    if confidence == 0:
+        return math.ceil(1 / alpha - 1e-9) - 1
+    return math.ceil(math.log(1 - confidence) / math.log1p(-alpha) - 1e-9)
 
 
 def crc_threshold(good_scores: np.ndarray, alpha: float) -> float:

@@ -1,4 +1,4 @@
-"""The gate: a learned ranking ships only if it beats the prior on acceptance rows that neither has seen.
+"""The gate: a learned ranking ships only if it beats the prior on trusted rows that neither has seen.
 
 Knows rankings and truths; nothing of policies.
 """
@@ -39,7 +39,7 @@ def average_precision(badness: np.ndarray, bad: np.ndarray, weights: np.ndarray 
 
 
 def compare(prior: np.ndarray, learned: np.ndarray, bad: np.ndarray, seed: int) -> GateVerdict:
-    """Paired bootstrap over acceptance rows: both rankings are scored on the same resample.
+    """Paired bootstrap over rows kept apart: both rankings are scored on the same resample.
 
     prior, learned: badness, float[n]. Passes when learned has the higher average precision and wins NEEDED_SHARE of the
     resamples (those without a bad row don't count); never without a bad and a good row.

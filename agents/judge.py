@@ -26,7 +26,7 @@ from curator.verdict import DROP, KEEP, RELABEL
 
 __all__ = ["JUDGE_VERSION", "Judge", "Mind"]
 
-JUDGE_VERSION: Final = "1"
+JUDGE_VERSION: Final = "2"
 _WEIGHTS, _CARD = "judge.safetensors", "judge.json"
 _TEXT_GIVEN: Final = 1
 """The label every text row is given: 1 = keep. So a bad text row is a label error too."""
@@ -36,17 +36,21 @@ _TEXT_GIVEN: Final = 1
 class Mind:
     """Everything a decision hangs on.
 
-    drop_above: badness above which a row is dropped, infinity = never. relabel_from: π(relabel) from which the
-    proposal is written, infinity = never. trusted_ids: uint8[T, 16] ascending, and trusted_truth: int64[T], of every
-    trusted row.
+    drop_above_G: badness above which a row is dropped, float64, for all rows (G = 1) or by given label; infinity =
+    never. relabel_from: π(relabel) from which the proposal is written, infinity = never. trusted_ids: uint8[T, 16]
+    ascending, and trusted_truth: int64[T], of every trusted row.
     """
 
     observer: Observer
     policy: LearnedPolicy
-    drop_above: float
+    drop_above_G: torch.Tensor
     relabel_from: float
     trusted_ids: torch.Tensor
     trusted_truth: torch.Tensor
+
+    def drop_above(self, labels_B: torch.Tensor) -> torch.Tensor:
+        """The threshold of rows with these given labels, float64[B]."""
+        return self.drop_above_G[labels_B if len(self.drop_above_G) > 1 else torch.zeros_like(labels_B)]
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,13 @@ class Judge:
 
     def _decide_chunk(self, rows: Rows) -> Decisions:
         mind, n = self.mind, len(rows)
-        seen = mind.observer.observe(mind.observer.space.place(rows))
-        pi = mind.policy.log_probs(seen).exp().numpy()
-        badness = mind.policy.badness(seen).numpy()
-        relabel = pi[:, RELABEL] >= mind.relabel_from
-        drop = ~relabel & (badness > mind.drop_above)
-        actions = np.where(relabel, RELABEL, np.where(drop, DROP, KEEP)).astype(np.uint8)
+        chunk = mind.observer.space.place(rows)
+        seen = mind.observer.observe(chunk)
+        badness, relabel = (values.numpy() for values in mind.policy.beliefs(seen))
+        actions = acted(badness, relabel, mind.drop_above(chunk.labels_B).numpy(), mind.relabel_from)
         reason = reason_code("label_error" if self.task == "classification" else "low_quality")
-        proposal = seen.proposal_B.numpy() if self.task == "classification" else np.full(len(pi), -1)
-        confidence = np.choose(actions, [1 - badness, badness, pi[:, RELABEL]])
+        proposal = seen.proposal_B.numpy() if self.task == "classification" else np.full(len(actions), -1)
+        confidence = np.choose(actions, [1 - badness, badness, relabel])
         return Decisions(
             actions=actions[:n],
             reasons=np.where(actions != KEEP, reason, 0).astype(np.uint8)[:n],
@@ -144,6 +146,12 @@ class Judge:
                 f"{folder}: the weights are {judge.version}, the card says {card['version']}; restore it"
             )
         return judge
+
+
+def acted(badness: np.ndarray, relabel: np.ndarray, drop_above: np.ndarray, relabel_from: float) -> np.ndarray:
+    """The action each row's beliefs come to, uint8[n]: relabel where sure enough, else drop, else keep."""
+    changed = np.where(relabel >= relabel_from, RELABEL, np.where(badness > drop_above, DROP, KEEP))
+    return changed.astype(np.uint8)
 
 
 def as_task(rows: Rows, task: Task) -> Rows:

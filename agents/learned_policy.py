@@ -15,7 +15,7 @@ import torch
 
 from agents.observation import Observation
 from curator.stopping import hear
-from curator.verdict import KEEP
+from curator.verdict import KEEP, RELABEL
 
 __all__ = ["LearnedPolicy", "improve"]
 
@@ -56,7 +56,12 @@ class LearnedPolicy:
 
     def badness(self, seen: Observation) -> torch.Tensor:
         """P(not keep), float32[B]: the ranking."""
-        return -torch.expm1(self.log_probs(seen)[:, KEEP]).clamp_max(0.0)
+        return self.beliefs(seen)[0]
+
+    def beliefs(self, seen: Observation) -> tuple[torch.Tensor, torch.Tensor]:
+        """(badness, π(relabel)), each float32[B]."""
+        log_pi_BA = self.log_probs(seen)
+        return -torch.expm1(log_pi_BA[:, KEEP]).clamp_max(0.0), log_pi_BA[:, RELABEL].exp()
 
 
 def improve(

@@ -1,40 +1,34 @@
-"""Teaching a judge: prior, improvement, gate, refit, promises; the order of the steps is the protection against leaks.
+"""Teaching a judge: audit apart, improvement, gate, teaching by all, promises; the order of the steps keeps it honest.
 
 Knows rows and truths; nothing of where they lie or who asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import torch
 
-from agents.determinism import id_keys, id_uniform, one_thread
+from agents.audit import Apart, Audit, taught_apart
+from agents.determinism import id_keys, one_thread
 from agents.gate import GateVerdict, compare
 from agents.judge import Judge, Mind, as_task
+from agents.learned_policy import LearnedPolicy
 from agents.promise import make_promise
 from agents.scorecard import scorecard
 from agents.student import Desk, Round, Student
-from agents.types import Roles, Rows, Task
+from agents.types import Rows, Task
 from curator.errors import InputError, TrustedError
 from curator.recipe.policy import PolicySpec
 
-__all__ = ["MAX_ROWS", "MIN_LEARNING", "MIN_ROWS", "Judge", "learn", "roles_of"]
+__all__ = ["MAX_ROWS", "MIN_LEARNING", "MIN_ROWS", "Judge", "learn"]
 
 MAX_ROWS: Final = 50_000
 MIN_ROWS: Final = 50
 MIN_LEARNING: Final = 16
-"""Fewer trusted-learning rows teach less than self-corruption does."""
-LEARNING_SHARE, CALIBRATION_SHARE = 0.4, 0.4
-
-
-def roles_of(ids: np.ndarray, trusted: np.ndarray, seed: int) -> Roles:
-    """40/40/20 by hash of the sample id: a row's role does not change when others join. trusted: bool[n]."""
-    u = id_uniform(ids, seed, "role")
-    learning = trusted & (u < LEARNING_SHARE)
-    calibration = trusted & (u >= LEARNING_SHARE) & (u < LEARNING_SHARE + CALIBRATION_SHARE)
-    return Roles(*(np.flatnonzero(part) for part in (learning, calibration, trusted & ~learning & ~calibration)))
+"""Fewer trusted rows teach less than self-corruption does; those there are vouch."""
 
 
 def learn(
@@ -61,41 +55,51 @@ def learn(
 def _teach(
     desk: Desk, desk_truth: np.ndarray, rows: Rows, truth: np.ndarray, task: Task, config: PolicySpec, seed: int
 ) -> Judge:
-    roles = roles_of(desk.rows.ids, desk_truth >= 0, seed)
+    at_T = np.flatnonzero(desk_truth >= 0)
+    truth_T = desk_truth[at_T]
     gate: GateVerdict | None = None
     rounds: list[Round] = []
-    if len(roles.learning) >= MIN_LEARNING:
-        gate, rounds = _rehearse(desk, desk_truth, roles, config, seed)
-        student = Student.taught(desk, roles.taught, desk_truth[roles.taught])
-        policy = student.improved(config.rounds)[0] if gate.passed else student.prior
+    if len(at_T) >= MIN_LEARNING:
+        apart = taught_apart(desk, at_T, truth_T, seed)
+        if config.rounds:
+            gate, rounds = _rehearse(apart[0], truth_T, config, seed)
+        ship = _learned(config.rounds) if gate is not None and gate.passed else _prior
+        audit = Audit.cross_fitted(apart, ship, truth_T)
+        student = Student.taught(desk, at_T, truth_T)
+        policy = ship(student)
     else:
-        roles = Roles.all_for_calibration(desk_truth >= 0)
         student = Student.untaught(desk)
         policy = student.prior
-    promise = make_promise(student, policy, desk_truth, roles.calibration, config)
+        audit = Audit.of(student, policy, at_T, truth_T)
+    promise = make_promise(student, policy, audit, config)
     trusted = np.flatnonzero(truth >= 0)
     trusted = trusted[np.argsort(id_keys(rows.ids[trusted]))]
     mind = Mind(
         student.observer,
         policy,
-        promise.drop_above,
+        torch.tensor(promise.drop_above, dtype=torch.float64),
         promise.relabel_from,
         torch.from_numpy(rows.ids[trusted]),
         torch.from_numpy(truth[trusted].astype(np.int64)),
     )
-    return Judge(mind, task, scorecard(student, policy, desk_truth, roles, gate, rounds, promise, config, seed))
+    return Judge(mind, task, scorecard(student, policy, desk_truth, audit, gate, rounds, promise, config, seed))
 
 
-def _rehearse(
-    desk: Desk, desk_truth: np.ndarray, roles: Roles, config: PolicySpec, seed: int
-) -> tuple[GateVerdict, list[Round]]:
-    """Teaches a student on learning rows alone; acceptance rows compare its prior with what it made of it."""
-    student = Student.taught(desk, roles.learning, desk_truth[roles.learning])
-    improved, rounds = student.improved(config.rounds)
-    at = roles.acceptance
-    bad = desk.rows.labels[at] != desk_truth[at]
-    prior, learned = (policy.badness(student.seen).numpy()[at] for policy in (student.prior, improved))
-    return compare(prior, learned, bad, seed), rounds
+def _rehearse(apart: Apart, truth_T: np.ndarray, config: PolicySpec, seed: int) -> tuple[GateVerdict, list[Round]]:
+    """The first fold's rows, which its student never saw, compare its prior with what it made of it."""
+    improved, rounds = apart.student.improved(config.rounds)
+    before, after = (
+        Audit.of(apart.student, policy, apart.at_H, truth_T[apart.in_T]) for policy in (apart.student.prior, improved)
+    )
+    return compare(before.badness_T, after.badness_T, before.bad_T, seed), rounds
+
+
+def _prior(student: Student) -> LearnedPolicy:
+    return student.prior
+
+
+def _learned(rounds: int) -> Callable[[Student], LearnedPolicy]:
+    return lambda student: student.improved(rounds)[0]
 
 
 def _check(rows: Rows, truth: np.ndarray, classes: int) -> None:

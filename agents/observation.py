@@ -1,7 +1,6 @@
 """The state: what the policy sees of a row, in one fixed, versioned order of standardised numbers.
 
-Every learned number is out-of-fold. Knows nothing of actions, rewards or thresholds; calibration rows' truths never
-come here.
+Every learned number is out-of-fold. Knows nothing of actions, rewards or thresholds.
 
 Legend: B rows of a chunk, N rows learned from, T trusted-learning rows, F numbers of the state, C classes.
 """

@@ -1,6 +1,6 @@
-"""The promise behind the two thresholds: what may be dropped and relabelled, and on what evidence.
+"""The promise behind the thresholds: what may be dropped and relabelled, and on what evidence.
 
-Knows a student's ranking and the calibration rows; decides no row.
+Knows a student's ranking and the audit; decides no row.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import torch
 
+from agents.audit import Audit
 from agents.calibration import (
     binomial_upper,
     crc_threshold,
@@ -26,27 +27,27 @@ from agents.student import Student
 from curator.recipe.policy import PolicySpec
 from curator.verdict import RELABEL
 
-__all__ = ["CALIBRATION_SHARE", "Promise", "make_promise"]
+__all__ = ["Promise", "make_promise"]
 
-CALIBRATION_SHARE: Final = 0.4
-"""Share of trusted rows that calibrate."""
+NEVER: Final = math.inf
 
 Basis = Literal["audited", "simulated", "refused"]
 
 
 @dataclass(frozen=True)
 class Promise:
-    """drop_above, relabel_from: thresholds, infinity = never. basis: calibration rows, injected errors, or neither.
+    """drop_above: one threshold, or one for each given label. relabel_from: the same of π(relabel). Infinity = never.
 
-    good_rows: good calibration rows (or known-good rows of the simulation). crc, ltt: thresholds of conformal risk
-    control and learn-then-test at alpha. false_drop: share of the good calibration rows above drop_above;
+    basis: the audit, injected errors, or neither.
+    good_rows: good rows of the audit (or known-good rows of the simulation). crc, ltt: thresholds of conformal risk
+    control and learn-then-test at alpha. false_drop: share of the good audit rows that the thresholds drop;
     false_drop_upper: its Clopper–Pearson bound at 90%. missing_rows: how many more trusted rows the promise needs, 0
     when it holds.
     """
 
     basis: Basis
     good_rows: int
-    drop_above: float
+    drop_above: tuple[float, ...]
     relabel_from: float
     crc: float
     ltt: float
@@ -55,54 +56,79 @@ class Promise:
     missing_rows: int
 
 
-def make_promise(
-    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicySpec
-) -> Promise:
-    """The lowest thresholds that keep config's promises; never lower than where a row is worth dropping.
+def make_promise(student: Student, policy: LearnedPolicy, audit: Audit, config: PolicySpec) -> Promise:
+    """The lowest thresholds that keep config's promises; never lower than where a row is worth dropping."""
+    if not len(audit.truth_T):
+        return _simulated(student, policy, config)
+    good = ~audit.bad_T
+    scores_M, labels_M = audit.badness_T[good], audit.given_T[good]
+    crc = crc_threshold(scores_M, config.max_false_drop)
+    ltt = ltt_threshold(scores_M, config.max_false_drop, config.confidence or 0.9)
+    groups = (
+        [labels_M == label for label in range(len(student.desk.given.typical_C))] if config.per_class else [good[good]]
+    )
+    drop_above = np.array([max(_threshold(scores_M[group], config), BREAK_EVEN) for group in groups])
+    missing = max(_missing(int(group.sum()), float(good.mean()), config) for group in groups)
+    if np.isinf(drop_above).all():
+        return Promise("refused", len(scores_M), (NEVER,), NEVER, crc, ltt, None, None, max(1, missing))
+    exceeding = int((scores_M > (drop_above[labels_M] if config.per_class else drop_above)).sum())
+    return Promise(
+        "audited",
+        len(scores_M),
+        tuple(map(float, drop_above)),
+        _relabel_from(student, policy, audit, config),
+        crc,
+        ltt,
+        exceeding / len(scores_M),
+        binomial_upper(exceeding, len(scores_M)),
+        missing,
+    )
 
-    truth_N: int64[N], -1 = untrusted. calibration_at: positions no part of the policy has seen.
-    """
+
+def _threshold(good_scores: np.ndarray, config: PolicySpec) -> float:
+    if config.confidence == 0:
+        return crc_threshold(good_scores, config.max_false_drop)
+    return ltt_threshold(good_scores, config.max_false_drop, config.confidence)
+
+
+def _simulated(student: Student, policy: LearnedPolicy, config: PolicySpec) -> Promise:
+    """From rows left as they were amid injected errors: the prior's shift applied to their log-odds."""
+    good = student.desk.corruption.good_scores_M
+    shift = policy.prior_F1[-1] - student.observer.mean_F[-1]
+    scores = torch.sigmoid(good + shift).numpy()
     badness = policy.badness(student.seen).numpy()
-    given = student.desk.rows.labels
-    good_at = calibration_at[given[calibration_at] == truth_N[calibration_at]]
-    scores, basis = badness[good_at], "audited"
-    crc = crc_threshold(scores, config.max_false_drop)
-    if not (truth_N >= 0).any():
-        scores, basis = _simulated(student, policy), "simulated"
-        crc = max(crc_threshold(scores, config.max_false_drop), _worst_share(badness, config.max_false_drop))
-    drop_above = max(crc, BREAK_EVEN)
+    worst = _worst_share(badness, config.max_false_drop)
+    crc = max(crc_threshold(scores, config.max_false_drop), worst)
+    missing = _missing(0, 1.0, config)
     if math.isinf(crc):
-        return Promise(
-            "refused", len(scores), math.inf, math.inf, crc, math.inf, None, None, _missing(len(good_at), config)
-        )
+        return Promise("refused", len(scores), (NEVER,), NEVER, crc, NEVER, None, None, missing)
+    drop_above = max(crc, BREAK_EVEN)
     exceeding = int((scores > drop_above).sum())
     return Promise(
-        "audited" if basis == "audited" else "simulated",
+        "simulated",
         len(scores),
-        drop_above,
-        _relabel_from(student, policy, truth_N, calibration_at, config),
+        (drop_above,),
+        NEVER,
         crc,
         ltt_threshold(scores, config.max_false_drop),
         exceeding / len(scores),
         binomial_upper(exceeding, len(scores)),
-        0 if basis == "audited" else _missing(0, config),
+        missing,
     )
 
 
-def _relabel_from(
-    student: Student, policy: LearnedPolicy, truth_N: np.ndarray, calibration_at: np.ndarray, config: PolicySpec
-) -> float:
-    """The higher of two thresholds: false discovery rate over the pool, and precision on the calibration rows.
+def _relabel_from(student: Student, policy: LearnedPolicy, audit: Audit, config: PolicySpec) -> float:
+    """The higher of two thresholds: false discovery rate over the pool, and precision on the audit.
 
-    Null: calibration rows whose proposal is wrong. Candidates: the untrusted rows learned from, a sample of the pool.
+    Null: audit rows whose proposal is wrong. Candidates: the rows learned from, a sample of the pool.
     """
-    if not student.desk.can_relabel or not len(calibration_at):
-        return math.inf
-    score = policy.log_probs(student.seen)[:, RELABEL].exp().numpy()
-    wrong = student.seen.proposal_B.numpy()[calibration_at] != truth_N[calibration_at]
-    right_scores, wrong_scores = score[calibration_at[~wrong]], score[calibration_at[wrong]]
+    if not student.desk.can_relabel:
+        return NEVER
+    wrong = audit.proposal_T != audit.truth_T
+    right_scores, wrong_scores = audit.relabel_T[~wrong], audit.relabel_T[wrong]
+    pool = policy.log_probs(student.seen)[:, RELABEL].exp().numpy()
     return max(
-        fdr_threshold(wrong_scores, score[truth_N < 0], config.relabel_fdr),
+        fdr_threshold(wrong_scores, pool, config.relabel_fdr),
         precision_threshold(right_scores, wrong_scores, config.relabel_fdr),
     )
 
@@ -112,13 +138,7 @@ def _worst_share(badness_N: np.ndarray, alpha: float) -> float:
     return float(np.sort(badness_N)[::-1][math.floor(alpha * len(badness_N))])
 
 
-def _simulated(student: Student, policy: LearnedPolicy) -> np.ndarray:
-    """Badness that rows left as they were get amid injected errors: the prior's shift applied to their log-odds."""
-    good = student.desk.corruption.good_scores_M
-    shift = policy.prior_F1[-1] - student.observer.mean_F[-1]
-    return torch.sigmoid(good + shift).numpy()
-
-
-def _missing(good_rows: int, config: PolicySpec) -> int:
-    """How many more trusted rows would do if all were good."""
-    return max(0, math.ceil((needed_good_rows(config.max_false_drop) - good_rows) / CALIBRATION_SHARE))
+def _missing(good_rows: int, share_good: float, config: PolicySpec) -> int:
+    """How many more trusted rows would do if as many of them were good."""
+    short = needed_good_rows(config.max_false_drop, config.confidence) - good_rows
+    return max(0, math.ceil(short / max(share_good, 0.05)))

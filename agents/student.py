@@ -1,6 +1,6 @@
 """A student: an observer and a policy fitted to one set of trusted rows; first the prior, then rounds of improvement.
 
-Knows the rows learned from and the trusted rows it is given; nothing of calibration, acceptance or promises.
+Knows the rows learned from and the trusted rows it is given; nothing of audits or promises.
 
 Legend: N rows learned from, ascending by id; T trusted rows among them; D vector length with bias, C classes, A
 actions.
@@ -9,7 +9,7 @@ actions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -33,8 +33,8 @@ from curator.verdict import KEEP, RELABEL
 
 __all__ = ["Desk", "Round", "Student"]
 
-INVERSE_RIDGE: Final = 0.01
-"""C of the audited scorer: below 400 audits a strong ridge wins everywhere."""
+INVERSE_RIDGE: Final = 0.02
+"""C of the audited scorer: up to a thousand audits a strong ridge wins everywhere."""
 _SCALE_INVERSE_RIDGE: Final = 1.0
 AUDIT_WEIGHT: Final = 0.25
 """Audited rows already made the prior; in the rounds they only steady it."""
@@ -66,13 +66,19 @@ class Desk:
         corruption = SelfCorruption.fit(given, chunks, near, rows.ids, seed)
         return Desk(rows, space, chunks, reference, near, given, corruption, can_relabel)
 
+    def part(self, at: np.ndarray) -> Desk:
+        """The rows at `at` (positions, ascending) alone; what was learned of given labels stays that of all rows."""
+        rows = self.rows.take(at)
+        chunks = self.space.place_all(rows)
+        return replace(self, rows=rows, chunks=chunks, near=[self.reference.nearest(c.unit_BE, c.keys) for c in chunks])
+
     def observer(self, at_T: np.ndarray, truth_T: np.ndarray) -> Observer:
         """Sees the truths of the rows at at_T (positions, ascending); without any, there is no trusted view."""
         trusted = None
         if len(at_T):
             looks = [self.given.look(c, j) for c, j in zip(self.chunks, self.near, strict=True)]
             trusted = TrustedView.fit(
-                self.chunks, looks, self.reference, torch.from_numpy(at_T), torch.from_numpy(truth_T)
+                self.chunks, looks, self.rows.ids, torch.from_numpy(at_T), torch.from_numpy(truth_T)
             )
         nothing = torch.zeros(0)
         bare = Observer(self.space, self.reference, self.given, self.corruption, trusted, nothing, nothing)
@@ -152,7 +158,7 @@ class Student:
         return policy, history
 
     def _step(self, policy: LearnedPolicy, early_NC: torch.Tensor, leash: float) -> LearnedPolicy:
-        given_N, proposal_N = self.desk.given.labels_N, self.seen.proposal_B
+        given_N, proposal_N = torch.from_numpy(self.desk.rows.labels), self.seen.proposal_B
         reward = critic_reward(self._credit(early_NC, given_N), self._credit(early_NC, proposal_N))
         truth_T, at_T = torch.from_numpy(self.truth_T), torch.from_numpy(self.at_T)
         audited = audited_reward(given_N[at_T] == truth_T, proposal_N[at_T] == truth_T)
@@ -182,7 +188,7 @@ class Student:
             return torch.full((n, classes), -float(np.log(classes))), torch.zeros(len(self.at_T))
         pi_NA = policy.log_probs(self.seen).exp()
         kept_N1, relabelled_N1 = pi_NA[:, KEEP, None], pi_NA[:, RELABEL, None]
-        targets = kept_N1 * one_hot(desk.given.labels_N, classes) + relabelled_N1 * one_hot(
+        targets = kept_N1 * one_hot(torch.from_numpy(desk.rows.labels), classes) + relabelled_N1 * one_hot(
             self.seen.proposal_B, classes
         )
         mass_N1 = (kept_N1 + relabelled_N1).clamp_min(1e-6)

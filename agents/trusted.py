@@ -1,6 +1,6 @@
 """What the trusted-learning rows say of a row: a head on truths, a model of the hidden truth, credit and votes nearby.
 
-Cross-fitted: whatever speaks of a trusted row never saw its truth. Calibration rows never come here.
+Cross-fitted: whatever speaks of a trusted row never saw its truth.
 
 Legend: B rows of a chunk, N rows learned from, T trusted-learning rows among them, D vector length with bias, C
 classes, K folds.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
@@ -56,11 +57,12 @@ class TrustedView:
 
     @staticmethod
     def fit(
-        chunks: Sequence[Chunk], looks: Sequence[Look], reference: Reference, at_T: torch.Tensor, truth_T: torch.Tensor
+        chunks: Sequence[Chunk], looks: Sequence[Look], ids: np.ndarray, at_T: torch.Tensor, truth_T: torch.Tensor
     ) -> TrustedView:
-        """chunks, looks: the N rows learned from; at_T: positions of the trusted ones, ascending; truth_T: int64[T]."""
-        n, classes = len(reference.ids_N), looks[0].log_probs_BSC.shape[2]
+        """chunks, looks, ids: N rows learned from; at_T: positions of trusted ones, ascending; truth_T: int64[T]."""
+        n, classes = len(ids), looks[0].log_probs_BSC.shape[2]
         x, folds = joined((c.x_BD for c in chunks), n), joined((c.folds_B for c in chunks), n)
+        trusted = Reference(joined((c.unit_BE for c in chunks), n)[at_T], torch.from_numpy(ids)[at_T])
         labels = joined((c.labels_B for c in chunks), n)
         early_TC = joined((look.log_probs_BSC[:, EARLY] for look in looks), n)[at_T]
         outside_NK = fold_masks(folds.numpy(), NUM_FOLDS)
@@ -74,7 +76,7 @@ class TrustedView:
             truth_heads,
             hidden_heads,
             noise,
-            Reference(reference.unit_NE[at_T], reference.ids_N[at_T]),
+            trusted,
             labels[at_T],
             truth_T,
             head_gradient(early_TC, truth_T),

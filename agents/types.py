@@ -12,7 +12,7 @@ import numpy as np
 
 from curator.verdict import KEEP
 
-__all__ = ["NO_REASON", "REASONS", "Decisions", "Roles", "Rows", "Task", "reason_code"]
+__all__ = ["NO_REASON", "REASONS", "Decisions", "Rows", "Task", "reason_code"]
 
 Task = Literal["classification", "text"]
 
@@ -97,26 +97,6 @@ class Rows:
     def relabelled(self, labels: np.ndarray) -> Rows:
         """The same rows under other given labels, int64[n]."""
         return replace(self, labels=labels)
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Positions (ascending) of trusted rows by what they are for."""
-
-    learning: np.ndarray
-    calibration: np.ndarray
-    acceptance: np.ndarray
-
-    @staticmethod
-    def all_for_calibration(trusted: np.ndarray) -> Roles:
-        """Where too few rows are trusted to teach, none has touched the state and all may calibrate."""
-        none = np.zeros(0, np.int64)
-        return Roles(none, np.flatnonzero(trusted), none)
-
-    @property
-    def taught(self) -> np.ndarray:
-        """Learning and acceptance: once the gate has spoken, both teach."""
-        return np.sort(np.concatenate([self.learning, self.acceptance]))
 
 
 @dataclass(frozen=True)

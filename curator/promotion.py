@@ -27,12 +27,15 @@ def checks_of(scorecard: Mapping[str, Any], champion: Mapping[str, Any] | None =
     """All checks, failed ones too. champion: the scorecard of the present one; None where there is none.
 
     audited: what the policy drops was measured on trusted rows it had not seen (`promise.basis`). false_drop: the
-    measured share of good rows dropped is within what its recipe allows. no_worse: it ranks bad rows at least as well
-    as the present champion does (average precision on calibration rows); skipped where the champion has no such
-    number, and a policy without one does not take the place of one that has it.
+    measured share of good rows dropped is within what its recipe allows. worth: by off-policy evaluation (`value`) its
+    decisions are not worse than keeping every row, at 95% confidence; skipped where nothing was evaluated. no_worse: it
+    ranks bad rows at least as well as the present champion does (average precision on trusted rows); skipped where the
+    champion has no such number, and a policy without one does not take the place of one that has it.
     """
     promise = scorecard.get("promise") or {}
     checks = [_audited(promise), _false_drop(promise)]
+    if scorecard.get("value") is not None:
+        checks.append(_worth(scorecard["value"]))
     if champion is not None and champion.get("calibration_ap") is not None:
         checks.append(_no_worse(scorecard.get("calibration_ap"), float(champion["calibration_ap"])))
     return tuple(checks)
@@ -55,6 +58,15 @@ def _false_drop(promise: Mapping[str, Any]) -> GateCheck:
         check="false_drop",
         passed=passed,
         told=f"it drops {float(measured):.2%} of good rows, {'within' if passed else 'over'} {float(allowed):.2%}",
+    )
+
+
+def _worth(value: Mapping[str, Any]) -> GateCheck:
+    gain, error = float(value["gain"]), float(value["error"])
+    return GateCheck(
+        check="worth",
+        passed=gain - 1.645 * error >= 0,
+        told=f"its decisions gain {gain:+.3f} ± {error:.3f} reward per row over keeping every row",
     )
 
 

@@ -10,7 +10,7 @@ function told(scorecard) {
   const { trusted, gate, promise } = scorecard;
   const rows = [
     ["Rows learned from", known(scorecard.rows_learned_from) && count(scorecard.rows_learned_from)],
-    ["Trusted rows: learning, calibration, acceptance", trusted && [trusted.learning, trusted.calibration, trusted.acceptance].filter(known).map(count).join(", ")],
+    ["Trusted rows: all, bad", trusted && [trusted.rows, trusted.bad].filter(known).map(count).join(", ")],
     ["Good rows dropped, measured", known(promise?.false_drop) && `${share(promise.false_drop)} (at most ${share(promise.false_drop_upper)})`],
     ["Average precision: prior, learned", gate && [gate.ap_prior, gate.ap_learned].filter(known).map(figure).join(", ")],
     ["Policy that ranks", scorecard.shipped],

@@ -15,9 +15,11 @@ class PolicySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rules", "learned"] = "rules"
-    max_false_drop: float = Field(
-        default=0.05, gt=0, lt=0.5, description="share of good rows the policy may drop (conformal risk control)"
+    max_false_drop: float = Field(default=0.05, gt=0, lt=0.5, description="share of good rows the policy may drop")
+    confidence: float = Field(
+        default=0.9, ge=0, le=0.999, description="share of audits in which max_false_drop must hold; 0: on average"
     )
+    per_class: bool = Field(default=False, description="whether max_false_drop must hold within every given label")
     relabel_fdr: float = Field(
         default=0.1, ge=0, lt=0.5, description="share of wrong labels among automatic relabels; 0 never relabels"
     )

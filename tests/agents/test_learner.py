@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.audit import taught_apart
 from agents.gate import average_precision
-from agents.learner import MAX_ROWS, Judge, learn, roles_of
+from agents.learner import MAX_ROWS, Judge, learn
+from agents.student import Desk
 from agents.types import REASONS, Decisions, Rows
 from curator.errors import InputError, IntegrityError, TrustedError
 from curator.recipe.policy import PolicySpec
@@ -46,10 +48,10 @@ def test_finds_errors_that_the_given_labels_hide(case: tuple[Any, np.ndarray, Ju
 
 def test_keeps_the_promise_and_still_drops(case: tuple[Any, np.ndarray, Judge]) -> None:
     pool, truth, judge = case
-    dropped = judge.decide(pool.rows).actions == DROP
+    actions = judge.decide(pool.rows).actions
     good, bad = (truth < 0) & ~pool.bad, (truth < 0) & pool.bad
     assert judge.scorecard["promise"]["basis"] == "audited"
-    assert dropped[good].mean() < 0.2 and dropped[bad].mean() > 0.4
+    assert (actions[good] == DROP).mean() < 0.2 and (actions[bad] != KEEP).mean() > 0.4
 
 
 def test_pieces_decide_as_the_whole(case: tuple[Any, np.ndarray, Judge]) -> None:
@@ -81,32 +83,33 @@ def test_saves_and_loads_and_refuses_strangers(case: tuple[Any, np.ndarray, Judg
     loaded.save(tmp_path / "again")
     assert Judge.load(tmp_path / "again").version == judge.version
     card = tmp_path / "judge.json"
-    card.write_text(card.read_text().replace('"judge": "1"', '"judge": "99"'))
+    card.write_text(card.read_text().replace('"judge": "2"', '"judge": "99"'))
     with pytest.raises(IntegrityError, match="99"):
         Judge.load(tmp_path)
 
 
-def test_calibration_truths_touch_neither_features_nor_ranking(case: tuple[Any, np.ndarray, Judge]) -> None:
-    pool, truth, judge = case
-    calibration = roles_of(pool.rows.ids, truth >= 0, 0).calibration
-    assert len(calibration) > 50
-    shuffled = truth.copy()
-    shuffled[calibration] = (truth[calibration] + 1) % 3
-    other = taught(pool, shuffled)
-    assert np.array_equal(other.badness(pool.rows), judge.badness(pool.rows))
-    assert other.mind.drop_above != judge.mind.drop_above
+def test_no_row_is_audited_by_a_student_that_saw_its_truth(make_pool: Callable[..., Any]) -> None:
+    """Turning the truths of a fold's rows around changes nothing of how that fold is seen, and something elsewhere."""
+    pool = make_pool(700)
+    order = np.argsort([row.tobytes() for row in pool.rows.ids])
+    rows, truth = pool.rows.take(order), pool.truth[order]
+    desk = Desk.lay(rows, 3, can_relabel=True, seed=0)
+    at = np.sort(np.random.default_rng(0).permutation(700)[:150])
+    before = taught_apart(desk, at, truth[at], 0)
+    mine = before[1].in_T
+    after = taught_apart(desk, at, np.where(mine, (truth[at] + 1) % 3, truth[at]), 0)
+    seen = [part.student.prior.badness(part.student.seen)[part.at_H] for part in (before[1], after[1])]
+    assert mine.any() and np.array_equal(*seen)
+    others = [part.student.prior.badness(part.student.seen)[part.at_H] for part in (before[0], after[0])]
+    assert not np.array_equal(*others)
 
 
-def test_a_learning_rows_own_truth_does_not_make_it_look_better(case: tuple[Any, np.ndarray, Judge]) -> None:
-    """Features of trusted-learning rows are cross-fitted: in-sample they would separate far better than on fresh
-    rows.
-    """
+def test_the_audit_ranks_as_fresh_rows_are_ranked(case: tuple[Any, np.ndarray, Judge]) -> None:
+    """Judged in-sample, trusted rows would separate far better than fresh ones, and thresholds on them would lie."""
     pool, truth, judge = case
-    badness = judge.badness(pool.rows)
-    taught_rows = roles_of(pool.rows.ids, truth >= 0, 0).taught
     fresh = truth < 0
-    inside = average_precision(badness[taught_rows], pool.bad[taught_rows])
-    assert inside < average_precision(badness[fresh], pool.bad[fresh]) + 0.12
+    ap = average_precision(judge.badness(pool.rows)[fresh], pool.bad[fresh])
+    assert abs(judge.scorecard["calibration_ap"] - ap) < 0.1
 
 
 def test_shuffled_truth_teaches_nothing(make_pool: Callable[..., Any]) -> None:
@@ -251,8 +254,8 @@ def test_review_asks_about_open_rows_most_in_doubt(make_pool: Callable[..., Any]
 
 def test_the_promise_holds_over_audits_of_whole_judges(make_pool: Callable[..., Any]) -> None:
     """Mean share of good rows dropped over independent audits is at most alpha, within two standard errors."""
-    pool, lost = make_pool(700, noise=0.25, seed=5), []
-    for seed in range(12):
+    pool, lost = make_pool(500, noise=0.25, seed=5), []
+    for seed in range(6):
         truth = pool.trusted(250, seed)
         judge = taught(pool, truth, config=PolicySpec(rounds=0, max_false_drop=0.1), seed=seed)
         good = (truth < 0) & ~pool.bad

@@ -46,6 +46,14 @@ def test_nobody_worse_takes_the_champions_place(own: float | None, champions: fl
     assert failed(card(ap=own), card(ap=champions)) == checks
 
 
+@pytest.mark.parametrize(
+    ("gain", "error", "checks"), [(0.2, 0.1, []), (0.0, 0.0, []), (0.1, 0.1, ["worth"]), (-0.1, 0.01, ["worth"])]
+)
+def test_a_policy_that_may_do_harm_is_held_back(gain: float, error: float, checks: list[str]) -> None:
+    assert failed(card() | {"value": {"gain": gain, "error": error}}) == checks
+    assert failed(card() | {"value": None}) == []
+
+
 def test_every_check_says_what_it_saw() -> None:
     told = " ".join(check.told for check in checks_of(card(false_drop=0.2, ap=0.5), card()))
     assert "audited" in told and "20.00%" in told and "0.500" in told and "0.800" in told
