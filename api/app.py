@@ -38,6 +38,7 @@ from api.routes import (
     rewrites,
     runs,
     shards,
+    storage,
     system,
     training_jobs,
     uploads,
@@ -68,6 +69,7 @@ RESOURCES = (
     keys,
     audit,
     webhooks,
+    storage,
     system,
 )
 

@@ -20,6 +20,7 @@ from api.neighbours import RayDoor
 from api.outbox import Outbox
 from api.projections import Projections
 from api.rehearsal import Rehearsals
+from api.stocktaking import Stocktaking
 from api.traffic import Traffic
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog
@@ -47,6 +48,7 @@ class Service:
     rehearsals: Rehearsals
     outbox: Outbox
     ray: RayDoor
+    stocktaking: Stocktaking
     issuer: Issuer | None = None
     runner_alive: Callable[[], bool] | None = None
     requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
@@ -74,6 +76,7 @@ class Service:
             rehearsals=Rehearsals(settings),
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),
+            stocktaking=Stocktaking(catalog, store),
             runner_alive=runner_alive,
         )
 

@@ -65,6 +65,19 @@ class Settings(BaseModel):
     log_format: LogFormat = Field("text", description="log lines as text, or as one JSON object each")
     log_requests: bool = Field(False, description="a log line for every request, not only for what went wrong")
     upload_days: float = Field(7.0, gt=0, description="how long an upload stays open that nothing comes for")
+    retention_run_days: float | None = Field(
+        None, gt=0, description="runs that ended longer ago and that nothing needs are deleted; none: never"
+    )
+    retention_export_days: float | None = Field(
+        None, gt=0, description="exports that ended longer ago are deleted with their files; none: never"
+    )
+    retention_deleted_days: float = Field(
+        7.0, ge=0, description="how long after its deletion a run or dataset is purged with its bytes"
+    )
+    retention_event_days: float = Field(7.0, gt=0, description="how long events and settled deliveries are kept")
+    retention_orphan_days: float = Field(
+        7.0, ge=2, description="how long shards are kept that no manifest lists; a run must write its manifest within"
+    )
     audit_days: float = Field(365.0, gt=0, description="how long the audit log is kept")
     lease_s: float = Field(30.0, gt=0, description="how long a silent runner keeps its run")
     heartbeat_s: float = Field(10.0, gt=0, description="how often a runner renews its lease")

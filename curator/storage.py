@@ -11,6 +11,7 @@ import errno
 import itertools
 import os
 import posixpath
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ __all__ = ["Store"]
 _count: Final = itertools.count(1)
 _STALE_S: Final = 86400.0
 """A temporary file of another host that nobody wrote to for this long was left by a process that is gone."""
+
+_RENEWED_S: Final = 86400.0
+"""How old an object may be that is counted on without being written again; sweeps spare what is younger than days."""
 
 _FORBIDDEN = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 """What S3 calls it when the credentials are unknown, wrong or not enough."""
@@ -121,7 +125,7 @@ class Store:
 
     def renew(self, name: str, size: int) -> bool:
         """Whether a file of this size is there to be counted on. Its time is now from then on, so that no sweep takes
-        it for forgotten."""
+        it for forgotten; an object's time cannot be set, so one older than a day is to be written again."""
         if self.is_local:
             try:
                 os.utime(self.path(name))
@@ -129,10 +133,28 @@ class Store:
                 return False
         with self._answering():
             info = self.filesystem.get_file_info(self.path(name))
-        return bool(info.type == pafs.FileType.File and info.size == size)
+        fresh = self.is_local or time.time() - _modified_s(info) < _RENEWED_S
+        return bool(info.type == pafs.FileType.File and info.size == size and fresh)
+
+    def touched_s(self, name: str) -> float | None:
+        """When a file was last written, renewed, or put back from a backup, whatever times that gave it; seconds since
+        1970, None if it is not there."""
+        if self.is_local:
+            try:
+                status = os.stat(self.path(name))
+            except FileNotFoundError:
+                return None
+            return max(status.st_mtime, status.st_ctime)
+        with self._answering():
+            info = self.filesystem.get_file_info(self.path(name))
+        return _modified_s(info) if info.type == pafs.FileType.File else None
 
     def list(self, name: str = "") -> list[str]:
         """Relative names of the files below a folder, sorted; empty if the folder does not exist."""
+        return sorted(self.sizes(name))
+
+    def sizes(self, name: str = "") -> dict[str, int]:
+        """Bytes of the files below a folder by relative name; empty if the folder does not exist."""
         base = self.path(name) if name else self.base
         selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
         with self._answering():
@@ -140,7 +162,7 @@ class Store:
                 infos = self.filesystem.get_file_info(selector)
             except FileNotFoundError:  # a folder came or went in the midst of the look
                 infos = self.filesystem.get_file_info(selector)
-        return sorted(info.path[len(self.base) + 1 :] for info in infos if info.type == pafs.FileType.File)
+        return {info.path[len(self.base) + 1 :]: int(info.size) for info in infos if info.type == pafs.FileType.File}
 
     def open_input(self, name: str) -> Any:
         """A seekable `pyarrow.NativeFile`; memory-mapped when local. Raises NotFoundError."""
@@ -210,10 +232,24 @@ class Store:
             self.delete(file)
         return len(left)
 
+    def delete_folder(self, name: str) -> int:
+        """Removes a folder with all that is below it, and says how many bytes that were; again removes the rest."""
+        found = self.sizes(name)
+        for file in found:
+            self.delete(file)
+        if self.is_local:
+            shutil.rmtree(self.path(name), ignore_errors=True)
+        return sum(found.values())
+
     def delete(self, name: str) -> None:
         """Removes a file if it is there; another process may remove it at the same time."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
+
+
+def _modified_s(info: pafs.FileInfo) -> float:
+    """An object's time; one that tells none counts as new."""
+    return time.time() if info.mtime_ns is None else info.mtime_ns / 1e9
 
 
 def _temporary(final: str) -> str:

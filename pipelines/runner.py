@@ -25,6 +25,7 @@ from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.courier import Courier
 from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
+from pipelines.purging import purge_due
 from pipelines.registering import shelved_work
 from pipelines.tidying import tidy
 from pipelines.writing import write_once
@@ -40,6 +41,7 @@ Export = Callable[[Catalog, Settings, str, threading.Event], bool]
 
 log: Final = logging.getLogger(__name__)
 _TIDY_EVERY_S: Final = 3600.0
+_PURGE_EVERY_S: Final = 60.0
 
 
 class Runner:
@@ -59,6 +61,7 @@ class Runner:
         self._shutdown = threading.Event()
         self._claimed: ClaimedRun | ClaimedJob | None = None
         self._faults, self._train_at, self._tidy_at = 0, float("-inf"), float("-inf")
+        self._purge_at = float("-inf")
 
     def stop(self) -> None:
         """Claims nothing more; the run at hand is asked to stop and goes back to the queue."""
@@ -138,7 +141,10 @@ class Runner:
         return self.export(self.catalog, self.settings, self.owner, self._shutdown)
 
     def _tidy(self) -> None:
-        """Once an hour."""
+        """Purges once a minute; the rest once an hour, after the first purge: what it leaves is swept."""
+        if time.monotonic() >= self._purge_at:
+            self._purge_at = time.monotonic() + _PURGE_EVERY_S
+            purge_due(self.catalog, self.settings)
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + _TIDY_EVERY_S
             tidy(self.catalog, self.settings)

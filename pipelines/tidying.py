@@ -18,8 +18,7 @@ from curator.storage import Store
 __all__ = ["forget_abandoned", "sweep_forgotten", "sweep_unfinished", "tidy"]
 
 log: Final = logging.getLogger(__name__)
-_EVENTS_KEPT_S: Final = 7 * 86400.0
-_ORPHANS_KEPT_S: Final = 7 * 86400.0
+_DAY_S: Final = 86400.0
 
 
 def tidy(catalog: Catalog, settings: Settings) -> None:
@@ -27,10 +26,11 @@ def tidy(catalog: Catalog, settings: Settings) -> None:
     sweep_unfinished(settings)
     sweep_forgotten(catalog, settings)
     forget_abandoned(catalog, settings)
-    catalog.events.prune(_EVENTS_KEPT_S)
+    kept_s = settings.retention_event_days * _DAY_S
+    catalog.events.prune(kept_s)
     catalog.idempotency.prune()
-    catalog.webhooks.prune(_EVENTS_KEPT_S)
-    catalog.audit.prune(settings.audit_days * 86400.0)
+    catalog.webhooks.prune(kept_s)
+    catalog.audit.prune(settings.audit_days * _DAY_S)
 
 
 def sweep_unfinished(settings: Settings) -> None:
@@ -46,7 +46,7 @@ def sweep_unfinished(settings: Settings) -> None:
 
 def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
     """Uploads nobody goes on with are deleted with their parts, and free their tenants' quota."""
-    for upload in catalog.uploads.abandoned(settings.upload_days * 86400.0):
+    for upload in catalog.uploads.abandoned(settings.upload_days * _DAY_S):
         try:
             catalog.uploads.delete(upload.tenant, upload.id)
             store = Store.open(settings.root)
@@ -59,11 +59,11 @@ def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
 
 
 def sweep_forgotten(catalog: Catalog, settings: Settings) -> None:
-    """Shards and indexes that no manifest lists go after a week, but for those of runs that may still go on."""
+    """Shards and indexes that no manifest lists go after some days, but for those of runs that may still go on."""
     written = catalog.outputs.unfinished("write")  # before the manifests are read: see `sweep_orphans`
     in_use = {shard["digest"] for outputs in written for shard in outputs["shards"]}
     try:
-        swept = sweep_orphans(Store.open(settings.root), in_use, _ORPHANS_KEPT_S)
+        swept = sweep_orphans(Store.open(settings.root), in_use, settings.retention_orphan_days * _DAY_S)
     except (OSError, WinnowError) as error:
         log.warning("forgotten shards in %s could not be swept: %s", settings.root, error)
         return

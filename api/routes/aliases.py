@@ -78,6 +78,15 @@ def set_manifest_alias(request: Request, caller: Promoter, alias_name: NewName, 
     return reply(request, moved, etag=str(moved.version))
 
 
+@routes.delete("/{alias_name}", status_code=204)
+def delete_manifest_alias(request: Request, caller: Promoter, alias_name: Name) -> Response:
+    """Forgets an alias and its moves, under If-Match; the manifest stays. `latest` moves by itself: 409."""
+    catalog = service_of(request).catalog
+    version = needed_match(request, catalog.aliases.get(caller.tenant, alias_name).version)
+    catalog.purging.forget_alias(caller.tenant, alias_name, version=version)
+    return Response(status_code=204)
+
+
 @routes.get("/{alias_name}/moves", response_model=AliasMoveList)
 def list_manifest_alias_moves(
     request: Request, caller: Reader, alias_name: Name, cursor: str | None = None, limit: Limit = 100

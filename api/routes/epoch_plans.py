@@ -115,6 +115,13 @@ def get_plan(request: Request, caller: Reader, plan_id: str) -> Response:
     return reply(request, _view(row.model_copy(update={"plan": plan.model_dump(mode="json")})))
 
 
+@routes.delete("/{plan_id}", status_code=204)
+def delete_plan(request: Request, caller: Writer, plan_id: str) -> Response:
+    """Forgets a plan and who read it; 409 names the jobs that need it. An equal plan may be made again."""
+    service_of(request).catalog.purging.forget_plan(caller.tenant, plan_id)
+    return Response(status_code=204)
+
+
 @routes.get("/{plan_id}/epochs/{epoch}", response_model=EpochView)
 def get_epoch(request: Request, caller: Reader, plan_id: str, epoch: int) -> Response:
     """One epoch's mix and length."""

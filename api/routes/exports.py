@@ -20,6 +20,7 @@ from api.run_views import without_root
 from api.service import Service, service_of
 from curator.catalog import Export, ExportFormat, JobState
 from curator.errors import ConflictError, NotFoundError, RequestError
+from pipelines.purging import purge_export
 
 routes = routes_under("/v1/exports", "exports")
 
@@ -111,6 +112,14 @@ def cancel_export(request: Request, caller: Writer, export_id: str) -> Response:
     version = if_match(request, exports.get(caller.tenant, export_id).version)
     export = exports.cancel(caller.tenant, export_id, version=version)
     return reply(request, export_view(service, export), 202, etag=str(export.version))
+
+
+@routes.delete("/{export_id}", status_code=204)
+def delete_export(request: Request, caller: Writer, export_id: str) -> Response:
+    """Removes an export that has ended, with its files."""
+    service = service_of(request)
+    purge_export(service.catalog, service.store, caller.tenant, export_id)
+    return Response(status_code=204)
 
 
 @routes.get("/{export_id}/files/{name}", response_class=Response)

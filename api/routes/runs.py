@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.auth import Caller, Reader, Writer
-from api.bodies import Body, routes_under
+from api.bodies import Body, View, routes_under
 from api.errors import Refusal
 from api.event_stream import EventStream, run_events, sequence_of
 from api.once import create_once
@@ -140,6 +140,44 @@ def retry_run(request: Request, caller: Writer, run_id: str) -> Response:
     """Puts a failed run back in the queue to start from nothing."""
     version = if_match(request, _run(request, caller, run_id).version)
     return _accepted(request, service_of(request).catalog.runs.retry(caller.tenant, run_id, version=version))
+
+
+class Deletion(View):
+    """What goes with a run: its folder, and manifests that no other run made. `held_by`: who needs them; while there is
+    anybody, the run is not deleted. `purged_after_s`: how long after its deletion its bytes go."""
+
+    run: str
+    manifests: tuple[str, ...]
+    bytes: int
+    held_by: tuple[str, ...]
+    purged_after_s: float
+
+
+@routes.get("/{run_id}/deletion", response_model=Deletion)
+def preview_deletion(request: Request, caller: Reader, run_id: str) -> Response:
+    """What would go with the run, and who holds it; nothing is changed."""
+    return reply(request, _deletion(request, caller, _run(request, caller, run_id).id))
+
+
+@routes.delete("/{run_id}", status_code=202, response_model=Deletion)
+def delete_run(request: Request, caller: Writer, run_id: str) -> Response:
+    """Hides a run that has ended, with its manifests; after a grace its bytes are purged. 409 names who holds it."""
+    version = if_match(request, _run(request, caller, run_id).version)
+    told = _deletion(request, caller, run_id)
+    service_of(request).catalog.purging.delete_run(caller.tenant, run_id, version=version)
+    return reply(request, told, 202)
+
+
+def _deletion(request: Request, caller: Caller, run_id: str) -> Deletion:
+    service = service_of(request)
+    purging = service.catalog.purging
+    return Deletion(
+        run=run_id,
+        manifests=tuple(purging.manifests_of(caller.tenant, run_id)),
+        bytes=sum(service.store.sizes(f"runs/{run_id}").values()),
+        held_by=tuple(purging.holders(caller.tenant, run_id)),
+        purged_after_s=service.settings.retention_deleted_days * 86_400.0,
+    )
 
 
 def _run(request: Request, caller: Caller, run_id: str) -> Run:

@@ -25,6 +25,7 @@ from curator.catalog import JobState, TrainingJob
 from curator.epochs.adaptive import Losses
 from curator.errors import RecipeError
 from curator.storage import Store
+from pipelines.purging import purge_job
 
 routes = routes_under("/v1/training-jobs", "training-jobs")
 
@@ -156,6 +157,14 @@ def get_job(request: Request, caller: Reader, job_id: str) -> Response:
     service = service_of(request)
     job = service.catalog.jobs.get(caller.tenant, job_id)
     return reply(request, job_view(job, service.store), etag=str(job.version))
+
+
+@routes.delete("/{job_id}", status_code=204)
+def delete_job(request: Request, caller: Writer, job_id: str) -> Response:
+    """Removes a job that has ended, with its checkpoints and what it reported."""
+    service = service_of(request)
+    purge_job(service.catalog, service.store, caller.tenant, job_id)
+    return Response(status_code=204)
 
 
 @routes.post("/{job_id}:cancel", status_code=202, response_model=JobView)

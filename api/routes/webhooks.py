@@ -23,7 +23,7 @@ from curator.outbound import allowed_url
 
 routes = routes_under("/v1/webhooks", "webhooks")
 
-Kind = Literal["run.state", "run.progress", "job.state", "export.state"]
+Kind = Literal["run.state", "run.progress", "run.deleted", "job.state", "export.state"]
 
 
 class NewWebhook(Body):

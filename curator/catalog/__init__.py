@@ -21,6 +21,7 @@ from curator.catalog.outputs import CatalogJournal, Outputs
 from curator.catalog.paging import Page
 from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
+from curator.catalog.purging import Deleted, Purging
 from curator.catalog.queued import QueuedWork
 from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
 from curator.catalog.recipes import RecipeRow, Recipes
@@ -50,6 +51,7 @@ __all__ = [
     "ClaimedRun",
     "Dataset",
     "DatasetVersion",
+    "Deleted",
     "Delivery",
     "DeliveryState",
     "DueDelivery",
@@ -120,6 +122,7 @@ class Catalog:
         self.idempotency = Idempotency(database)
         self.audit = Audit(database)
         self.webhooks = Webhooks(database)
+        self.purging = Purging(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Catalog:

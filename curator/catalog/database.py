@@ -27,18 +27,19 @@ __all__ = [
     "Instant",
     "hold_claims",
     "hold_event_order",
+    "hold_manifests",
     "insert_new",
     "ignoring",
     "now",
 ]
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest migration; `tests/curator/catalog/test_migrations.py` holds it against the migrations on disk."""
 
 BUSY_TIMEOUT_S: Final = 20.0
 """How long a SQLite writer waits for another one. Transactions here take milliseconds, so a longer wait is a fault."""
 
-_MIGRATION_LOCK, _EVENT_LOCK, _CLAIM_LOCK = 7_700_001, 7_700_002, 7_700_003
+_MIGRATION_LOCK, _EVENT_LOCK, _CLAIM_LOCK, _MANIFEST_LOCK = 7_700_001, 7_700_002, 7_700_003, 7_700_004
 _WRITE: Final = "winnow_write"
 
 
@@ -103,6 +104,14 @@ def hold_claims(connection: sa.Connection) -> None:
     """From here to the end of the transaction nobody else counts who works on what. SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
+
+
+def hold_manifests(connection: sa.Connection, *, alone: bool = False) -> None:
+    """From here to the end of the transaction no manifest is forgotten; `alone`: none is entered either. SQLite has one
+    writer anyway."""
+    if connection.dialect.name == "postgresql":
+        shared = "" if alone else "_shared"
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": _MANIFEST_LOCK})
 
 
 class Database:

@@ -81,7 +81,7 @@ class Keys:
         with self._db.write() as connection:
             insert_new(connection, tenants, id=new_id("tnt"), name=name, created_at=now())
             row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).mappings().one()
-        return Tenant(**row)
+        return Tenant(**{name: row[name] for name in Tenant.model_fields})
 
     def tenant_named(self, name: str) -> Tenant:
         """The tenant of that name. Raises NotFoundError: a name from outside makes none."""
@@ -89,7 +89,7 @@ class Keys:
             row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no tenant named {name!r}; ask whoever runs the server for one")
-        return Tenant(**row)
+        return Tenant(**{name: row[name] for name in Tenant.model_fields})
 
     def create(
         self,

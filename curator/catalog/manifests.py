@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, ignoring, insert_new, now
+from curator.catalog.database import Database, hold_manifests, ignoring, insert_new, now
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import manifest_shards, manifests
 from curator.errors import NotFoundError
@@ -33,6 +33,9 @@ class ManifestRow(BaseModel):
     parent: str | None
     path: str
     created_at: dt.datetime
+
+
+_COLUMNS: Final = [manifests.c[name] for name in ManifestRow.model_fields]
 
 
 class ShardPlace(BaseModel):
@@ -66,7 +69,11 @@ class Manifests:
         ordered = sorted(shards, key=lambda shard: shard.digest)
         places = [{"tenant": tenant, **shard.model_dump()} for shard in ordered]
         with self._db.write() as connection:
-            insert_new(connection, manifests, **row)
+            hold_manifests(connection)
+            if not insert_new(connection, manifests, **row):  # one that was deleted is wanted again
+                mine = sa.and_(manifests.c.tenant == tenant, manifests.c.id == manifest_id)
+                back = sa.update(manifests).where(mine, manifests.c.deleted_at.is_not(None))
+                connection.execute(back.values(deleted_at=None, run=run))
             for start in range(0, len(places), _ROWS_A_STATEMENT):
                 part = places[start : start + _ROWS_A_STATEMENT]
                 connection.execute(ignoring(connection, manifest_shards), part)
@@ -81,7 +88,7 @@ class Manifests:
         self, tenant: str, *, cursor: str | None = None, limit: int = 100, run: str | None = None
     ) -> Page[ManifestRow]:
         """The tenant's manifests (or those of one run), newest first."""
-        query = sa.select(manifests).where(manifests.c.tenant == tenant)
+        query = sa.select(*_COLUMNS).where(manifests.c.tenant == tenant, manifests.c.deleted_at.is_(None))
         if run is not None:
             query = query.where(manifests.c.run == run)
         if cursor is not None:
@@ -101,7 +108,12 @@ class Manifests:
             following: str | None = manifest_id
             while following is not None and following not in seen:
                 seen.add(following)
-                line.append(manifest_row(connection, tenant, following))
+                try:
+                    line.append(manifest_row(connection, tenant, following))
+                except NotFoundError:
+                    if not line:
+                        raise
+                    break  # an ancestor that was deleted
                 following = line[-1].parent
         return line
 
@@ -118,7 +130,8 @@ class Manifests:
 
 def manifest_row(connection: sa.Connection, tenant: str, manifest_id: str) -> ManifestRow:
     """Raises NotFoundError."""
-    query = sa.select(manifests).where(manifests.c.tenant == tenant, manifests.c.id == manifest_id)
+    mine = (manifests.c.tenant == tenant, manifests.c.id == manifest_id, manifests.c.deleted_at.is_(None))
+    query = sa.select(*_COLUMNS).where(*mine)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"there is no manifest {manifest_id!r}; check the id and the credential")

@@ -53,7 +53,7 @@ class Runs:
     def get(self, tenant: str, run_id: str) -> Run:
         """Raises NotFoundError, for another tenant's run too."""
         with self._db.read() as connection:
-            query = sa.select(runs).where(runs.c.id == run_id, runs.c.tenant == tenant)
+            query = sa.select(runs).where(runs.c.id == run_id, runs.c.tenant == tenant, runs.c.deleted_at.is_(None))
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise _unknown(run_id)
@@ -61,7 +61,8 @@ class Runs:
 
     def versions(self, run_ids: Collection[str]) -> dict[str, tuple[str, int]]:
         """(tenant, version) of each run that exists, of any tenant: what tells a poller whether anything changed."""
-        query = sa.select(runs.c.id, runs.c.tenant, runs.c.version).where(runs.c.id.in_(run_ids))
+        query = sa.select(runs.c.id, runs.c.tenant, runs.c.version)
+        query = query.where(runs.c.id.in_(run_ids), runs.c.deleted_at.is_(None))
         with self._db.read() as connection:
             return {run_id: (tenant, version) for run_id, tenant, version in connection.execute(query)}
 
@@ -69,7 +70,8 @@ class Runs:
         self, tenant: str, *, cursor: str | None = None, limit: int = 100, states: Collection[RunState] | None = None
     ) -> Page[Run]:
         """The tenant's runs, newest first."""
-        query = sa.select(runs).where(runs.c.tenant == tenant).order_by(runs.c.id.desc())
+        mine = sa.and_(runs.c.tenant == tenant, runs.c.deleted_at.is_(None))
+        query = sa.select(runs).where(mine).order_by(runs.c.id.desc())
         if cursor is not None:
             query = query.where(runs.c.id < decode_cursor(cursor, [str])[0])
         if states is not None:
@@ -82,7 +84,8 @@ class Runs:
         """Every change of state, oldest first. Raises NotFoundError."""
         columns = [run_history.c[name] for name in Step.model_fields]
         query = sa.select(*columns).join(runs, runs.c.id == run_history.c.run)
-        query = query.where(runs.c.id == run_id, runs.c.tenant == tenant).order_by(run_history.c.number)
+        mine = sa.and_(runs.c.id == run_id, runs.c.tenant == tenant, runs.c.deleted_at.is_(None))
+        query = query.where(mine).order_by(run_history.c.number)
         with self._db.read() as connection:
             steps = [Step(**row) for row in connection.execute(query).mappings()]
         if not steps:
@@ -91,7 +94,7 @@ class Runs:
 
     def counts(self, tenant: str | None = None) -> dict[RunState, int]:
         """How many runs are in each state; of every tenant if none is named (for the service's own metrics)."""
-        query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+        query = sa.select(runs.c.state, sa.func.count()).where(runs.c.deleted_at.is_(None)).group_by(runs.c.state)
         if tenant is not None:
             query = query.where(runs.c.tenant == tenant)
         with self._db.read() as connection:
@@ -371,7 +374,8 @@ def _expired(connection: sa.Connection, row: Row) -> bool:
 
 
 def _last(connection: sa.Connection, tenant: str) -> str:
-    newest = sa.select(runs.c.id).where(runs.c.tenant == tenant).order_by(runs.c.id.desc()).limit(1)
+    mine = sa.and_(runs.c.tenant == tenant, runs.c.deleted_at.is_(None))
+    newest = sa.select(runs.c.id).where(mine).order_by(runs.c.id.desc()).limit(1)
     run_id = connection.execute(newest).scalar()
     if run_id is None:
         raise NotFoundError("there is no run to resume here yet; check --root or start one")
@@ -388,7 +392,7 @@ def _unreadable(row: Row) -> RunFault | None:
 
 
 def _run(row: Any) -> Run:
-    return Run.model_validate(dict(row))
+    return Run.model_validate({name: row[name] for name in Run.model_fields})
 
 
 def _unknown(run_id: str) -> NotFoundError:

@@ -40,7 +40,9 @@ __all__ = [
     "uploads",
 ]
 
-tenants = sa.Table("tenants", metadata, _id(), _text("name", unique=True), _when("created_at"))
+tenants = sa.Table(
+    "tenants", metadata, _id(), _text("name", unique=True), _when("created_at"), _json("quota", null=True)
+)
 
 api_keys = sa.Table(
     "api_keys",
@@ -135,6 +137,7 @@ runs = sa.Table(
     _number("version"),
     _when("created_at"),
     _when("updated_at"),
+    _when("deleted_at", null=True),
     sa.Index("ix_runs_tenant_id", "tenant", "id"),
     sa.Index("ix_runs_state_priority_id", "state", "priority", "id"),
 )
@@ -188,6 +191,7 @@ manifests = sa.Table(
     _text("parent", null=True),
     _text("path"),
     _when("created_at"),
+    _when("deleted_at", null=True),
     sa.Index("ix_manifests_tenant_created_at", "tenant", "created_at", "id"),
     sa.Index("ix_manifests_run", "run"),
 )

@@ -22,7 +22,7 @@ def shelve(manifests: Manifests, store: Store, tenant: str, manifest: Manifest, 
     for index in {info.index for info in manifest.shards if info.index is not None}:
         path = index_name(index)
         places[index] = ShardPlace(digest=index, path=path, bytes=store.size(path))
-    return manifests.record(
+    row = manifests.record(
         tenant,
         manifest.id,
         path=manifest_name(manifest.id),
@@ -30,3 +30,5 @@ def shelve(manifests: Manifests, store: Store, tenant: str, manifest: Manifest, 
         run=run,
         parent=manifest.parent,
     )
+    manifest.save(store)  # an equal one may have been purged between its writing and its entry
+    return row

@@ -52,7 +52,7 @@ def locked(
     `version` is not the present one."""
     query = sa.select(runs).where(runs.c.id == run_id)
     if tenant is not None:
-        query = query.where(runs.c.tenant == tenant)
+        query = query.where(runs.c.tenant == tenant, runs.c.deleted_at.is_(None))
     found = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if found is None:
         raise NotFoundError(f"there is no run {run_id!r}; check the id and the credential")

@@ -19,6 +19,7 @@ from curator.digest import sha256_hex
 from curator.errors import IntegrityError
 from curator.shards.arrays import arrow_ints, numpy_ints
 from curator.shards.layout import index_name
+from curator.shards.publishing import publish
 from curator.storage import Store
 
 __all__ = ["Overlay", "ShardIndex", "write_index"]
@@ -129,8 +130,7 @@ class ShardIndex:
         data = self.to_bytes()
         digest = sha256_hex(data)
         name = index_name(digest)
-        if not store.renew(name, len(data)):
-            store.write_bytes(name, data)
+        publish(store, name, data)
         return digest
 
 

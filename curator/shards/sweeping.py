@@ -1,73 +1,56 @@
-"""Shards and indexes that no manifest lists and no run will list: what killed runs and forgotten ones left.
+"""Shards and indexes that no manifest lists and no run will list: what killed runs, forgotten and purged ones left.
 
 Knows files and manifests; which runs are unfinished is the caller's knowledge. Safe beside writers, who renew a file's
-time before they count on it (`Store.renew`): a file is first set aside, and put back if it was renewed until then; who
-comes later finds nothing and writes it again. Each sweep sets aside under a name of its own, so that none removes what
-another has judged by an older look. Whatever a sweep that was killed had set aside, the next one settles.
+time, under a hold that they share, before they count on it (`publishing.py`): a sweep looks at the time and removes
+under a hold that it has alone. Killed anywhere it has removed a file or has not. On an object store, which knows no
+holds, the look comes a moment before the removal; a run whose shard was taken in between is told so at its end.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
-import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from curator.errors import IntegrityError, NotFoundError
+from curator.shards.publishing import held
 from curator.storage import Store
 
-__all__ = ["sweep_orphans"]
+__all__ = ["orphans", "sweep_orphans"]
 
 _FOLDERS: Final = ("shards", "indexes")
-_ASIDE: Final = ".aside"
 
 
 def sweep_orphans(store: Store, in_use: Collection[str], older_than_s: float) -> int:
     """Removes what nobody counts on and nobody wrote or renewed for `older_than_s` seconds; says how many files.
 
     in_use: digests that unfinished runs have committed, read before this call: a run that finishes meanwhile has its
-    manifest by then. Object stores are left alone (nothing there can be set aside). Raises IntegrityError, and removes
-    nothing, when a manifest cannot be read.
+    manifest by then. Raises IntegrityError, and removes nothing, when a manifest cannot be read.
     """
-    if not store.is_local:
-        return 0
-    wanted = {*in_use, *_listed(store)}
     swept = 0
-    for folder in _FOLDERS:
-        for name in store.list(folder):
-            own = name.rpartition("~")[0] if name.endswith(_ASIDE) else name
-            path, digest = store.path(own), os.path.basename(own).removesuffix(".arrow")
-            if name.endswith(_ASIDE):
-                swept += _settled(path, store.path(name), digest in wanted, older_than_s)
-            elif len(digest) == 64 and digest not in wanted and not _is_fresh(path, older_than_s):
-                aside = f"{path}~{uuid.uuid4().hex}{_ASIDE}"
-                with contextlib.suppress(FileNotFoundError):  # another sweep was quicker
-                    os.rename(path, aside)
-                    swept += _settled(path, aside, False, older_than_s)
+    for name in orphans(store, in_use, older_than_s):
+        with held(store, name, alone=True):
+            if _is_old(store, name, older_than_s):
+                store.delete(name)
+                swept += 1
     return swept
 
 
-def _settled(path: str, aside: str, wanted: bool, older_than_s: float) -> bool:
-    """A file that was set aside goes, or comes back: wanted, or renewed before it was set aside. True: it went."""
-    comes_back = wanted or _is_fresh(aside, older_than_s)
-    try:
-        if comes_back and not os.path.exists(path):
-            os.rename(aside, path)
-            return False
-        os.remove(aside)  # its name is its content: another copy is as good
-    except FileNotFoundError:  # another sweep was quicker
-        return False
-    return not comes_back
+def orphans(store: Store, in_use: Collection[str], older_than_s: float) -> Iterator[str]:
+    """What `sweep_orphans` would look at now."""
+    wanted = {*in_use, *_listed(store)}
+    for folder in _FOLDERS:
+        for name in store.list(folder):
+            digest = os.path.basename(name).removesuffix(".arrow")
+            if len(digest) == 64 and digest not in wanted and _is_old(store, name, older_than_s):
+                yield name
 
 
-def _is_fresh(path: str, older_than_s: float) -> bool:
-    try:
-        return time.time() - os.path.getmtime(path) <= older_than_s
-    except FileNotFoundError:
-        return True
+def _is_old(store: Store, name: str, older_than_s: float) -> bool:
+    touched_s = store.touched_s(name)
+    return touched_s is not None and time.time() - touched_s > older_than_s
 
 
 def _listed(store: Store) -> set[str]:

@@ -17,6 +17,7 @@ from curator.errors import InputError
 from curator.shards.canonical import canonical_batch, plain_schema
 from curator.shards.layout import BATCH_ROWS, shard_name
 from curator.shards.manifest import ShardInfo
+from curator.shards.publishing import publish
 from curator.storage import Store
 
 __all__ = ["MAGIC_BYTES", "TARGET_BYTES", "ShardWriter", "frame_checksum"]
@@ -99,9 +100,7 @@ class ShardWriter:
             return
         data, info = self._shard.finish(self._quarantine, self._batch_rows or BATCH_ROWS)
         self._shard = None
-        name = shard_name(info.digest)
-        if not self._store.renew(name, len(data)):
-            self._store.write_bytes(name, data)
+        publish(self._store, shard_name(info.digest), data)
         self._done.append(info)
 
 

@@ -84,7 +84,8 @@ def _indexed(job: Job, unit: int, outputs: dict[str, Any], codes: np.ndarray) ->
     shards = []
     for raw in outputs["write"][unit]["shards"]:
         shard = ShardInfo.model_validate(raw)
-        if not job.store.renew(shard_name(shard.digest), shard.bytes):
+        name = shard_name(shard.digest)
+        if not job.store.exists(name) or job.store.size(name) != shard.bytes:
             raise IntegrityError(
                 f"shard {shard.digest}, which this run wrote, is not in {job.store.uri} any more: somebody removed it "
                 "while the run stood still. Start a new run"

@@ -18,6 +18,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("GET", "/v1/audit"),
+    ("GET", "/v1/storage"),
     ("GET", "/v1/webhooks"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/recipes"),

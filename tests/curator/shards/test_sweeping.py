@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
 from curator.errors import IntegrityError
 from curator.shards import Manifest, ShardInfo, ShardWriter
 from curator.shards.layout import manifest_name, shard_name
-from curator.shards.sweeping import sweep_orphans
+from curator.shards.publishing import held
+from curator.shards.sweeping import orphans, sweep_orphans
 from curator.storage import Store
 
 SCHEMA = pa.schema([("text", pa.string()), ("sample_id", pa.binary(16))])
 HOUR = 3600.0
+REPO = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def times_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a file's last change of any kind cannot."""
+    monkeypatch.setattr(Store, "touched_s", lambda store, name: mtime(store.path(name)))
+
+
+def mtime(path: str) -> float | None:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
 
 
 @pytest.fixture
@@ -71,60 +90,78 @@ def test_writing_a_shard_again_renews_it(store: Store) -> None:
     assert sweep_orphans(store, (), HOUR) == 0 and there(store, again)
 
 
-def test_a_shard_renewed_while_it_is_set_aside_comes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    orphan, rename = shard(store, "raced", hours_old=9), os.rename
-
-    def raced(source: str, target: str) -> None:
-        if target.endswith(".aside"):
-            assert store.renew(shard_name(orphan.digest), orphan.bytes)
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", raced)
-    assert sweep_orphans(store, (), HOUR) == 0
-    assert there(store, orphan) and store.list("shards") == [shard_name(orphan.digest)]
+def test_a_shard_renewed_before_its_removal_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphan = shard(store, "raced", hours_old=9)
+    for name in orphans(store, (), HOUR):
+        assert store.renew(name, orphan.bytes)
+    assert sweep_orphans(store, (), HOUR) == 0 and there(store, orphan)
 
 
-def test_a_writer_who_comes_too_late_to_renew_writes_it_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    orphan, rename = shard(store, "late", hours_old=9), os.rename
-
-    def raced(source: str, target: str) -> None:
-        rename(source, target)
-        if target.endswith(".aside"):
-            shard(store, "late")
-
-    monkeypatch.setattr(os, "rename", raced)
-    assert sweep_orphans(store, (), HOUR) == 1
-    assert there(store, orphan) and store.list("shards") == [shard_name(orphan.digest)]
+def test_what_was_put_back_from_a_backup_is_new_whatever_its_times_say(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest may come back after it."""
+    monkeypatch.undo()
+    restored = shard(store, "restored", hours_old=9)
+    assert sweep_orphans(store, (), HOUR) == 0 and there(store, restored)
 
 
-def test_a_sweep_removes_only_what_it_set_aside_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between one sweep's look and its removal the shard is written anew, and another sweep sets that aside."""
-    orphan, remove, rename, held = shard(store, "twice", hours_old=9), os.remove, os.rename, []
-    path = store.path(shard_name(orphan.digest))
-
-    def raced(aside: str) -> None:
-        if not held:
-            shard(store, "twice")
-            rename(path, f"{path}~other.aside")
-            held.append(True)
-        remove(aside)
-
-    monkeypatch.setattr(os, "remove", raced)
-    assert sweep_orphans(store, (), HOUR) == 1
-    assert sweep_orphans(store, (), HOUR) == 0
-    assert there(store, orphan) and store.list("shards") == [shard_name(orphan.digest)]
+def test_nothing_is_removed_while_a_writer_counts_on_it(store: Store) -> None:
+    """The sweep waits for the hold, looks again and finds it renewed."""
+    orphan = shard(store, "held", hours_old=9)
+    name, swept = shard_name(orphan.digest), []
+    sweeper = threading.Thread(target=lambda: swept.append(sweep_orphans(store, (), HOUR)))
+    with held(store, name):
+        sweeper.start()
+        time.sleep(0.2)
+        assert there(store, orphan) and not swept
+        assert store.renew(name, orphan.bytes)
+    sweeper.join()
+    assert swept == [0] and there(store, orphan)
 
 
-@pytest.mark.parametrize(("counted_on", "hours"), [(True, 9), (False, 0), (False, 9)])
-def test_what_a_killed_sweep_had_set_aside_is_settled_by_the_next(store: Store, counted_on: bool, hours: float) -> None:
-    info = shard(store, "aside", hours_old=hours)
-    path = store.path(shard_name(info.digest))
-    os.rename(path, f"{path}~0.aside")
-    if counted_on:
-        listed(store, info)
-    back = counted_on or hours == 0
-    assert sweep_orphans(store, (), HOUR) == (not back)
-    assert there(store, info) == back and len(store.list("shards")) == back
+KILLED = """
+import os, signal, sys
+from curator.shards.publishing import held
+from curator.shards.sweeping import orphans, sweep_orphans
+from curator.storage import Store
+Store.touched_s = lambda store, name: os.stat(store.path(name)).st_mtime
+delete = Store.delete
+def killed(store, name):
+    if sys.argv[2] == "after":
+        delete(store, name)
+    os.kill(os.getpid(), signal.SIGKILL)
+Store.delete = killed
+sweep_orphans(Store.open(sys.argv[1]), (), 3600.0)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_sweep_that_was_killed_leaves_a_shard_in_its_place_or_none(store: Store, when: str) -> None:
+    orphan = shard(store, "killed", hours_old=9)
+    done = subprocess.run([sys.executable, "-c", KILLED, store.base, when], cwd=REPO, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert store.list("shards") == ([shard_name(orphan.digest)] if when == "before" else [])
+    again = shard_again(store, "killed")  # nobody waits for the dead one's hold
+    assert there(store, again) and sweep_orphans(store, (), HOUR) == 0
+
+
+def test_objects_are_swept_too_and_written_again_once_a_day_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    bucket = Store(pafs._MockFileSystem(), "bucket", "mock://bucket")  # of files without times, which count as new
+    bucket.filesystem.create_dir("bucket/shards/ab")
+    name = shard_name("ab" + "0" * 62)
+    bucket.write_bytes(name, b"x")
+    assert bucket.renew(name, 1) and not bucket.renew(name, 2) and not bucket.renew("shards/none", 1)
+    assert sweep_orphans(bucket, (), HOUR) == 0
+    later = time.time() + 25 * HOUR
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: later)
+        patch.setattr("curator.storage._modified_s", lambda _: later - 25 * HOUR)
+        assert not bucket.renew(name, 1)
+        assert sweep_orphans(bucket, (), 26 * HOUR) == 0
+        assert sweep_orphans(bucket, (), 24 * HOUR) == 1
+    assert not bucket.exists(name)
 
 
 def test_an_unreadable_manifest_stops_the_sweep(store: Store) -> None:

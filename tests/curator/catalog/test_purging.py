@@ -1,0 +1,250 @@
+"""What anybody needs stays, and says who; what nobody needs is hidden at once and forgotten whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from curator.catalog import Catalog, Scope, ShardPlace
+from curator.catalog.columns import metadata
+from curator.catalog.schema import runs
+from curator.errors import ConflictError, NotFoundError
+from curator.run import RunRequest, RunState, RunSummary
+
+REQUEST = RunRequest(inputs=("rows.parquet",), recipe={"task": "text"})
+Made = Callable[..., str]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kept(request: pytest.FixtureRequest) -> Catalog:
+    return request.getfixturevalue("catalog" if request.param == "sqlite" else "postgresql")
+
+
+@pytest.fixture
+def ended(kept: Catalog, summary: RunSummary) -> Made:
+    """`ended(manifest, shards=…)`: a run of the tenant `local` that succeeded with it."""
+
+    def make(manifest: str, *digests: str) -> str:
+        claimed = kept.runs.create_claimed("local", REQUEST, "me", 60.0)
+        places = [ShardPlace(digest=digest, path=f"shards/{digest}", bytes=5) for digest in digests]
+        kept.manifests.record("local", manifest, path=manifest, shards=places, run=claimed.id)
+        kept.runs.move(claimed, {RunState.VALIDATING}, RunState.RUNNING)
+        kept.runs.move(claimed, {RunState.RUNNING}, RunState.FINALIZING)
+        done = summary.model_copy(update={"run": claimed.id, "manifest": manifest})
+        kept.runs.move(claimed, {RunState.FINALIZING}, RunState.SUCCEEDED, summary=done)
+        return claimed.id
+
+    return make
+
+
+def purge(kept: Catalog, listed: dict[str, set[str]]) -> list[str]:
+    """Everything that is due; the manifests whose files went."""
+    removed: list[str] = []
+    for deleted in kept.purging.due(0.0):
+        kept.purging.forget_run(deleted, lambda name: listed[name], removed.append)
+    return removed
+
+
+def hold(kept: Catalog, kind: str, manifest: str, run: str) -> str:
+    """Has something need the manifest; what a refusal names."""
+    if kind == "alias":
+        kept.aliases.set("local", "prod", manifest, by="me")
+        return "alias 'prod'"
+    if kind == "child":
+        kept.manifests.record("local", "man_child", path="c", shards=[], run=None, parent=manifest)
+        return "man_child"
+    if kind == "plan":
+        return kept.plans.create("local", manifest, {}).id
+    if kind == "job":
+        return kept.jobs.create("local", "external", plan=None, spec={"manifest": manifest}).id
+    if kind == "export":
+        return kept.exports.create("local", manifest, "jsonl").id
+    if kind == "rewrite":
+        return kept.rewrites.create("local", "compact", manifest).id
+    about = {"task": "text", "run": run, "recipe_digest": "d", "path": "p", "sha256": "0" * 64}
+    scorecard = {"promise": {"basis": "audited", "false_drop": 0.0, "max_false_drop": 0.05}}
+    kept.policies.record("local", "text-1", "judge_1", **about, scorecard=scorecard)
+    kept.policies.promote("local", "text-1", "candidate", 1, by="me")
+    return "policy 'text-1'"
+
+
+@pytest.mark.parametrize("kind", ["alias", "child", "plan", "job", "export", "rewrite", "policy"])
+def test_what_is_needed_stays_and_says_by_whom(kept: Catalog, ended: Made, kind: str) -> None:
+    run = ended("man_1")
+    ended("man_2")  # `latest` goes on
+    assert kept.purging.holders("local", run) == []
+    named = hold(kept, kind, "man_1", run)
+    with pytest.raises(ConflictError, match=named):
+        kept.purging.delete_run("local", run)
+    assert kept.runs.get("local", run).id == run and kept.manifests.get("local", "man_1").run == run
+
+
+def test_latest_holds_too(kept: Catalog, ended: Made) -> None:
+    with pytest.raises(ConflictError, match="alias 'latest'"):
+        kept.purging.delete_run("local", ended("man_1"))
+
+
+def test_a_deleted_run_is_hidden_everywhere_and_then_forgotten(kept: Catalog, ended: Made) -> None:
+    run = ended("man_1", "a", "both")
+    other = ended("man_2", "both")
+    version = kept.runs.get("local", run).version
+    with pytest.raises(ConflictError, match="version"):
+        kept.purging.delete_run("local", run, version=version - 1)
+    assert kept.purging.delete_run("local", run, version=version).manifests == ("man_1",)
+    for look in (
+        lambda: kept.runs.get("local", run),
+        lambda: kept.runs.history("local", run),
+        lambda: kept.manifests.get("local", "man_1"),
+        lambda: kept.aliases.set("local", "prod", "man_1", by="me"),
+        lambda: kept.purging.delete_run("local", run),
+        lambda: kept.runs.request_stop("local", run, "cancel"),
+    ):
+        with pytest.raises(NotFoundError):
+            look()
+    assert [seen.id for seen in kept.runs.page("local").items] == [other]
+    assert kept.runs.versions([run]) == {} and [row.id for row in kept.manifests.page("local").items] == ["man_2"]
+    assert kept.events.after("local", 0, subject=run)[-1].kind == "run.deleted"
+    assert kept.purging.due(3600.0) == [] and kept.purging.num_deleted("local") == 1
+    assert kept.manifests.shard("local", "a").bytes == 5
+    assert purge(kept, {"man_1": {"a", "both"}, "man_2": {"both"}}) == ["man_1"]
+    with pytest.raises(NotFoundError):
+        kept.manifests.shard("local", "a")
+    assert kept.manifests.shard("local", "both").bytes == 5
+    with kept.database.read() as connection:
+        assert connection.execute(sa.select(runs.c.id)).scalars().all() == [other]
+    assert purge(kept, {}) == []
+
+
+def test_a_run_that_may_go_on_is_not_deleted(kept: Catalog) -> None:
+    run = kept.runs.create("local", REQUEST)
+    with pytest.raises(ConflictError, match="queued; cancel it first"):
+        kept.purging.delete_run("local", run.id)
+    kept.runs.request_stop("local", run.id, "cancel")
+    kept.purging.delete_run("local", run.id)
+    assert purge(kept, {}) == []
+
+
+def test_a_manifest_that_two_runs_made_goes_with_the_last(kept: Catalog, ended: Made) -> None:
+    first, second = ended("man_1", "a"), ended("man_1", "a")
+    ended("man_2")
+    kept.purging.delete_run("local", first)
+    assert kept.manifests.get("local", "man_1").run == second
+    assert purge(kept, {"man_1": {"a"}, "man_2": set()}) == []
+    kept.purging.delete_run("local", second)
+    assert purge(kept, {"man_1": {"a"}, "man_2": set()}) == ["man_1"]
+
+
+def test_a_deleted_manifest_that_is_made_again_comes_back(kept: Catalog, ended: Made) -> None:
+    first = ended("man_1", "a")
+    ended("man_2")
+    kept.purging.delete_run("local", first)
+    second = ended("man_1", "a")
+    assert kept.manifests.get("local", "man_1").run == second
+    assert purge(kept, {"man_1": {"a"}, "man_2": set()}) == []
+    assert kept.manifests.shard("local", "a").bytes == 5
+
+
+def test_another_tenants_equal_manifest_keeps_the_file(kept: Catalog, ended: Made) -> None:
+    run, other = ended("man_1", "a"), kept.keys.tenant("other").id
+    ended("man_2")
+    kept.manifests.record(other, "man_1", path="man_1", shards=[ShardPlace(digest="a", path="a", bytes=5)])
+    kept.purging.delete_run("local", run)
+    assert purge(kept, {"man_2": set()}) == []
+    assert kept.manifests.shard(other, "a").bytes == 5
+
+
+def test_entering_a_manifest_waits_for_a_purge_to_end(postgresql: Catalog, ended_on: Any) -> None:
+    """Or its file could be taken away after it was written and before it is entered."""
+    run = ended_on(postgresql, "man_1")
+    ended_on(postgresql, "man_2")
+    [deleted] = [postgresql.purging.delete_run("local", run)]
+    order: list[str] = []
+
+    def enter() -> None:
+        postgresql.manifests.record("local", "man_3", path="p", shards=[])
+        order.append("entered")
+
+    other = threading.Thread(target=enter)
+
+    def remove(name: str) -> None:
+        other.start()
+        other.join(0.3)
+        order.append(f"removed {name}")
+
+    postgresql.purging.forget_run(deleted, lambda name: set(), remove)
+    other.join()
+    assert order == ["removed man_1", "entered"]
+
+
+@pytest.fixture
+def ended_on(summary: RunSummary) -> Any:
+    def make(catalog: Catalog, manifest: str) -> str:
+        claimed = catalog.runs.create_claimed("local", REQUEST, "me", 60.0)
+        catalog.manifests.record("local", manifest, path=manifest, shards=[], run=claimed.id)
+        for before, after in ((RunState.VALIDATING, RunState.RUNNING), (RunState.RUNNING, RunState.FINALIZING)):
+            catalog.runs.move(claimed, {before}, after)
+        done = summary.model_copy(update={"run": claimed.id, "manifest": manifest})
+        catalog.runs.move(claimed, {RunState.FINALIZING}, RunState.SUCCEEDED, summary=done)
+        return claimed.id
+
+    return make
+
+
+def test_holders_are_let_go(kept: Catalog, ended: Made) -> None:
+    run = ended("man_1")
+    ended("man_2")
+    hold(kept, "alias", "man_1", run)
+    plan, job = hold(kept, "plan", "man_1", run), kept.jobs.create("local", "external", plan=None, spec={})
+    with pytest.raises(ConflictError, match="by hand"):
+        kept.purging.forget_alias("local", "latest")
+    with pytest.raises(ConflictError, match="version 1"):
+        kept.purging.forget_alias("local", "prod", version=7)
+    kept.purging.forget_alias("local", "prod", version=1)
+    needs = kept.jobs.create("local", "external", plan=plan, spec={"manifest": "man_1"})
+    with pytest.raises(ConflictError, match=needs.id):
+        kept.purging.forget_plan("local", plan)
+    for each in (job.id, needs.id):
+        with pytest.raises(ConflictError, match="cancel it first"):
+            kept.purging.forget_job("local", each)
+        kept.jobs.move("local", each, "cancelled")  # type: ignore[arg-type]
+        kept.purging.forget_job("local", each)
+    kept.purging.forget_plan("local", plan)
+    assert kept.purging.holders("local", run) == []
+    other = kept.keys.tenant("other").id
+    for forget, name in (("alias", "prod"), ("plan", plan), ("job", job.id)):
+        for tenant in ("local", other):
+            with pytest.raises(NotFoundError):
+                getattr(kept.purging, f"forget_{forget}")(tenant, name)
+
+
+def test_a_tenant_goes_whole_and_nobody_else(kept: Catalog, ended: Made, summary: RunSummary) -> None:
+    tenant = kept.keys.tenant("other").id
+    run = kept.runs.create(tenant, REQUEST)
+    assert kept.purging.working(tenant) == [run.id]
+    kept.runs.request_stop(tenant, run.id, "cancel")
+    kept.keys.create(tenant, "k", [Scope.ADMIN])
+    kept.uploads.create(tenant, "a.csv", 5, "ab", part_bytes=5, quota_bytes=9)
+    kept.datasets.create(tenant, "a", "text", {}, ["a.csv"])
+    ended("man_1", "a")
+    for name in ("man_1", "man_own"):
+        kept.manifests.record(tenant, name, path=name, shards=[ShardPlace(digest="a", path="a", bytes=5)])
+    kept.plans.create(tenant, "man_own", {})
+    kept.jobs.create(tenant, "external", plan=None, spec={})
+    kept.exports.create(tenant, "man_own", "jsonl")
+    kept.aliases.set(tenant, "prod", "man_own", by="me")
+    kept.audit.record(tenant, actor="a", action="b", subject="c", status=1, request_id="d")
+    kept.webhooks.create(tenant, "https://a.example/", [])
+    with kept.purging.forget_tenant(tenant) as orphaned:
+        assert orphaned == ["man_own"]
+    with kept.database.read() as connection:
+        for table in metadata.sorted_tables:
+            if "tenant" in table.c:
+                left = connection.execute(sa.select(sa.func.count()).where(table.c.tenant == tenant)).scalar_one()
+                assert left == 0, table.name
+    with pytest.raises(NotFoundError):
+        kept.keys.tenant_named("other")
+    assert kept.manifests.get("local", "man_1").id == "man_1" and kept.keys.tenant_named("local")
