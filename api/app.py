@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from api import errors, polls
 from api.auth import local_access
@@ -46,6 +47,7 @@ from api.routes import (
 )
 from api.service import Service
 from curator.settings import Settings
+from curator.tracing import tracing
 
 __all__ = ["create_app", "keep_loaded"]
 
@@ -74,6 +76,11 @@ RESOURCES = (
 )
 
 
+OWN_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's spans and logs would hold paths, queries and what was wrong with a body, in the caller's words; ours do not
+(`curator/tracing.py`)."""
+
+
 def create_app(
     settings: Settings, *, require_key: bool | None = None, runner_alive: Callable[[], bool] | None = None
 ) -> FastAPI:
@@ -83,6 +90,8 @@ def create_app(
     loopback under no other name. runner_alive: asked by the readiness check, where a runner is supervised. Raises
     RequestError or TransportError when catalog or root cannot be opened.
     """
+    traces = ExitStack()
+    traces.enter_context(tracing(settings, "winnow-server"))
     local = local_access(settings) and not require_key
     service = Service.open(settings, local_access=local, runner_alive=runner_alive)
 
@@ -90,6 +99,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.close()
+        traces.close()
 
     app = FastAPI(
         title="Winnow",
@@ -98,6 +108,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # an address is spelt one way; a redirect would lose a body or a credential
+        telemetry=OWN_TELEMETRY,
         lifespan=lifespan,
     )
     app.state.service = service

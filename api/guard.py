@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import problem
 from api.traffic import Traffic
 from curator.log_lines import telling
+from curator.tracing import span
 
 __all__ = ["LIMITS", "Guard"]
 
@@ -51,6 +52,7 @@ HEADERS: Final = (
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"}
 _PROBES: Final = frozenset({"/healthz/live", "/healthz/ready"})
 
 
@@ -69,9 +71,19 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         door = _Door(send, request_id)
         started = time.monotonic()
+        about = {"http.request.method": _method(scope), "winnow.request_id": request_id}
         try:
-            with telling(request_id=request_id), self.traffic.one_more():
-                await self._admit(scope, receive, door)
+            with (
+                telling(request_id=request_id),
+                self.traffic.one_more(),
+                span("request", about, kind="server", parent=_traceparent(scope)) as seen,
+            ):
+                try:
+                    await self._admit(scope, receive, door)
+                finally:
+                    route = _route(scope)
+                    answered = {"http.route": route, "http.response.status_code": door.status or None}
+                    seen.tell(answered, name=f"{_method(scope)} {route}", failed=door.status >= 500)
         except Exception as error:
             if _hung_up(error):
                 log.info("%s %s: the caller hung up", request_id, shown)
@@ -83,7 +95,7 @@ class Guard:
             await problem(scope, 500, "internal", detail)(scope, receive, door)
         finally:
             seconds = time.monotonic() - started
-            route = getattr(scope.get("route"), "path", "(none)")
+            route = _route(scope)
             self.traffic.count(scope["method"], route, door.status, seconds)
             fields = {"request_id": request_id, "method": scope["method"], "status": door.status, "seconds": seconds}
             line = "%s %s %s %d %.3f s", request_id, scope["method"], shown, door.status, seconds
@@ -111,6 +123,21 @@ class Guard:
                     return
                 receive = _capped(receive, limit)
             await self.app(scope, receive, send)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the address asked for; "(none)" for one that nobody serves."""
+    return str(getattr(scope.get("route"), "path", "(none)"))
+
+
+def _method(scope: Scope) -> str:
+    """The request's method, if it is one of HTTP's: a span's words are not the caller's to choose."""
+    return scope["method"] if scope["method"] in _METHODS else "_OTHER"
+
+
+def _traceparent(scope: Scope) -> str | None:
+    """The trace the caller is in, if it says so."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
 
 
 def _hung_up(error: BaseException) -> bool:

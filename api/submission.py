@@ -21,6 +21,7 @@ from curator.feedback import write_snapshot
 from curator.recipe import Recipe, fitted, load, parse, preset_names, require_learner
 from curator.run import RunRequest
 from curator.storage import Store
+from curator.tracing import traceparent
 
 __all__ = ["Submission", "ready_version", "resolved", "submission_of", "submit"]
 
@@ -73,6 +74,7 @@ def submit(
         within=readable_folders(service.settings),
         engine=engine,
         dataset=dataset,
+        traceparent=traceparent(),
     )
     words = Submission(
         dataset=dataset,

@@ -66,6 +66,7 @@ class RunRequest(BaseModel):
     engine: Literal["inline", "ray"] = "inline"
     dataset_version: str | None = None
     dataset: str | None = Field(default=None, description="the registered dataset, whose `latest` the run moves")
+    traceparent: str | None = Field(default=None, description="the trace of whoever asked, which the run goes on with")
 
 
 class Progress(BaseModel):

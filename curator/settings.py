@@ -18,7 +18,7 @@ from curator.log_lines import LogFormat
 __all__ = ["Settings"]
 
 PREFIX: Final = "WINNOW_"
-_FOREIGN: Final = {"RAY_ADDRESS": "ray_address"}
+_FOREIGN: Final = {"RAY_ADDRESS": "ray_address", "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint"}
 """Variables with a name of their own, because other programs read them too."""
 
 
@@ -62,6 +62,11 @@ class Settings(BaseModel):
     data: str | None = Field(None, description="folder of the evaluation datasets (tests and benchmarks)")
     cache: str | None = Field(None, description="folder for pulled shards; none: `winnow` in the user's cache folder")
     ray_address: str | None = Field(None, description="the Ray cluster (variable RAY_ADDRESS); none: a local one")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="http(s)://… of the collector traces are sent to (variable OTEL_EXPORTER_OTLP_ENDPOINT); none: off",
+    )
     log_format: LogFormat = Field("text", description="log lines as text, or as one JSON object each")
     log_requests: bool = Field(False, description="a log line for every request, not only for what went wrong")
     upload_days: float = Field(7.0, gt=0, description="how long an upload stays open that nothing comes for")

@@ -22,6 +22,7 @@ from curator.errors import (
 )
 from curator.run import RunState, RunSummary
 from curator.settings import Settings
+from curator.tracing import Attributes, span
 from pipelines.lease import beating
 
 __all__ = ["Execute", "attempt", "journal_of", "wait_s"]
@@ -45,13 +46,24 @@ def attempt(
 
     Stopped: released (`pause`: to paused rather than the queue). A passing fault: queued anew with `again`.
     """
+    about: Attributes = {
+        "winnow.run": claimed.id,
+        "winnow.attempt": claimed.attempt,
+        "winnow.engine": claimed.request.engine,
+    }
     try:
-        with beating(journal, settings.heartbeat_s):
+        with (
+            span("run", about, kind="consumer", parent=claimed.request.traceparent) as told,
+            beating(journal, settings.heartbeat_s),
+        ):
             _advance(catalog, journal, RunState.VALIDATING, RunState.RUNNING)
             summary = execute(claimed, journal, settings)
             journal.patiently(journal.heartbeat)  # the last progress, before the state that ends it
             _advance(catalog, journal, RunState.RUNNING, RunState.FINALIZING)
             _advance(catalog, journal, RunState.FINALIZING, RunState.SUCCEEDED, summary=summary)
+            told.tell(
+                {"winnow.manifest": summary.manifest, "winnow.rows": summary.rows_in, "winnow.kept": summary.kept}
+            )
             return summary
     except LeaseLostError:
         raise

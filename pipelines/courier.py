@@ -23,6 +23,7 @@ from curator.catalog import Catalog, DueDelivery
 from curator.errors import RequestError, RetryableError, WinnowError
 from curator.outbound import sent
 from curator.settings import Settings
+from curator.tracing import Attributes, span
 
 __all__ = ["Courier", "signature"]
 
@@ -71,7 +72,12 @@ class Courier:
         return len(due)
 
     def _try(self, delivery: DueDelivery) -> None:
-        status, error = send(delivery, self._settings.webhook_roots)
+        subject = str(delivery.body["data"]["subject"])
+        about: Attributes = {"winnow.delivery": delivery.id, "winnow.attempt": delivery.attempts}
+        about = {**about, "winnow.subject": subject}
+        with span("deliver", about, kind="client") as told:
+            status, error = send(delivery, self._settings.webhook_roots)
+            told.tell({"http.response.status_code": status}, failed=error is not None)
         state = self._catalog.webhooks.settle(delivery, status=status, error=error)
         log.info("delivery %s: attempt %d, %s", delivery.id, delivery.attempts, error or state)
 

@@ -16,6 +16,7 @@ from curator.ledger import Ledger
 from curator.run import Journal, Progress, RunRequest, RunSummary
 from curator.settings import Settings
 from curator.stopping import hear, listening
+from curator.tracing import span
 from pipelines.clock import Clock
 from pipelines.engine import Engine
 from pipelines.inline import InlineEngine
@@ -80,7 +81,7 @@ def _prepared(job: Job, request: RunRequest, journal: Journal, checked: Checked 
         clock.begin("validate", done[SET_UNIT]["rows"])
         clock.all_done()
         return done[SET_UNIT]
-    with clock.phase("validate", 0):
+    with clock.phase("validate", 0), span("validate"):
         checked = checked or check(request)
         _clear(job)
         job.store.write_bytes(job.name("plan.json"), checked.plan.model_dump_json(indent=1).encode())
@@ -120,7 +121,10 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
     done = clock.committed(step.name, step.phase)
     needed = {name: outputs[name] for name in step.reads}
     shown = _SHOWN[step.name]
-    with clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase):
+    with (
+        span(step.name, {"winnow.phase": step.phase, "winnow.done_before": len(done)}),
+        clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase),
+    ):
         if not step.per_unit:
             if SET_UNIT not in done:
                 with listening(journal.stop_requested):

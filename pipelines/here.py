@@ -12,6 +12,7 @@ from curator.catalog import LOCAL_TENANT, Catalog, ClaimedRun
 from curator.errors import RequestError
 from curator.run import RunRequest, RunSummary
 from curator.settings import Settings
+from curator.tracing import tracing
 from pipelines.attempt import Execute, attempt, journal_of
 from pipelines.grace import told_to_end
 from pipelines.lease import is_dead, owner_name
@@ -42,7 +43,7 @@ def run_here(
         raise RequestError("give either a request for a new run or the run to resume")
     act, shutdown, owner = execute or shelved_work(catalog), threading.Event(), owner_name()
     sweep_unfinished(settings)
-    with told_to_end(shutdown.set):
+    with tracing(settings, "winnow-curate"), told_to_end(shutdown.set):
         if request is not None:
             claimed = catalog.runs.create_claimed(tenant, request, owner, settings.lease_s)
         else:

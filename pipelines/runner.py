@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowE
 from curator.log_lines import configure_logs, telling
 from curator.process import has_ended
 from curator.settings import Settings
+from curator.tracing import tracing
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.courier import Courier
 from pipelines.grace import cut_off_after, told_to_end
@@ -189,18 +190,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--beside", metavar="PROCESS", help="end once this process has ended and the work at hand is done"
     )
     parser.add_argument("--once", action="store_true", help="work on one run, training job or export at most, then end")
-    options = parser.parse_args(arguments)
+    options, traces = parser.parse_args(arguments), ExitStack()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = Settings.from_environment(root=options.root)
         configure_logs(settings.log_format)
+        traces.enter_context(tracing(settings, "winnow-runner"))
         catalog = Catalog.open(settings.database_url)
     except WinnowError as error:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
         runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, write_once)
-        with Courier(catalog, settings), told_to_end(partial(runner.end_within, settings.grace_s)):
+        ended = told_to_end(partial(runner.end_within, settings.grace_s))
+        with traces, Courier(catalog, settings), ended:
             if options.once:
                 _ = runner.run_once() or runner.train_once() or runner.export_once()
             else:

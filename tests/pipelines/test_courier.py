@@ -19,7 +19,9 @@ from curator.catalog import LOCAL_TENANT, Catalog, DeliveryState
 from curator.catalog.schema_watch import webhook_deliveries
 from curator.run import RunRequest
 from curator.settings import Settings
+from curator.tracing import tracing
 from pipelines.courier import Courier
+from tests.collector import Collector
 
 REQUEST = RunRequest(inputs=("rows.parquet",), recipe={"task": "text"})
 
@@ -144,6 +146,23 @@ def test_a_name_that_leads_inside_gets_nothing(
     Courier(catalog, settings(tmp_path, root)).deliver_once()
     assert receiver.got == []
     assert "inside" in str(catalog.webhooks.deliveries(LOCAL_TENANT, made.id).items[0].error)
+
+
+def test_a_delivery_is_a_span_that_does_not_tell_where_it_goes(
+    tmp_path: Path, catalog: Catalog, receiver: Receiver
+) -> None:
+    made, _ = catalog.webhooks.create(LOCAL_TENANT, f"{receiver.url}token-in-a-path", [])
+    run = catalog.runs.create(LOCAL_TENANT, REQUEST).id
+    receiver.statuses = [500]
+    with Collector() as collector:
+        with tracing(Settings(otlp_endpoint=collector.url), "winnow-runner"):
+            Courier(catalog, settings(tmp_path, receiver.url)).deliver_once()
+        [seen] = collector.all()
+        assert b"token-in-a-path" not in b"".join(collector.bodies)
+    [delivery] = catalog.webhooks.deliveries(LOCAL_TENANT, made.id).items
+    assert (seen.name, seen.kind, seen.failed) == ("deliver", 3, True)
+    told = {"winnow.delivery": delivery.id, "winnow.attempt": 1, "winnow.subject": run}
+    assert seen.attributes == {**told, "http.response.status_code": 500}
 
 
 def _resolving(found: list[object]) -> object:
