@@ -67,13 +67,12 @@ class Place:
 
     def manifest_id(self, name: str) -> str:
         """A manifest's id, or an alias: a server resolves it, the catalog of a root does here. Raises NotFoundError."""
-        if self.root is None or name.startswith("man_"):
+        if self.root is None:
             return name
-        from curator.catalog import LOCAL_TENANT, Catalog
-        from curator.settings import Settings
+        from curator.shards.named import manifest_named
+        from curator.storage import Store
 
-        with Catalog.open(Settings.from_environment(root=self.root).database_url, create=False) as catalog:
-            return catalog.aliases.get(LOCAL_TENANT, name).manifest
+        return manifest_named(Store.open(self.root), name)
 
     def close(self) -> None:
         """Closes the connections, if there are any."""

@@ -28,7 +28,7 @@ TRAINING_PRESETS: Final = (
 
 @exit_codes
 def train(
-    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="The manifest to train on.")],
+    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, man_…, or an alias such as latest.")],
     recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=RECIPE)],
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever checkpoint is there.")] = False,

@@ -98,7 +98,7 @@ class FileCache:
                 undone.callback(temporary.unlink, missing_ok=True)
                 file = undone.enter_context(temporary.open("w+b"))
                 claim(file)
-                arriving = undone.enter_context(contextlib.closing(Arriving(file)))
+                arriving = Arriving(file)
                 fetch(arriving)
                 found = arriving.digest()
                 if found == digest:

@@ -61,8 +61,8 @@ class ShardStream:
     Columns are the data's, `label_before` where labels were curated, `sample_id`, and `difficulty` (easy, medium,
     hard; null for a slot that tail="pad" filled by repeating a row: mask it).
 
-    source: a root directory or object-store URL, a Store, or a Client. manifest: an id, a Manifest, or, at a server,
-    an alias as it stands now (`adopt` follows it later; a loaded state keeps the manifest it belongs to). rank and
+    source: a root directory or object-store URL, a Store, or a Client. manifest: an id, a Manifest, or an alias
+    (`latest`, `prod`) as it stands now (`adopt` follows it later; a loaded state keeps the manifest it belongs to). rank and
     world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are

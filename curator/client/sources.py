@@ -16,6 +16,7 @@ from curator.client.cache import FileCache
 from curator.errors import RequestError, RetryableError, TransportError, UnreachableError, WinnowError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
+from curator.shards.named import manifest_named
 from curator.shards.source import ShardSource, StoreSource
 from curator.storage import Store
 
@@ -93,8 +94,9 @@ class RemoteStoreSource(CachedSource):
         self.store = root if isinstance(root, Store) else Store.open(root)
 
     def manifest(self, manifest_id: str) -> Manifest:
-        """Raises NotFoundError, IntegrityError, and RequestError when a shard is larger than the cache may be."""
-        return self.fits(Manifest.load(self.store, manifest_id))
+        """By its id, or by an alias. Raises NotFoundError, IntegrityError, and RequestError when a shard is larger than
+        the cache may be."""
+        return self.fits(Manifest.load(self.store, manifest_named(self.store, manifest_id)))
 
     def _copy(self, kind: str, digest: str, file: Arriving) -> None:
         name = shard_name(digest) if kind == "shards" else index_name(digest)

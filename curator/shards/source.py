@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from curator.errors import IntegrityError, NotFoundError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
+from curator.shards.named import manifest_named
 from curator.storage import Store
 
 __all__ = ["ShardSource", "StoreSource"]
@@ -20,7 +21,7 @@ class ShardSource(Protocol):
     """Serves the immutable parts of a dataset; may be called from several threads."""
 
     def manifest(self, manifest_id: str) -> Manifest:
-        """Raises NotFoundError, IntegrityError."""
+        """By its id, or by an alias: the one it points at now. Raises NotFoundError, IntegrityError."""
 
     def shard(self, digest: str) -> Any:
         """The whole shard as a `pyarrow.Buffer`, mapped where it can be. Raises NotFoundError, RetryableError."""
@@ -42,7 +43,7 @@ class StoreSource:
         self.store = root if isinstance(root, Store) else Store.open(root)
 
     def manifest(self, manifest_id: str) -> Manifest:
-        return Manifest.load(self.store, manifest_id)
+        return Manifest.load(self.store, manifest_named(self.store, manifest_id))
 
     def shard(self, digest: str) -> Any:
         return self._buffer(shard_name(digest), f"shard {digest}")

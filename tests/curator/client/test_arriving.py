@@ -2,20 +2,10 @@
 
 import hashlib
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.client import arriving
 from curator.client.arriving import Arriving
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_pieces():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arriving, "PIECE_BYTES", 10)
-        patch.setattr(arriving, "MAX_PIECES", 2)
-        yield
 
 
 @given(st.lists(st.one_of(st.binary(max_size=40), st.none()), max_size=30))
@@ -33,7 +23,6 @@ def test_the_digest_is_that_of_the_file(tmp_path_factory, pieces):
         found = one.digest()
         data = path.read_bytes()
         assert one.tell() == len(data)
-        one.close()
     last = max((place for place, piece in enumerate(pieces) if piece is None), default=-1)
     assert data == b"".join(pieces[last + 1 :])
     assert found == hashlib.sha256(data).hexdigest()
