@@ -12,6 +12,7 @@ import typer
 
 from api.cli.exits import exit_codes
 from api.cli.options import RECIPE, ApiKey, AsJson, Root, Url
+from api.cli.pull import ManifestArgument
 
 if TYPE_CHECKING:
     from pipelines.training.report import StepRecord, TrainingReport
@@ -28,7 +29,7 @@ TRAINING_PRESETS: Final = (
 
 @exit_codes
 def train(
-    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, man_…, or an alias such as latest.")],
+    manifest: ManifestArgument,
     recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help=RECIPE)],
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever checkpoint is there.")] = False,

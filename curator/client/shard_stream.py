@@ -62,8 +62,8 @@ class ShardStream:
     hard; null for a slot that tail="pad" filled by repeating a row: mask it).
 
     source: a root directory or object-store URL, a Store, or a Client. manifest: an id, a Manifest, or an alias
-    (`latest`, `prod`) as it stands now (`adopt` follows it later; a loaded state keeps the manifest it belongs to). rank and
-    world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: the data's columns
+    (`latest`, `prod`) as it stands now (`adopt` follows it later; a loaded state keeps the manifest it belongs to).
+    rank and world_size: from torch.distributed or RANK and WORLD_SIZE when not given, else 0 of 1. columns: those
     wanted, all when None. transform: applied to each batch, in the worker where there are workers. cache_dir: for
     copies of remote shards, and of all shards uncompressed (some three times their size): epochs after the first are
     then only mapped, not decoded. cache_limit_bytes: the most cache_dir may hold; shards whose copies have no room are

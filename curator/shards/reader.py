@@ -236,21 +236,21 @@ class ShardReader:
         info = manifest.shards[shard]
         key = (info.digest, info.index)
 
-        def used(data: Any) -> T:
-            opened = data if isinstance(data, OpenShard) else self._opened(manifest, info, data)
-            return use(opened)
-
-        def fetch() -> Any:
-            with self._lock:
-                opened = self._open.get(key)
+        def fetch(again: bool) -> Any:
+            with self._lock:  # the second time not what another thread may have opened of the damaged copy
+                opened = None if again else self._open.get(key)
             return self.source.shard(info.digest) if opened is None else opened
 
+        def read(data: Any) -> T:
+            return use(data if isinstance(data, OpenShard) else self._opened(manifest, info, data))
+
         def forget() -> bool:
+            forgotten = self._discard(info.digest)
             with self._lock:
                 self._open.pop(key, None)
-            return self._discard(info.digest)
+            return forgotten
 
-        return _once_more(fetch, used, forget)
+        return _once_more(fetch, read, forget)
 
     def _opened(self, manifest: Manifest, info: ShardInfo, data: Any) -> OpenShard:
         opened = OpenShard(info, data, self._index(info), manifest.label)
@@ -269,7 +269,9 @@ class ShardReader:
             return ShardIndex((NO_ROWS, NO_ROWS, NO_ROWS))
         digest = info.index
         return _once_more(
-            lambda: self.source.index(digest), lambda data: open_index(data, info), lambda: self.source.discard(digest)
+            lambda _: self.source.index(digest),
+            lambda data: open_index(data, info),
+            lambda: self.source.discard(digest),
         )
 
     def _discard(self, digest: str) -> bool:
@@ -320,12 +322,13 @@ class ShardReader:
         return pa.RecordBatch.from_pylist([], schema=chosen)
 
 
-def _once_more(fetch: Callable[[], Any], read: Callable[[Any], T], forget: Callable[[], bool]) -> T:
-    """What `read` makes of what `fetch` brings; when that is damaged, it is forgotten and fetched once more."""
-    data = fetch()
+def _once_more(fetch: Callable[[bool], Any], read: Callable[[Any], T], forget: Callable[[], bool]) -> T:
+    """What `read` makes of what `fetch` brings; when that is damaged, it is forgotten and fetched once more. `fetch`
+    is told whether it is the second time."""
+    data = fetch(False)
     try:
         return read(data)
     except IntegrityError:
         if not forget():
             raise
-    return read(fetch())
+    return read(fetch(True))

@@ -201,6 +201,7 @@ def test_a_shard_that_always_arrives_wrong_is_named_with_the_position(made, serv
     assert seen == whole[: len(seen)] and seen
     assert digest in str(error) and f"stops at position {BATCH * len(seen)}" in str(error)
     assert not list((tmp_path / "cache").rglob(f"*{digest}*")), "the bad file is gone"
+    assert len(server.faults[digest]) == 97, "asked for, and once more: by nobody else again"
     server.faults = {}
     assert numbers(one) == whole, "the origin was restored"
 
