@@ -82,6 +82,8 @@ class Accounts:
                     "start over with a smaller learning_rate, or with precision bf16 or fp32."
                 )
             sample_ids, losses = self._row_losses.settle(taken.batch, seen.losses)
+            if taken.batch.rows is not None and not self._ranks.leads:  # packed: every rank sees the losses of all
+                sample_ids, losses = sample_ids[:0], losses[:0]
             self._count(taken.batch, seen, losses)
             self._feedback.add(sample_ids, taken.epoch, taken.step, losses, seen.correct)
             self._tell(taken, seen, len(losses))

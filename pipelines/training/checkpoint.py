@@ -14,7 +14,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from
-from safetensors.torch import save as bytes_from
 from torch import Tensor
 
 from curator.errors import IntegrityError, NotFoundError
@@ -29,6 +28,8 @@ from pipelines.training.parallel.ranks import ALONE, Ranks
 from pipelines.training.report import Tally
 from pipelines.training.step import Learner
 from pipelines.training.supply import Place
+from pipelines.training.tensor_file import on_host, write_tensors
+from pipelines.training.write_behind import WriteBehind
 
 __all__ = [
     "CHECKPOINT",
@@ -98,10 +99,18 @@ class TrainedModel(BaseModel):
         return None if self.classes is None else ClassTable(self.classes)
 
 
-def save(store: Store, learner: Learner, checkpoint: Checkpoint, place: Place, ranks: Ranks = ALONE) -> None:
+def save(
+    store: Store,
+    learner: Learner,
+    checkpoint: Checkpoint,
+    place: Place,
+    ranks: Ranks = ALONE,
+    behind: WriteBehind | None = None,
+) -> None:
     """Replaces the folder's checkpoint; a crash leaves the one before. `place`: where its rows stand.
 
-    Every rank saves; what is the same on all of them is written by the one that leads.
+    Every rank saves; what is the same on all of them is written by the one that leads. `behind`: writes a checkpoint
+    that is one file, by default at once. A learner on a GPU may go on meanwhile; one on a CPU may not.
     """
     parts, tensors = learner.spread.write(store, checkpoint.step, learner.tensors())
     checkpoint = checkpoint.model_copy(update={"parts": parts})
@@ -112,11 +121,20 @@ def save(store: Store, learner: Learner, checkpoint: Checkpoint, place: Place, r
         tensors |= {f"feed/{name}": torch.from_numpy(array) for name, array in arrays.items()}
         header = FeedHeader(num_rows=feed.num_rows, context=feed.context, counts=feed.counts)
         checkpoint = checkpoint.model_copy(update={"feed": header})
-    store.write_bytes(CHECKPOINT, _packed(tensors, checkpoint.model_dump_json()))
-    if parts is not None:
-        from pipelines.training.parallel.parts import remove_other_parts
+    behind = WriteBehind(False) if behind is None or parts is not None else behind
+    behind.wait()  # so that one checkpoint at most lies in page-locked memory
+    copied, there = on_host(tensors)
 
-        remove_other_parts(store, parts)
+    def write() -> None:
+        if there is not None:
+            there.synchronize()
+        write_tensors(store, CHECKPOINT, copied, checkpoint.model_dump_json())
+        if parts is not None:
+            from pipelines.training.parallel.parts import remove_other_parts
+
+            remove_other_parts(store, parts)
+
+    behind(write)
 
 
 def read(store: Store) -> tuple[Checkpoint, dict[str, Tensor]] | None:
@@ -149,7 +167,7 @@ def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor]
         learner.spread.read(store, checkpoint.parts, learner.tensors())
     else:
         _fill(learner.model, tensors, learner.placement.device)
-        for name, parameter in learner.model.named_parameters():
+        for name, parameter in learner.held.items():
             moments = {m: tensors.get(f"optimiser/{name}/{m}") for m in _MOMENTS}
             if any(tensor is None for tensor in moments.values()):
                 continue  # a parameter that has not had a gradient yet
@@ -163,8 +181,8 @@ def restore(learner: Learner, checkpoint: Checkpoint, tensors: dict[str, Tensor]
 def save_model(store: Store, weights: dict[str, Tensor], recipe: TrainingRecipe, classes: ClassTable | None) -> None:
     """Whole weights by name, with the recipe and the class table in the header."""
     header = {"format": _FORMAT, "recipe": recipe.model_dump(mode="json"), "classes": classes and list(classes.labels)}
-    tensors = {f"model/{name}": tensor for name, tensor in weights.items()}
-    store.write_bytes(MODEL, _packed(tensors, json.dumps(header)))
+    tensors = {f"model/{name}": tensor.cpu() for name, tensor in weights.items()}
+    write_tensors(store, MODEL, tensors, json.dumps(header))
 
 
 def load_model(checkpoint_dir: str, device: torch.device | None = None) -> TrainedModel:
@@ -191,11 +209,6 @@ def _fill(model: Model, tensors: dict[str, Tensor], device: torch.device) -> Non
         model.load_state_dict({name: tensor.to(device) for name, tensor in weights.items()})
     except RuntimeError as error:
         raise IntegrityError(f"the stored weights do not fit the recipe's model: {error}") from error
-
-
-def _packed(tensors: dict[str, Tensor], header: str) -> bytes:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return bytes_from(plain, metadata={"winnow": header})
 
 
 def _unpacked(store: Store, name: str) -> tuple[str, dict[str, Tensor]]:

@@ -35,7 +35,7 @@ class TensorBatch:
     """B rows ready for a model."""
 
     sample_ids: pa.Array
-    """of packed texts: one for each piece, in the order of their positions"""
+    """of packed texts: one for each piece of the step, on whichever rank, in the order of their positions"""
     inputs: Tensor
     """ids int64[B, T], or pixels float32[B, C, S, S], of clips float32[B, T, C, S, S]"""
     targets: Tensor

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from curator.digest import canonical_json, sha256_hex
 from curator.epochs.curriculum import Curriculum, Staged
-from pipelines.training.parallel.kinds import Alone, Parallel
+from pipelines.training.parallel.kinds import Alone, LocalSteps, Parallel
 from pipelines.training.sequences import Growth, Layout, Packed, Padded, Rotary, wrong_with
 
 __all__ = [
@@ -188,10 +188,10 @@ class LanguageModel(_Transformer):
         wrong = wrong_with(self.context, self.growth, self.layout, self.window)
         if wrong is not None:
             raise ValueError(wrong)
-        if isinstance(self.layout, Packed) and not isinstance(self.parallel, Alone):
+        if isinstance(self.layout, Packed) and isinstance(self.parallel, LocalSteps):
             raise ValueError(
-                f"layout packed fills sequences from all rows of a step, and `parallel: {self.parallel.kind}` gives "
-                "each rank its own; take `layout: padded`"
+                "layout packed fills sequences from all rows of a step, and ranks of `parallel: diloco` take steps of "
+                "their own; take `layout: padded`, or `parallel: ddp` or `fsdp`"
             )
         return self
 

@@ -45,10 +45,15 @@ class FeedState:
 
 
 class PackedFeed:
-    """Rows in with `add`, batches of `tokens_per_step` tokens out with `ready`; `finish` empties it."""
+    """Rows in with `add`, batches of `tokens_per_step` tokens out with `ready`; `finish` empties it.
 
-    def __init__(self, recipe: LanguageModel, kernel: Kernel):
+    Ranks that take a step together read and pack the same rows; a batch then holds this rank's run of its sequences,
+    but `rows` and `sample_ids` of all of them, and what was cut is counted by the first rank.
+    """
+
+    def __init__(self, recipe: LanguageModel, kernel: Kernel, *, rank: int = 0, num_ranks: int = 1):
         assert isinstance(recipe.layout, Packed), "the packed feed serves the packed layout"
+        self._rank, self._num_ranks = rank, num_ranks
         self._recipe, self._layout, self._kernel = recipe, recipe.layout, kernel
         self._context = recipe.context
         self._packer = Packer(self._context, self._layout.open_sequences)
@@ -121,19 +126,22 @@ class PackedFeed:
         self._counts = replace(counts, num_without_target=counts.num_without_target + (not row_targets))
 
     def _batch(self, sequences: list[Sequence]) -> TensorBatch:
-        shape = (self._num_sequences, self._context)
+        share = self._num_sequences // self._num_ranks
+        begin = self._rank * share
+        own, before = sequences[begin : begin + share], sequences[:begin]
+        shape = (share, self._context)
         inputs, targets = np.full(shape, PAD, np.int64), np.full(shape, IGNORE, np.int64)
         document, pieces = np.zeros(shape, np.int64), [piece for sequence in sequences for piece in sequence]
-        number = 0
-        for row, sequence in enumerate(sequences):
+        number = sum(map(len, before))
+        for row, sequence in enumerate(own):
             first = 0
             for piece in sequence:
                 part = slice(first, first + len(piece))
                 inputs[row, part], targets[row, part], document[row, part] = piece.inputs, piece.targets, number
                 first, number = part.stop, number + 1
-        lengths = [[len(piece) for piece in sequence] for sequence in sequences]
-        lengths += [[] for _ in range(self._num_sequences - len(sequences))]
-        counts, self._counts = self._counts, _Counts()
+        lengths = [[len(piece) for piece in sequence] for sequence in own]
+        lengths += [[] for _ in range(share - len(own))]
+        counts, self._counts = self._counts if self._rank == 0 else _Counts(), _Counts()
         return TensorBatch(
             sample_ids=pa.array([piece.sample_id for piece in pieces], pa.binary(16)),
             inputs=torch.from_numpy(inputs),
@@ -142,7 +150,7 @@ class PackedFeed:
             spans=spans(lengths, self._context, kernel=self._kernel, window=self._recipe.window),
             context=self._context,
             rows=np.array([(p.row, p.row_targets, int((p.targets != IGNORE).sum())) for p in pieces], dtype=np.int64),
-            num_tokens=sum(map(len, pieces)),
+            num_tokens=sum(map(sum, lengths)),
             num_positions=inputs.size,
             **asdict(counts),
         )

@@ -18,6 +18,7 @@ from curator.errors import ConflictError, RecipeError, RequestError
 from curator.shards import Manifest
 from curator.shards.reader import ShardReader
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TrainingRecipe, VideoClassifier
+from pipelines.training.sequences import Packed
 
 __all__ = ["CuratedRows", "columns_of", "epochs_for", "open_rows"]
 
@@ -95,6 +96,8 @@ def open_rows(
             f"the last batch of plan {plan.id} may be short (tail: short), so that some of {world_size} ranks would "
             "have no rows for it; make a plan with tail drop"
         )
+    if isinstance(recipe, LanguageModel) and isinstance(recipe.layout, Packed):
+        rank, world_size = 0, 1  # every rank packs all rows, and takes its share of the sequences
     opened = open_source(source, cache_dir)
     extra: dict[str, Any] = (
         {} if plan is None else {"epoch_size": plan.epoch_size, "shuffle": plan.shuffle, "tail": plan.tail}

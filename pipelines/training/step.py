@@ -117,8 +117,9 @@ class Learner:
         self.model, self.placement, self.clip_norm = model, placement, optimiser.clip_norm
         self.spread: Spread = spread or Whole()
         self._objective = self.spread.lay(Objective(model, placement, slopes_for(placement.device)), model)
+        self.held = self.spread.held(model)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, optimiser.weight_decay),
+            parameter_groups(model, optimiser.weight_decay, self.held),
             lr=optimiser.learning_rate,
             betas=(optimiser.beta_1, optimiser.beta_2),
             fused=True,
@@ -136,13 +137,13 @@ class Learner:
         self.spread.rehearse(lambda: self._gradients(batch, weight))
         found = self._gradients(batch, weight)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, foreach=True)
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of slices: a DTensor
+        norm = self.spread.clip(self.held, self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         skipped = ~torch.isfinite(norm) & self.placement.scales_loss
         mean = self.spread.mean(found.mean.detach() * weight)
-        return StepResult(found.per_sample_B, found.correct_B, mean, norm, skipped)
+        per_sample_B = found.per_sample_B if batch.rows is None else self.spread.pooled(found.per_sample_B)
+        return StepResult(per_sample_B, found.correct_B, mean, norm, skipped)
 
     def weights(self) -> dict[str, Tensor]:
         """The model's parameters, whole, by name; every rank asks."""
@@ -151,14 +152,14 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds of it, by name: slices where the model lies in slices. Every rank asks."""
         found = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.held.items():
             for moment, tensor in self.optimizer.state[parameter].items():
                 found[f"optimiser/{name}/{moment}"] = tensor
         return found | {f"spread/{name}": tensor for name, tensor in self.spread.state().items()}
 
     def begin_moments(self) -> None:
         """Gives every parameter the moments it has before its first step, for a checkpoint to fill."""
-        for parameter in self.model.parameters():
+        for parameter in self.held.values():
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
 
@@ -178,10 +179,14 @@ def slopes_for(device: torch.device) -> Slopes:
     return in_place_slopes
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and kernels decay; embeddings, gains and biases do not."""
+def parameter_groups(
+    model: nn.Module, weight_decay: float, held: dict[str, nn.Parameter] | None = None
+) -> list[dict[str, object]]:
+    """Matrices and kernels decay; embeddings, gains and biases do not. `held`: what stands for the model's parameters,
+    by name."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    parameters = list(model.parameters())
-    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
-    rest = [p for p in parameters if p.ndim < 2 or id(p) in embeddings]
+    own = dict(model.named_parameters())
+    plain = {name for name, parameter in own.items() if parameter.ndim < 2 or id(parameter) in embeddings}
+    decayed = [parameter for name, parameter in (held or own).items() if name not in plain]
+    rest = [parameter for name, parameter in (held or own).items() if name in plain]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -68,10 +68,14 @@ class Supply:
         placement: Placement,
         *,
         shared: bool = False,
+        rank: int = 0,
+        num_ranks: int = 1,
     ):
-        """`shared`: the rows of a batch are one rank's part of a global one."""
+        """`shared`: the rows of a batch are one rank's part of a global one. `rank` of `num_ranks` that take a step
+        together: when packed, its sequences are theirs in turn."""
         device = placement.device
         self._rows, self._recipe, self._course, self._device = rows, recipe, course, device
+        self._rank, self._num_ranks = rank, num_ranks
         self._kernel = kernel_for_spans(device, placement.attention_dtype, compiled=in_blocks(recipe))
         self._feed = feed_for(recipe, classes, self._kernel, shared=shared)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -100,7 +104,7 @@ class Supply:
         before the rows that come after it are read."""
         recipe, num_read, cursor = self._recipe, place.num_read, place.cursor
         assert isinstance(recipe, LanguageModel)
-        feed = PackedFeed(recipe, self._kernel)
+        feed = PackedFeed(recipe, self._kernel, rank=self._rank, num_ranks=self._num_ranks)
         if place.feed is not None:
             feed.load(place.feed)
         source: Iterator[pa.RecordBatch | None] = self._rows.iter_batches()

@@ -42,6 +42,7 @@ from pipelines.training.report import Tally, TrainingReport
 from pipelines.training.rows import RowStream
 from pipelines.training.step import Learner
 from pipelines.training.supply import Place, Supplied, Supply
+from pipelines.training.write_behind import WriteBehind
 
 __all__ = ["OnStep", "ShouldStop", "Trainer", "train"]
 
@@ -137,9 +138,19 @@ class Trainer:
             spread=spread_for(recipe, self.ranks, self.placement),
         )
         self.epoch, self.step, self.place = 0, 0, Place()
-        self._supply = Supply(rows, recipe, self.classes, self.course, self.placement, shared=self.ranks.world_size > 1)
+        self._supply = Supply(
+            rows,
+            recipe,
+            self.classes,
+            self.course,
+            self.placement,
+            shared=self.ranks.world_size > 1,
+            rank=self.ranks.rank,
+            num_ranks=self.ranks.together,
+        )
         self._instruments = Instruments(self.learner.model, self.placement, log_dir if self.ranks.leads else None)
         self._clock = Clock(self.placement.device)
+        self._behind = WriteBehind(self.placement.device.type == "cuda")
         self._accounts = Accounts(
             self._clock,
             FeedbackBuffer(feedback, plan=rows.plan, training_job=self.job),
@@ -176,7 +187,7 @@ class Trainer:
 
         Raises InputError for a row that cannot be learned from, RunFailedError when the loss stops being a number.
         """
-        with cpu_threads(self.recipe.cpu_threads), closing(self._instruments):
+        with cpu_threads(self.recipe.cpu_threads), closing(self._instruments), self._behind:
             step = self.learner.spread.begin()
             if step is not None:
                 self._stand_at(step)
@@ -355,7 +366,7 @@ class Trainer:
             scaler=self.learner.scaler.state_dict(),
             tally=self.tally,
         )
-        disk.save(self.store, self.learner, found, self.place, self.ranks)
+        disk.save(self.store, self.learner, found, self.place, self.ranks, self._behind)
 
 
 def _alone() -> Ranks:

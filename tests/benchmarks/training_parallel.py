@@ -39,6 +39,7 @@ from pipelines.training.memory import prepare_allocator
 from pipelines.training.model import generator, initialise
 from pipelines.training.parallel.kinds import Alone, DataParallel, LocalSteps, ShardedParallel
 from pipelines.training.parallel.ranks import Ranks, joined
+from pipelines.training.parallel.shards import Shards
 from pipelines.training.parallel.ways import spread_for
 from pipelines.training.precision import place
 from pipelines.training.rows import with_sample_ids
@@ -139,11 +140,13 @@ def on_gpus() -> int:
             ways += [(f"ddp {name}", DataParallel(compress=name)) for name in ("none", "bf16", "int8", "powersgd")]
             ways += [("fsdp int8", ShardedParallel(compress="int8"))]
         ways += [("fsdp", ShardedParallel()), ("plain again", Alone()), ("fsdp again", ShardedParallel())]
+        if ranks.world_size == 1:
+            ways += [("fsdp in slices", ShardedParallel()), ("plain once more", Alone())]
         ways += [("fsdp offload", ShardedParallel(offload=True))]
         plain = 0.0
         for name, kind in ways:
             try:
-                median, peak, sent = _gpu_steps(kind, ranks)
+                median, peak, sent = _gpu_steps(kind, ranks, cut=name == "fsdp in slices")
             except Exception:
                 say(f"{name:<16} failed\n{traceback.format_exc(limit=6)}", flush=True)
                 continue
@@ -158,13 +161,14 @@ def on_gpus() -> int:
     return 0
 
 
-def _gpu_learner(kind: Any, ranks: Ranks) -> tuple[Learner, TensorBatch]:
+def _gpu_learner(kind: Any, ranks: Ranks, cut: bool = False) -> tuple[Learner, TensorBatch]:
+    """`cut`: in slices, though there be one rank."""
     torch._dynamo.reset()
     placement = place("cuda", "bf16")
     own = LanguageModel(parallel=kind, global_batch_size=64)
     model = transformer.CausalTransformer(feed_forward="gelu", **SHAPE)  # type: ignore[arg-type]
     initialise(model, generator(0, "parameters"))
-    spread = spread_for(own, ranks, placement)
+    spread = Shards(kind, placement) if cut else spread_for(own, ranks, placement)
     model = model.to(placement.device)
     learner = Learner(model, Optimiser(learning_rate=3e-4), placement, compile_with="inductor", spread=spread)
     draws = torch.Generator("cuda").manual_seed(ranks.rank)
@@ -175,9 +179,9 @@ def _gpu_learner(kind: Any, ranks: Ranks) -> tuple[Learner, TensorBatch]:
     return learner, batch
 
 
-def _gpu_steps(kind: Any, ranks: Ranks) -> tuple[float, int, float]:
+def _gpu_steps(kind: Any, ranks: Ranks, cut: bool = False) -> tuple[float, int, float]:
     """(median seconds, peak bytes, bytes sent a step)"""
-    learner, batch = _gpu_learner(kind, ranks)
+    learner, batch = _gpu_learner(kind, ranks, cut)
     for _ in range(WARM_UP):
         learner.step(batch, 3e-4)
     torch.cuda.synchronize()

@@ -59,7 +59,9 @@ class LocalSteps(_Frozen):
         default=0.5, ge=0, le=1, description="share of its own that a rank keeps when a mean is merged"
     )
     learning_rate: float = Field(default=0.7, gt=0, le=2, description="of the outer Nesterov step")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(
+        default=0.5, ge=0, lt=1, description="of the outer step; the paper's 0.9 is for hundreds of exchanges"
+    )
     patience_s: float = Field(
         default=30.0, gt=0, le=3600, description="seconds without a sign of life after which a rank counts as lost"
     )

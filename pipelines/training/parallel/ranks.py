@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 
 from curator.errors import RecipeError, RequestError, RunFailedError
-from pipelines.training.kinds import TrainingRecipe
+from pipelines.training.kinds import LanguageModel, TrainingRecipe
 from pipelines.training.parallel.board import Board, hosted
 from pipelines.training.parallel.kinds import Alone, LocalSteps, ShardedParallel
 from pipelines.training.parallel.launch import launch, meeting_place
+from pipelines.training.sequences import Packed, stages
 
 __all__ = ["ALONE", "Ranks", "joined"]
 
@@ -85,7 +86,7 @@ def joined(recipe: TrainingRecipe) -> Iterator[Ranks]:
     """This process's place among the ranks of the recipe, in a process group where they step together.
 
     Raises RequestError for a launcher of several and a recipe of one, and for a number of ranks that does not divide
-    the global batch; both before anybody waits for anybody.
+    the global batch, or a packed step's sequences; both before anybody waits for anybody.
     """
     found, parallel = launch(), recipe.parallel
     if found.world_size > 1 and isinstance(parallel, Alone):
@@ -93,7 +94,10 @@ def joined(recipe: TrainingRecipe) -> Iterator[Ranks]:
             f"WORLD_SIZE is {found.world_size}: a launcher started several processes, and the recipe says `parallel: "
             "none`: each would train a whole model of its own. Start one, or say `parallel: ddp` (or fsdp, diloco)."
         )
-    _check_batch(recipe, found.world_size)
+    if isinstance(recipe, LanguageModel) and isinstance(recipe.layout, Packed):
+        _check_sequences(recipe, recipe.layout, found.world_size)
+    else:
+        _check_batch(recipe, found.world_size)
     if torch.cuda.is_available() and recipe.device != "cpu":
         torch.cuda.set_device(found.local_rank % torch.cuda.device_count())
     grouped = found.world_size > 1 and not isinstance(parallel, LocalSteps)
@@ -119,6 +123,15 @@ def _check_batch(recipe: TrainingRecipe, world_size: int) -> None:
             f"{world_size} ranks do not divide global_batch_size {size}: they would get different numbers of rows. "
             f"Start {near} ranks, or make global_batch_size {-(-size // world_size) * world_size}."
         )
+
+
+def _check_sequences(recipe: LanguageModel, layout: Packed, world_size: int) -> None:
+    for _, context in stages(recipe.context, recipe.growth):
+        if layout.tokens_per_step % (context * world_size):
+            raise RecipeError(
+                f"{world_size} ranks do not divide the {layout.tokens_per_step // context} sequences of {context} "
+                f"tokens of a step: make layout.tokens_per_step a multiple of {context * world_size}, or start fewer"
+            )
 
 
 def _make_group(recipe: TrainingRecipe, rank: int, world_size: int) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "mean_scattered",
     "mean_scattered_int8",
     "prepare_int8",
+    "summed",
 ]
 
 all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -56,6 +57,12 @@ def mean_scattered(out_C: Tensor, whole_N: Tensor, group: dist.ProcessGroup, tra
     for theirs_C in theirs_WC[1:]:
         out_C.add_(theirs_C)
     out_C.div_(world_size)
+
+
+def summed(vector_N: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The sum over the ranks, in place; of numbers that are 0 on all ranks but one, exact."""
+    dist.all_reduce(vector_N, group=group)
+    return vector_N
 
 
 def mean_all(vector_N: Tensor, group: dist.ProcessGroup, traffic: Traffic) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.training.parallel.kinds import DataParallel
 from pipelines.training.parallel.low_rank import LowRank
-from pipelines.training.parallel.reduction import all_gather, chunk_size, mean_all, mean_all_int8, prepare_int8
+from pipelines.training.parallel.reduction import all_gather, chunk_size, mean_all, mean_all_int8, prepare_int8, summed
 from pipelines.training.parallel.spread import Traffic, Whole
 
 __all__ = ["Replicas"]
@@ -64,6 +64,9 @@ class Replicas(Whole):
     def mean(self, share: Tensor) -> Tensor:
         dist.all_reduce(share, group=self._group)
         return share / self._group.size()
+
+    def pooled(self, losses: Tensor) -> Tensor:
+        return summed(losses.nan_to_num(nan=0.0), self._group)
 
     def state(self) -> dict[str, Tensor]:
         return self._compression.state()

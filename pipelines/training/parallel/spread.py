@@ -37,6 +37,15 @@ class Spread(Protocol):
         """What is to be called in place of the objective, whose model it may cut, move or watch."""
         ...
 
+    def held(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """What the optimiser of this rank moves, by name: its parameters, or its slices of them."""
+        ...
+
+    def clip(self, held: dict[str, nn.Parameter], limit: float) -> Tensor:
+        """Scales the gradient down to that norm where it is longer; its norm before. Comes before every update: what
+        is held has its gradients from here on."""
+        ...
+
     def begin(self) -> int | None:
         """Before the first step of a process: the step it goes on from, where another rank says so."""
         ...
@@ -47,6 +56,10 @@ class Spread(Protocol):
 
     def mean(self, share: Tensor) -> Tensor:
         """The mean over the ranks of a number on the device."""
+        ...
+
+    def pooled(self, losses: Tensor) -> Tensor:
+        """The losses of pieces that lie on one rank each, and are NaN on the others."""
         ...
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
@@ -82,6 +95,12 @@ class Whole:
     def lay(self, objective: nn.Module, model: nn.Module) -> nn.Module:
         return objective
 
+    def held(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        return dict(model.named_parameters())
+
+    def clip(self, held: dict[str, nn.Parameter], limit: float) -> Tensor:
+        return nn.utils.clip_grad_norm_(held.values(), limit, foreach=True)
+
     def begin(self) -> int | None:
         return None
 
@@ -90,6 +109,9 @@ class Whole:
 
     def mean(self, share: Tensor) -> Tensor:
         return share
+
+    def pooled(self, losses: Tensor) -> Tensor:
+        return losses
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         return model.state_dict()

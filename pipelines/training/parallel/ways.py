@@ -15,16 +15,17 @@ __all__ = ["spread_for"]
 
 
 def spread_for(recipe: TrainingRecipe, ranks: Ranks, placement: Placement) -> Spread:
-    """The whole model here, where there is one rank and it need not be in slices."""
+    """The whole model here, where there is one rank."""
     parallel = recipe.parallel
     if isinstance(parallel, DataParallel) and ranks.world_size > 1:
         from pipelines.training.parallel.replicas import Replicas
 
         return Replicas(parallel, placement.device)
     if isinstance(parallel, ShardedParallel):
-        from pipelines.training.parallel.shards import Shards
+        from pipelines.training.parallel.shards import OneSlice, Shards
 
-        return Shards(parallel, placement)
+        away = parallel.offload and placement.device.type != "cpu"
+        return Shards(parallel, placement) if ranks.world_size > 1 or away else OneSlice()
     if isinstance(parallel, LocalSteps) and ranks.board is not None:
         from pipelines.training.parallel.workers import Workers
 

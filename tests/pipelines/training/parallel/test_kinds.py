@@ -35,8 +35,8 @@ def test_what_is_refused(parallel: Any, told: str) -> None:
         parse_recipe({**ONE, "parallel": parallel})
 
 
-def test_packed_texts_are_for_one_process() -> None:
+def test_packed_texts_are_for_ranks_in_step() -> None:
     packed = {"kind": "language-model", "layout": "packed", "context": 1024}
     assert parse_recipe(packed).layout.kind == "packed"
-    with pytest.raises(RecipeError, match=r"layout packed .* `parallel: ddp`.*`layout: padded`"):
-        parse_recipe({**packed, "parallel": "ddp"})
+    with pytest.raises(RecipeError, match=r"layout packed .* `parallel: diloco`.*`layout: padded`"):
+        parse_recipe({**packed, "parallel": "diloco"})

@@ -77,6 +77,19 @@ def test_one_rank_of_slices_is_one_process(shards: tuple[str, str], tmp_path: Pa
     assert cut.losses == alone.losses
 
 
+def test_slices_go_on_whole_and_cut_again(shards: tuple[str, str], tmp_path: Path) -> None:
+    """Two ranks, then one, which holds everything whole, then two: each from the checkpoint of the one before."""
+    sliced, folder = recipe({"kind": "fsdp"}), str(tmp_path / "out")
+    whole = run(job, 1, *shards, sliced, str(tmp_path / "whole"))[0]
+    first = run(job, 2, *shards, sliced, folder, 5)[0]
+    second = run(job, 1, *shards, sliced, folder, 3)[0]
+    third = run(job, 2, *shards, sliced, folder)[0]
+    assert (first.report.steps, second.report.resumed_from, third.report.resumed_from) == (5, 5, 8)
+    assert third.report.finished
+    told = {**first.losses, **second.losses, **third.losses}
+    assert told == pytest.approx(whole.losses, rel=1e-5)
+
+
 @pytest.mark.parametrize("world_size", [8, 1024])
 def test_the_layout_for_many_ranks(world_size: int) -> None:
     """On a backend that moves nothing: what rank 0 holds, and which collectives a step asks for."""
