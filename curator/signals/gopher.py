@@ -1,8 +1,7 @@
 """The rules of Gopher's MassiveText: document quality and repetition. Knows thresholds, not how signals are counted.
 
 Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", section A1.1, Table A1.
-Words are whitespace words here; pipelines with a linguistic tokeniser (datatrove) count punctuation apart, which makes
-their alphabetic and n-gram rules stricter.
+Words are tokens, punctuation apart, as in the datatrove library, whose verdicts on English these rules give.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ class GopherQuality(RowRule):
     min_stop_words: int | None = Field(default=2, ge=0, le=8)
 
     signals: ClassVar[tuple[str, ...]] = (
-        "num_proper_words",
-        "mean_word_length",
-        "hash_per_word",
-        "ellipsis_per_word",
+        "num_proper_tokens",
+        "mean_token_length",
+        "hash_per_token",
+        "ellipsis_per_token",
         "bullet_line_share",
         "ellipsis_line_share",
-        "alphabetic_word_share",
+        "alphabetic_token_share",
         "num_stop_words",
     )
     reasons: ClassVar[dict[str, str]] = {
@@ -54,15 +53,15 @@ class GopherQuality(RowRule):
 
     def bounds(self) -> tuple[Bound, ...]:
         return (
-            Bound("gopher_word_count", "num_proper_words", "below", self.min_words),
-            Bound("gopher_word_count", "num_proper_words", "above", self.max_words),
-            Bound("gopher_word_length", "mean_word_length", "below", self.min_mean_word_length),
-            Bound("gopher_word_length", "mean_word_length", "above", self.max_mean_word_length),
-            Bound("gopher_hashes", "hash_per_word", "above", self.max_hash_per_word),
-            Bound("gopher_ellipses", "ellipsis_per_word", "above", self.max_ellipsis_per_word),
+            Bound("gopher_word_count", "num_proper_tokens", "below", self.min_words),
+            Bound("gopher_word_count", "num_proper_tokens", "above", self.max_words),
+            Bound("gopher_word_length", "mean_token_length", "below", self.min_mean_word_length),
+            Bound("gopher_word_length", "mean_token_length", "above", self.max_mean_word_length),
+            Bound("gopher_hashes", "hash_per_token", "above", self.max_hash_per_word),
+            Bound("gopher_ellipses", "ellipsis_per_token", "above", self.max_ellipsis_per_word),
             Bound("gopher_bullet_lines", "bullet_line_share", "above", self.max_bullet_line_share),
             Bound("gopher_ellipsis_lines", "ellipsis_line_share", "above", self.max_ellipsis_line_share),
-            Bound("gopher_alphabetic_words", "alphabetic_word_share", "below", self.min_alphabetic_word_share),
+            Bound("gopher_alphabetic_words", "alphabetic_token_share", "below", self.min_alphabetic_word_share),
             Bound("gopher_stop_words", "num_stop_words", "below", self.min_stop_words),
         )
 
@@ -75,6 +74,10 @@ class GopherRepetition(RowRule):
     max_duplicate_paragraph_share: float | None = Field(default=0.30, ge=0, le=1)
     max_duplicate_line_char_share: float | None = Field(default=0.20, ge=0, le=1)
     max_duplicate_paragraph_char_share: float | None = Field(default=0.20, ge=0, le=1)
+    count_single: bool = Field(
+        default=True,
+        description="a top n-gram may occur but once, as in datatrove: a text of a few words goes",
+    )
     max_top_2_gram: float | None = Field(default=0.20, ge=0)
     max_top_3_gram: float | None = Field(default=0.18, ge=0)
     max_top_4_gram: float | None = Field(default=0.16, ge=0)
@@ -91,6 +94,7 @@ class GopherRepetition(RowRule):
         "duplicate_line_char_share",
         "duplicate_paragraph_char_share",
         *(f"top_{n}_gram_char_share" for n in (2, 3, 4)),
+        *(f"repeated_{n}_gram_char_share" for n in (2, 3, 4)),
         *(f"duplicate_{n}_gram_char_share" for n in (5, 6, 7, 8, 9, 10)),
     )
     reasons: ClassVar[dict[str, str]] = {
@@ -121,8 +125,9 @@ class GopherRepetition(RowRule):
                 self.max_duplicate_paragraph_char_share,
             ),
         )
+        kind = "top" if self.count_single else "repeated"
         top = tuple(
-            Bound(f"gopher_top_{n}_gram", f"top_{n}_gram_char_share", "above", getattr(self, f"max_top_{n}_gram"))
+            Bound(f"gopher_top_{n}_gram", f"{kind}_{n}_gram_char_share", "above", getattr(self, f"max_top_{n}_gram"))
             for n in (2, 3, 4)
         )
         duplicate = tuple(

@@ -17,8 +17,8 @@ from curator.signals.text.dclm import DCLM
 from curator.signals.text.family import Family
 from curator.signals.text.language import LANGUAGE
 from curator.signals.text.lines import LINES
+from curator.signals.text.pages import PAGES
 from curator.signals.text.phrases import PHRASES
-from curator.signals.text.repetition import REPETITION
 from curator.signals.text.words import WORDS
 
 __all__ = ["FAMILIES", "SIGNALS", "score_rows"]
@@ -27,7 +27,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "characters": CHARACTERS,
     "words": WORDS,
     "lines": LINES,
-    "repetition": REPETITION,
+    "pages": PAGES,
     "phrases": PHRASES,
     "compression": COMPRESSION,
     "dclm": DCLM,
@@ -50,7 +50,7 @@ def score_rows(rows: RowBytes, names: Iterable[str]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for family in FAMILIES.values():
         if family.signals.keys() & set(wanted):
-            table = family.score(rows)
+            table = family.score(rows, wanted)
             table[~rows.valid] = np.nan
             found |= {
                 name: np.ascontiguousarray(table[:, k]) for k, name in enumerate(family.signals) if name in wanted

@@ -6,12 +6,13 @@ One pass: a byte histogram answers for ASCII, only the rest is decoded. Knows no
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, kernel, load_word
+from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, lean, load_word
 from curator.signals.text.family import Family
 from curator.signals.text.unicode import ALPHA, DAMAGE, DIGIT, SPACE, SYMBOL, UPPER, char_classes
 
@@ -41,7 +42,7 @@ _A_CIRCUMFLEX, _A_TILDE, _SMALL_A_CIRCUMFLEX, _I_DIAERESIS = 0xC2, 0xC3, 0xE2, 0
 _LANES = 4
 
 
-@kernel
+@lean
 def _histogram(data, start, stop, lanes):
     """Adds bytes start..stop to lanes[0]; four lanes so that equal neighbours do not wait for each other."""
     lanes[:] = 0
@@ -61,7 +62,7 @@ def _histogram(data, start, stop, lanes):
             lanes[0, byte] += lanes[k, byte]
 
 
-@kernel
+@lean
 def _is_mojibake(before, cp):
     if before in (_A_TILDE, _A_CIRCUMFLEX):
         return cp < _TAIL.size and _TAIL[cp]
@@ -70,7 +71,7 @@ def _is_mojibake(before, cp):
     return before == _I_DIAERESIS and (cp == 0xBB or cp == 0xBF)
 
 
-@kernel
+@lean
 def _add_beyond_ascii(data, start, stop, classes, counts):
     """Adds characters above 0x7F to counts of alpha, digit, upper, space, symbol, damage, replacement, mojibake."""
     at = start
@@ -97,10 +98,8 @@ def _add_beyond_ascii(data, start, stop, classes, counts):
         at += width
 
 
-@kernel
-def _characters(data, offsets, classes, out):
-    lanes = np.zeros((_LANES, 256), np.uint32)
-    counts = np.zeros(8, np.int64)
+@lean
+def _characters(data, offsets, classes, lanes, counts, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         _histogram(data, start, stop, lanes)
@@ -124,9 +123,10 @@ def _characters(data, offsets, classes, out):
             out[row, column] = counts[k] / whole if whole else np.nan
 
 
-def _score(rows: RowBytes) -> np.ndarray:
+def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     out = np.empty((len(rows), len(SIGNALS)), np.float32)
-    _characters(rows.data, rows.offsets, char_classes(), out)
+    lanes, counts = np.zeros((_LANES, 256), np.uint32), np.zeros(8, np.int64)
+    _characters(rows.data, rows.offsets, char_classes(), lanes, counts, out)
     return out
 
 

@@ -6,6 +6,7 @@ Knows bytes only. Equal zlib builds give equal numbers; another build may differ
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -28,7 +29,7 @@ SIGNALS: Final = {
 }
 
 
-def _score(rows: RowBytes) -> np.ndarray:
+def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     out = np.full((len(rows), 1), np.nan, np.float32)
     starts = rows.offsets[:-1]
     sizes = np.minimum(rows.offsets[1:] - starts, PREFIX_BYTES)

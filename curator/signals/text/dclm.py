@@ -8,6 +8,7 @@ tests/curator/signals/text/reference.py, spells them out. Knows no thresholds bu
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -18,16 +19,16 @@ from curator.signals.text.bytescan import (
     ONES,
     code_point,
     count_chars,
-    kernel,
+    lean,
     load_word,
     strip_left,
     strip_right,
 )
+from curator.signals.text.english.lexicon import STOP_WORDS
 from curator.signals.text.family import Family
 from curator.signals.text.lines import most_newlines, split_lines
 from curator.signals.text.tokens import next_word
 from curator.signals.text.unicode import ALPHA, DIGIT, UPPER, char_classes
-from curator.signals.text.words import STOP_WORDS
 
 __all__ = ["COUNTED", "DCLM", "MAX_PHRASE_LINE_WORDS", "MAX_UPPER_SHARE", "MIN_LINE_WORDS"]
 
@@ -67,12 +68,12 @@ _STOP_SIZES = np.array([len(word) for word in STOP_WORDS], np.uint64)
 _LOWER = ONES * np.uint64(0x20)
 
 
-@kernel
+@lean
 def _fold(byte):
     return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
 
 
-@kernel
+@lean
 def _holds(data, at, stop, phrase):
     """Whether `phrase` (lower case) stands at `at`, ASCII capitals folded."""
     if stop - at < np.uint64(phrase.size):
@@ -83,19 +84,19 @@ def _holds(data, at, stop, phrase):
     return True
 
 
-@kernel
+@lean
 def _ends(data, start, stop, phrase):
     size = np.uint64(phrase.size)
     return stop - start >= size and _holds(data, stop - size, stop, phrase)
 
 
-@kernel
+@lean
 def _is_bullet(data, start, stop):
     dot = _holds(data, start, stop, _DISC) or _holds(data, start, stop, _BULLET)
     return dot or _holds(data, start, stop, _STAR) or _holds(data, start, stop, _DASH)
 
 
-@kernel
+@lean
 def _occurrences(data, start, stop, phrase):
     """How often `phrase` occurs without overlap."""
     count = 0
@@ -109,7 +110,7 @@ def _occurrences(data, start, stop, phrase):
     return count
 
 
-@kernel
+@lean
 def _is_stop_word(data, start, stop):
     size = stop - start
     if size > np.uint64(4):
@@ -122,12 +123,12 @@ def _is_stop_word(data, start, stop):
     return False
 
 
-@kernel
+@lean
 def _is_word_byte(byte):
     return 0x30 <= byte <= 0x39 or 0x61 <= _fold(byte) <= 0x7A or byte == 0x5F
 
 
-@kernel
+@lean
 def _is_counter(data, start, stop):
     """[^a-z0-9_]* digit [0-9,.]* [kmb]? whitespace+ (likes|…) [^a-z0-9_]*, all of it ASCII."""
     at = start
@@ -155,7 +156,7 @@ def _is_counter(data, start, stop):
     return False
 
 
-@kernel
+@lean
 def _is_shouted(data, start, stop, classes):
     upper = chars = 0
     at = start
@@ -167,7 +168,7 @@ def _is_shouted(data, start, stop, classes):
     return upper / chars > MAX_UPPER_SHARE if chars else False
 
 
-@kernel
+@lean
 def _counts(data, start, stop, classes):
     """(words, words that begin with a letter or digit, their characters, stop words) of start..stop."""
     words = counted = chars = stops = 0
@@ -181,7 +182,7 @@ def _counts(data, start, stop, classes):
     return words, counted, chars, stops
 
 
-@kernel
+@lean
 def _removed(data, start, stop, words, counted, classes):
     """Words that go with the non-empty line start..stop."""
     if words < MIN_LINE_WORDS or _is_counter(data, start, stop) or _is_shouted(data, start, stop, classes):
@@ -193,7 +194,7 @@ def _removed(data, start, stop, words, counted, classes):
     return min(gone, counted)
 
 
-@kernel
+@lean
 def _dclm(data, offsets, classes, starts, ends, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
@@ -229,7 +230,7 @@ def _dclm(data, offsets, classes, starts, ends, out):
         out[row, 5] = removed / counted if counted else np.nan
 
 
-def _score(rows: RowBytes) -> np.ndarray:
+def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     starts, ends = np.empty((2, most_newlines(rows.data, rows.offsets) + 1), np.uint64)
     out = np.empty((len(rows), len(SIGNALS)), np.float32)
     _dclm(rows.data, rows.offsets, char_classes(), starts, ends, out)

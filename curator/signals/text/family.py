@@ -5,7 +5,7 @@ Knows no signal in particular.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ __all__ = ["Family"]
 
 
 class Family(NamedTuple):
-    """`score(rows)` returns float32[n, k], a column per name of `signals`, in order; null rows may hold anything."""
+    """`score(rows, names)` returns float32[n, k], a column per name of `signals`, in order; null rows and columns that
+    are not named may hold anything."""
 
     signals: dict[str, str]
-    score: Callable[[RowBytes], np.ndarray]
+    score: Callable[[RowBytes, Collection[str]], np.ndarray]

@@ -8,6 +8,7 @@ languages are wanted.
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -117,7 +118,7 @@ def _classify(data, offsets, moves, row_of, feature_of, weights, prior, code_of,
         out[row, 1] = chance[best] / total
 
 
-def _score(rows: RowBytes) -> np.ndarray:
+def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     text = _prepared(rows)
     out = np.empty((len(rows), 2), np.float32)
     model = _model()

@@ -7,6 +7,7 @@ as the datatrove library counts them; their slow twins, tests/curator/signals/te
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from curator.signals.text.bytescan import (
     first_byte,
     first_equal,
     hash_bytes,
-    kernel,
+    lean,
     load_word,
     strip_left,
     strip_right,
@@ -53,7 +54,7 @@ SIGNALS: Final = {
 _NEWLINES = ONES * np.uint64(10)
 
 
-@kernel
+@lean
 def most_newlines(data, offsets):
     """The largest number of newlines in a row."""
     most = 0
@@ -65,7 +66,7 @@ def most_newlines(data, offsets):
     return most
 
 
-@kernel
+@lean
 def split_lines(data, start, stop, starts, ends):
     """Fills the bounds of the pieces between newlines and returns their number, one more than there are newlines."""
     count = 0
@@ -84,7 +85,7 @@ def split_lines(data, start, stop, starts, ends):
     return count + 1
 
 
-@kernel
+@lean
 def _duplicate_lines(data, starts, ends, num_pieces, table, keys):
     """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends."""
     mask = empty_table(table, num_pieces)
@@ -104,7 +105,7 @@ def _duplicate_lines(data, starts, ends, num_pieces, table, keys):
     return lines, duplicates, chars
 
 
-@kernel
+@lean
 def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, keys):
     """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip())."""
     start = strip_left(data, start, stop)
@@ -129,7 +130,7 @@ def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, ke
     return paragraphs, duplicates, chars
 
 
-@kernel
+@lean
 def _last_code_point(data, start, stop):
     at = stop - E1
     while at > start and (data[at] & 0xC0) == 0x80:
@@ -137,7 +138,7 @@ def _last_code_point(data, start, stop):
     return code_point(data, at)[0]
 
 
-@kernel
+@lean
 def _marks(data, begin, end):
     """(begins with a bullet, ends with an ellipsis) of a stripped, non-empty line."""
     size = end - begin
@@ -150,7 +151,7 @@ def _marks(data, begin, end):
     return bullet, (x == 46 and y == 46 and z == 46) or (x == 0xE2 and y == 0x80 and z == 0xA6)
 
 
-@kernel
+@lean
 def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts):
     """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped lines."""
     mask = empty_table(table, num_pieces)
@@ -174,9 +175,8 @@ def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts
         counts[6] += chars
 
 
-@kernel
-def _lines(data, offsets, classes, starts, ends, keys, table, out):
-    counts = np.zeros(7, np.int64)
+@lean
+def _lines(data, offsets, classes, starts, ends, keys, table, counts, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         out[row, 0] = 0
@@ -202,11 +202,12 @@ def _lines(data, offsets, classes, starts, ends, keys, table, out):
             out[row, 9] = counts[5] / counts[6]
 
 
-def _score(rows: RowBytes) -> np.ndarray:
+def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     most = most_newlines(rows.data, rows.offsets) + 1
     starts, ends, keys = np.empty((3, most), np.uint64)
     out = np.empty((len(rows), len(SIGNALS)), np.float32)
-    _lines(rows.data, rows.offsets, char_classes(), starts, ends, keys, np.empty(table_size(most), np.int32), out)
+    table, counts = np.empty(table_size(most), np.int32), np.zeros(7, np.int64)
+    _lines(rows.data, rows.offsets, char_classes(), starts, ends, keys, table, counts, out)
     return out
 
 

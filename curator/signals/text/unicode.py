@@ -15,6 +15,7 @@ __all__ = [
     "ALPHA",
     "DAMAGE",
     "DIGIT",
+    "LAST_ASSIGNED",
     "SOLO",
     "SPACE",
     "SYMBOL",
@@ -43,7 +44,7 @@ TERMINAL_PUNCTUATION: Final = (
 )
 """Main members of Unicode's Sentence_Terminal property."""
 
-_LAST_ASSIGNED = 0x323B0  # nothing but tags, variation selectors and private use lies above
+LAST_ASSIGNED: Final = 0x323B0  # nothing but tags, variation selectors and private use lies above
 _SOLO_RANGES = (
     (0x0E01, 0x0E5B),  # Thai
     (0x0E81, 0x0EDF),  # Lao
@@ -54,7 +55,7 @@ _SOLO_RANGES = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),  # ideographs
     (0xF900, 0xFAFF),
-    (0x20000, _LAST_ASSIGNED - 1),
+    (0x20000, LAST_ASSIGNED - 1),
 )
 
 
@@ -62,7 +63,7 @@ _SOLO_RANGES = (
 def char_classes() -> np.ndarray:
     """uint16[0x110000] of flags by code point (2.2 MB, about 0.2 s once)."""
     table = np.zeros(0x110000, np.uint16)
-    table[:_LAST_ASSIGNED] = [_flags(chr(cp)) for cp in range(_LAST_ASSIGNED)]
+    table[:LAST_ASSIGNED] = [_flags(chr(cp)) for cp in range(LAST_ASSIGNED)]
     table[0xE0100:0xE01F0] = WORD
     table[0xF0000:] = DAMAGE
     for first, last in _SOLO_RANGES:

@@ -35,7 +35,7 @@ def test_thresholds_are_those_of_section_22() -> None:
         ('She said: "I will." And she did!', 2),
         ("Please enable JavaScript to read this. Thank you very much.", 0),
         ("Read our Privacy Policy before you go. It is long.", 0),
-        ("我们在这里。你们在那里！ 他们走了。 end of it.", 4),
+        ("我们在这里。你们在那里！ 他们走了。 end of it.", 3),
         ("Version 3.5 costs 2.50 dollars.", 1),
         ("One word of " + "x" * 1001 + " is too long. So is this.", 0),
     ],

@@ -30,7 +30,7 @@ def test_quality_thresholds_are_those_of_section_a11() -> None:
 
 
 def test_repetition_thresholds_are_those_of_table_a1() -> None:
-    assert list(GopherRepetition().model_dump(exclude={"kind"}).values()) == [
+    assert list(GopherRepetition().model_dump(exclude={"kind", "count_single"}).values()) == [
         *(0.30, 0.30, 0.20, 0.20),  # duplicate lines, paragraphs, their characters
         *(0.20, 0.18, 0.16),  # top 2-, 3-, 4-gram
         *(0.15, 0.14, 0.13, 0.12, 0.11, 0.10),  # duplicate 5- to 10-grams
@@ -79,3 +79,8 @@ def test_each_repetition_rule() -> None:
     chant = "again and again " * 40
     assert {f"gopher_top_{n}_gram" for n in (2, 3)} <= reasons(GopherRepetition(), chant)
     assert {f"gopher_duplicate_{n}_gram" for n in (5, 6, 7, 8, 9, 10)} <= reasons(GopherRepetition(), chant)
+
+
+def test_a_sequence_that_occurs_once_counts_only_when_asked() -> None:
+    assert "gopher_top_2_gram" in reasons(GopherRepetition(), "hello there friend")
+    assert reasons(GopherRepetition(count_single=False), "hello there friend") == set()

@@ -12,22 +12,18 @@ import zlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+from curator.signals.text.c4_lines import MAX_WORD_CHARS, MIN_LINE_WORDS, POLICY_PHRASES
 from curator.signals.text.characters import CP1252_HIGH
 from curator.signals.text.compression import MIN_BYTES, PREFIX_BYTES
 from curator.signals.text.dclm import COUNTED, MAX_PHRASE_LINE_WORDS, MAX_UPPER_SHARE
 from curator.signals.text.dclm import MIN_LINE_WORDS as MIN_DCLM_LINE_WORDS
+from curator.signals.text.english.classes import MARKS
+from curator.signals.text.english.lexicon import STOP_WORDS
 from curator.signals.text.lines import SHORT_LINE_CHARS
-from curator.signals.text.phrases import (
-    BOILERPLATE_PHRASES,
-    CLOSERS,
-    LICENCE_PHRASES,
-    MAX_WORD_CHARS,
-    MIN_LINE_WORDS,
-    POLICY_PHRASES,
-)
+from curator.signals.text.phrases import BOILERPLATE_PHRASES, LICENCE_PHRASES
 from curator.signals.text.repetition import DUPLICATE_N, TOP_N
 from curator.signals.text.unicode import TERMINAL_PUNCTUATION
-from curator.signals.text.words import STOP_WORDS
+from tests.curator.signals.text.english_reference import sentences, tokens
 
 __all__ = ["score_one"]
 
@@ -35,12 +31,12 @@ _NAN = float("nan")
 _MOJIBAKE = re.compile(f"[ÂÃ][\x80-\xbf{CP1252_HIGH}]|â[€\x80]|ï[»¿]")
 _COUNTER = re.compile(rf"\W*\d[\d,.]*[kmb]?\s+(?:{'|'.join(COUNTED)})\W*", re.ASCII | re.IGNORECASE)
 _C4_ENDS = (".", "?", "!", '"', "'")
-_OTHER_TERMINALS = re.compile(f"[{''.join(mark for mark in TERMINAL_PUNCTUATION if mark > chr(127))}]+")
+_CITATION = re.compile(r"\[[0-9]*]|\[edit]|\[citation needed]")
 
 
 def score_one(text: str) -> dict[str, float]:
     """Every signal of one text but its language (py3langid is that one's reference)."""
-    families = (characters, words, lines, repetition, phrases, compression, dclm)
+    families = (characters, words, lines, quality, repetition, c4, phrases, compression, dclm)
     return {name: value for family in families for name, value in family(text).items()}
 
 
@@ -68,13 +64,22 @@ def words(text: str) -> dict[str, float]:
     return {
         "num_words": len(found),
         "num_proper_words": len(proper),
-        "mean_word_length": _share(sum(map(len, proper)), len(proper)),
         "alphabetic_word_share": _share(sum(any(map(str.isalpha, word)) for word in found), len(found)),
-        "num_stop_words": len(set(found) & set(STOP_WORDS)),
-        "hash_per_word": _share(text.count("#"), len(found)),
-        "ellipsis_per_word": _share(text.count("...") + text.count("…"), len(found)),
-        "newline_per_word": _share(text.count("\n"), len(found)),
         "url_char_share": _share(sum(map(len, urls)), len(text)),
+    }
+
+
+def quality(text: str) -> dict[str, float]:
+    found = tokens(text)
+    proper = [token for token in found if not all(_is_sign(char) for char in token)]
+    return {
+        "num_proper_tokens": len(proper),
+        "mean_token_length": _share(sum(map(len, proper)), len(proper)),
+        "alphabetic_token_share": _share(sum(any(map(str.isalpha, token)) for token in found), len(found)),
+        "num_stop_words": len(set(found) & set(STOP_WORDS)),
+        "hash_per_token": _share(text.count("#"), len(found)),
+        "ellipsis_per_token": _share(text.count("...") + text.count("…"), len(found)),
+        "newline_per_token": _share(text.count("\n"), len(found)),
     }
 
 
@@ -100,36 +105,54 @@ def lines(text: str) -> dict[str, float]:
 
 
 def repetition(text: str) -> dict[str, float]:
-    found = text.split()
-    top = {f"top_{n}_gram_char_share": _share(_top(found, n), len(text)) for n in TOP_N}
-    return top | {f"duplicate_{n}_gram_char_share": _share(_duplicate(found, n), len(text)) for n in DUPLICATE_N}
+    found = tokens(text)
+    shares = {}
+    for n in TOP_N:
+        chars, count = _top(found, n)
+        shares[f"top_{n}_gram_char_share"] = _share(chars, len(text))
+        shares[f"repeated_{n}_gram_char_share"] = _share(chars if count > 1 else 0, len(text))
+    return shares | {f"duplicate_{n}_gram_char_share": _share(_duplicate(found, n), len(text)) for n in DUPLICATE_N}
+
+
+def c4(text: str) -> dict[str, float]:
+    """The page as C4 leaves it, line after line, and what FineWeb counts in it."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for line in map(str.strip, text.split("\n")):
+        found = line.split()
+        if any(len(word) > MAX_WORD_CHARS for word in found) or len(found) < MIN_LINE_WORDS:
+            continue
+        line = _CITATION.sub("", line)
+        low = _ascii_lower(line)
+        terminal = line.endswith(_C4_ENDS) and not line.endswith("...")
+        counts["lorem_ipsum"] += "lorem ipsum" in low
+        if "javascript" in low:
+            continue
+        counts["curly_bracket"] += "{" in line
+        counts["curly_bracket_terminal"] += "{" in line and terminal
+        if any(phrase in low for phrase in POLICY_PHRASES):
+            continue
+        counts["sentences"] += sentences(line)
+        counts["sentences_terminal"] += sentences(line) if terminal else 0
+        kept.append(line)
+    filled = [line for line in kept if line]
+    names = ("lorem_ipsum", "curly_bracket", "curly_bracket_terminal", "sentences", "sentences_terminal")
+    return {
+        **{f"c4_{name}": counts[name] for name in names},
+        "c4_terminal_line_share": _share(sum(line[-1] in TERMINAL_PUNCTUATION for line in filled), len(filled)),
+        "c4_short_line_share": _share(sum(len(line) <= SHORT_LINE_CHARS for line in filled), len(filled)),
+        "c4_duplicate_char_share": _share(_repeats(filled)[1], sum(map(len, filled))),
+        "c4_newline_per_token": _share(len(kept) - 1, sum(len(tokens(line)) for line in kept)),
+    }
 
 
 def phrases(text: str) -> dict[str, float]:
-    stripped = [line.strip() for line in text.split("\n") if line.strip()]
-    counts: Counter[str] = Counter()
-    for line in stripped:
-        found = line.split()
-        low = _ascii_lower(line)
-        counts["boilerplate"] += any(phrase in low for phrase in BOILERPLATE_PHRASES)
-        counts["licence"] += any(phrase in low for phrase in LICENCE_PHRASES)
-        if any(len(word) > MAX_WORD_CHARS for word in found) or len(found) < MIN_LINE_WORDS:
-            continue
-        terminal = line.endswith(_C4_ENDS) and not line.endswith("...")
-        counts["c4_lorem_ipsum"] += "lorem ipsum" in low
-        if "javascript" in low:
-            continue
-        if "{" in line:
-            counts["c4_curly_bracket"] += 1
-            counts["c4_curly_bracket_terminal"] += terminal
-        elif not any(phrase in low for phrase in POLICY_PHRASES):
-            counts["c4_sentences"] += _sentences(found)
-            counts["c4_sentences_terminal"] += _sentences(found) if terminal else 0
-    c4 = ("lorem_ipsum", "curly_bracket", "curly_bracket_terminal", "sentences", "sentences_terminal")
+    lines = [_ascii_lower(line) for line in text.split("\n") if line.strip()]
+    boilerplate = sum(any(phrase in line for phrase in BOILERPLATE_PHRASES) for line in lines)
+    licence = sum(any(phrase in line for phrase in LICENCE_PHRASES) for line in lines)
     return {
-        **{f"c4_{name}": counts[f"c4_{name}"] for name in c4},
-        "boilerplate_line_share": _share(counts["boilerplate"], len(stripped)),
-        "licence_line_share": _share(counts["licence"], len(stripped)),
+        "boilerplate_line_share": _share(boilerplate, len(lines)),
+        "licence_line_share": _share(licence, len(lines)),
     }
 
 
@@ -183,6 +206,11 @@ def _is_mark(char: str) -> bool:
     return category[0] in "PS" or category in ("Co", "Cc")
 
 
+def _is_sign(char: str) -> bool:
+    """One of the marks that alone make no word, or a control character."""
+    return char in MARKS or unicodedata.category(char) == "Cc"
+
+
 def _ascii_lower(text: str) -> str:
     return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text)
 
@@ -194,10 +222,11 @@ def _repeats(items: Sequence[str]) -> tuple[int, int]:
     return len(again), sum(map(len, again))
 
 
-def _top(found: Sequence[str], n: int) -> int:
+def _top(found: Sequence[str], n: int) -> tuple[int, int]:
+    """(characters of all occurrences, occurrences) of the most frequent n-gram."""
     grams = Counter(" ".join(found[at : at + n]) for at in range(len(found) - n + 1))
     gram, count = grams.most_common(1)[0] if grams else ("", 0)
-    return len(gram) * count if count > 1 else 0
+    return len(gram) * count, count
 
 
 def _duplicate(found: Sequence[str], n: int) -> int:
@@ -212,14 +241,3 @@ def _duplicate(found: Sequence[str], n: int) -> int:
             seen.add(gram)
             at += 1
     return chars
-
-
-def _sentences(found: Sequence[str]) -> int:
-    """Sentence ends in a line, and one more for what follows the last."""
-    ends = 0
-    for word in found:
-        ascii_end = word.rstrip(CLOSERS).endswith((".", "!", "?", "…"))
-        ends += len(_OTHER_TERMINALS.findall(word)) + ascii_end
-    last = found[-1]
-    closed = last.rstrip(CLOSERS).endswith((".", "!", "?", "…")) or bool(_OTHER_TERMINALS.fullmatch(last[-1]))
-    return ends + (not closed)
