@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.auth import scope_of
 from api.errors import MEDIA_TYPE
+from api.links import link
 
 __all__ = ["Problem", "described"]
 
@@ -93,7 +94,7 @@ def described(app: FastAPI) -> dict[str, Any]:
                 if operation is not None:
                     document["components"]["schemas"] |= _lifted(operation)
                     _complete(operation, method, route)
-        _link(document["paths"])
+        link(document["paths"])
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -141,7 +142,8 @@ def _headers(operation: dict[str, Any], method: str, route: APIRoute) -> list[st
     if method == "POST" and ("201" in statuses or ("202" in statuses and makes)):
         return ["Idempotency-Key"]
     versioned = "202" in statuses or "/aliases/" in route.path or "/review/items/" in route.path
-    return ["If-Match"] if method in ("POST", "PUT") and versioned else []
+    moved = (method in ("POST", "PUT") and versioned) or (method == "DELETE" and "/aliases/" in route.path)
+    return ["If-Match"] if moved else []
 
 
 def _header(name: str, *, required: bool) -> dict[str, Any]:
@@ -176,20 +178,3 @@ def _refusals(operation: dict[str, Any], method: str, headers: list[str], *, gua
     if "Range" in headers:
         found |= {416}
     return sorted(found)
-
-
-def _link(paths: dict[str, Any]) -> None:
-    """From the answer of a creating POST to every address that takes the new id."""
-    for path, operations in paths.items():
-        made = operations.get("post", {}).get("responses", {})
-        made = made.get("201") or made.get("202")
-        if made is None or ":" in path:
-            continue
-        for other, targets in paths.items():
-            rest = other.removeprefix(path + "/{")
-            if rest == other or other.count("{") != 1:
-                continue
-            name = rest.partition("}")[0]
-            for target in targets.values():
-                link = {"operationId": target["operationId"], "parameters": {f"path.{name}": "$response.body#/id"}}
-                made.setdefault("links", {})[target["operationId"]] = link

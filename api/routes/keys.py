@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated
 
-from fastapi import Request
+from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -55,6 +55,7 @@ class CreatedKey(KeyView):
 
 class KeyList(View):
     items: tuple[KeyView, ...]
+    next_cursor: str | None
 
 
 @routes.post("", status_code=201, response_model=CreatedKey)
@@ -70,10 +71,12 @@ def create_key(request: Request, caller: Admin, body: NewKey) -> Response:
 
 
 @routes.get("", response_model=KeyList)
-def list_keys(request: Request, caller: Admin) -> Response:
-    """All keys of the tenant, revoked ones too, oldest first."""
-    found = service_of(request).catalog.keys.of_tenant(caller.tenant)
-    return reply(request, KeyList(items=tuple(map(key_view, found))))
+def list_keys(
+    request: Request, caller: Admin, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> Response:
+    """The tenant's keys, revoked ones too, oldest first."""
+    page = service_of(request).catalog.keys.page(caller.tenant, cursor=cursor, limit=limit)
+    return reply(request, KeyList(items=tuple(map(key_view, page.items)), next_cursor=page.next_cursor))
 
 
 @routes.delete("/{key_id}", status_code=204)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
+from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import api_keys, tenants
 from curator.digest import sha256_hex
 from curator.errors import NotFoundError
@@ -148,6 +149,16 @@ class Keys:
         query = sa.select(*_COLUMNS).where(api_keys.c.tenant == tenant).order_by(api_keys.c.id)
         with self._db.read() as connection:
             return [ApiKey(**row) for row in connection.execute(query).mappings()]
+
+    def page(self, tenant: str, *, cursor: str | None = None, limit: int = 100) -> Page[ApiKey]:
+        """The same in pages."""
+        query = sa.select(*_COLUMNS).where(api_keys.c.tenant == tenant).order_by(api_keys.c.id)
+        if cursor is not None:
+            query = query.where(api_keys.c.id > decode_cursor(cursor, [str])[0])
+        with self._db.read() as connection:
+            rows = connection.execute(query.limit(checked_limit(limit) + 1)).mappings()
+            found = [ApiKey(**row) for row in rows]
+        return page_of(found, limit, lambda key: (key.id,))
 
     def revoke(self, tenant: str, key_id: str) -> None:
         """From now on the key opens nothing. Raises NotFoundError."""

@@ -25,9 +25,9 @@ class Keys:
         body = {"name": name, "scopes": [*scopes], "expires_in_s": expires_in_s}
         return _made(self._wire, "/v1/keys", body)
 
-    def list(self) -> Sequence[dict[str, Any]]:
-        """The tenant's keys, without their secrets."""
-        return tuple(self._wire.get("/v1/keys")["items"])
+    def list(self, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """The tenant's keys, oldest first, without their secrets."""
+        return self._wire.items("/v1/keys", {}, limit)
 
     def revoke(self, key: str) -> None:
         """From now on the key opens nothing."""

@@ -66,6 +66,8 @@ def test_bad_input_by_the_hundred(throwaway: tuple[Any, dict[str, str]], parquet
         },
         ("POST", "/v1/runs"): {"dataset": owned["dataset_id"], "recipe": "text", "engine": "inline", "seed": 3},
         ("POST", "/v1/datasets"): {"upload_ids": [owned["upload_id"]], "name": "n", "columns": {"text": "text"}},
+        ("POST", "/v1/recipes"): {"recipe": RECIPE, "name": "n", "columns": {"id": "id"}},
+        ("POST", "/v1/recipes:dry-run"): {"dataset": owned["dataset_id"], "recipe": RECIPE, "rows": 5, "seed": 1},
         ("POST", "/v1/uploads"): {"name": "a.csv", "size": 10, "sha256": "0" * 64},
         ("POST", "/v1/epoch-plans"): {"manifest": owned["manifest_id"], "num_epochs": 2, "global_batch_size": 8},
         ("POST", "/v1/training-jobs"): {"manifest": owned["manifest_id"], "mode": "external", "name": "n"},

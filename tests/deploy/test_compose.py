@@ -93,10 +93,11 @@ def test_settings_in_the_image_and_the_service_are_lawful() -> None:
 def test_variables_left_empty_mean_the_defaults() -> None:
     wanted = SERVICES["winnow"]["environment"]
     empty = {name: "" for name, value in wanted.items() if re.fullmatch(r"\$\{[A-Z_]+:-\}", str(value))}
-    assert set(empty) == {"WINNOW_DATABASE_URL", "WINNOW_ALLOWED_HOSTS", "RAY_ADDRESS", "RAY_AUTH_TOKEN"}
+    theirs = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert set(empty) == {"WINNOW_DATABASE_URL", "WINNOW_ALLOWED_HOSTS", *theirs}
     settings = Settings.from_environment(empty)
     assert settings.database_url.startswith("sqlite:")
-    assert settings.ray_address is None
+    assert (settings.ray_address, settings.otlp_endpoint) == (None, "")
 
 
 def test_ports_agree_with_the_default_and_stay_on_this_machine() -> None:

@@ -33,6 +33,18 @@ def test_a_secret_is_kept_nowhere(house: Any) -> None:
         assert secret.encode() not in file.read_bytes(), file
 
 
+def test_keys_come_in_pages(house: Any) -> None:
+    for number in range(3):
+        house.one.post("/v1/keys", json={"name": f"page {number}", "scopes": ["read"]})
+    whole = [key["id"] for key in house.one.get("/v1/keys?limit=1000").json()["items"]]
+    seen, cursor = [], None
+    while cursor is not None or not seen:
+        page = house.one.get("/v1/keys", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        seen += [key["id"] for key in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == whole == sorted(set(whole))
+
+
 def test_only_an_administrator_makes_keys(house: Any) -> None:
     everything_else = house.client([scope for scope in Scope if scope is not Scope.ADMIN])
     assert everything_else.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}).status_code == 403
