@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from curator.duplicates.words import word_hashes
 from curator.signals.buffers import row_bytes
-from curator.signals.text.bytescan import E1, code_point, kernel
-from curator.signals.text.unicode import SOLO, WORD, char_classes
+from curator.signals.text.bytescan import E1, kernel
+from curator.signals.text.unicode import char_classes
 
 __all__ = ["NO_WORDS", "band_hashes", "minhash"]
 
@@ -24,7 +25,7 @@ NO_WORDS: Final = 0xFFFFFFFF
 
 _WORD_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHINGLE_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
-_SHINGLE_SEED = np.uint64(0x2545F4914F6CDD1D)
+_SHINGLE_SEED = np.uint32(0x2545F491)
 _FIRST = np.uint32(NO_WORDS)
 
 
@@ -36,10 +37,11 @@ def minhash(texts: pa.Array | pa.ChunkedArray, *, num_perm: int, ngram: int, see
     """
     rows = row_bytes(texts)
     multipliers, offsets = _functions(num_perm, seed)
+    factors = _factors(ngram)
     signatures = np.full((len(rows), num_perm), NO_WORDS, np.uint32)
     most = int(np.diff(rows.offsets).max(initial=0))
     if most:
-        _minhash(rows.data, rows.offsets, rows.valid, char_classes(), ngram, multipliers, offsets, signatures)
+        _minhash(rows.data, rows.offsets, rows.valid, char_classes(), ngram, factors, multipliers, offsets, signatures)
     return signatures
 
 
@@ -62,82 +64,66 @@ def _functions(num_perm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return draws[0] | np.uint32(1), draws[1]
 
 
-@kernel
-def _word_hashes(data, start, stop, classes, words):
-    """Fills the hash of each word of bytes start..stop; returns their number."""
-    count = 0
-    h = np.uint64(0)
-    inside = False
-    at = start
-    while at < stop:
-        byte = np.uint64(data[at])
-        width = E1
-        solo = False
-        if byte < 0x80:
-            if byte - np.uint64(0x41) < np.uint64(26):
-                byte |= np.uint64(0x20)
-            belongs = byte - np.uint64(0x61) < np.uint64(26) or byte - np.uint64(0x30) < np.uint64(10)
-        else:
-            cp, width = code_point(data, at)
-            byte = np.uint64(cp)
-            belongs = (classes[cp] & WORD) != 0
-            solo = (classes[cp] & SOLO) != 0
-        if inside and (solo or not belongs):
-            words[count] = h ^ (h >> np.uint64(29))
-            count += 1
-            h = np.uint64(0)
-            inside = False
-        if belongs:
-            h = (h ^ byte) * _WORD_PRIME
-            inside = True
-            if solo:
-                words[count] = h ^ (h >> np.uint64(29))
-                count += 1
-                h = np.uint64(0)
-                inside = False
-        at += width
-    if inside:
-        words[count] = h ^ (h >> np.uint64(29))
-        count += 1
-    return count
+def _factors(ngram: int) -> np.ndarray:
+    """Odd uint32[ngram], one for each place in a shingle."""
+    draws = np.random.Generator(np.random.PCG64([ngram, 0x73686E67])).integers(0, 2**32, ngram, np.uint32)
+    return draws | np.uint32(1)
 
 
 @kernel
-def _shingles(words, num_words, ngram, out):
-    """Fills the 32-bit hash of each shingle; returns their number."""
+def _shingles(words, num_words, ngram, factors, out):
+    """Fills the 32-bit hash of each shingle, the mixed sum of its words' hashes times odd factors; returns their number."""
     count = max(num_words - ngram + 1, 1) if num_words else 0
+    out[:count] = _SHINGLE_SEED
+    for k in range(min(ngram, num_words)):
+        factor, shifted = factors[k], words[k:]
+        for first in range(count):
+            out[first] = np.uint32(out[first] + np.uint32(shifted[first] * factor))
     for first in range(count):
-        h = _SHINGLE_SEED
-        for k in range(first, min(first + ngram, num_words)):
-            h = (h ^ words[k]) * _SHINGLE_PRIME
-            h ^= h >> np.uint64(31)
-        out[first] = np.uint32(h >> np.uint64(32))
+        h = out[first]
+        h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        out[first] = np.uint32(h ^ np.uint32(h >> np.uint32(16)))
     return count
 
 
 @kernel
-def _least(shingles, num_shingles, multipliers, offsets, signature):
-    for s in range(num_shingles):
-        x = shingles[s]
-        for p in range(signature.size):
-            value = np.uint32(np.uint32(x ^ offsets[p]) * multipliers[p])
-            value = np.uint32(value ^ np.uint32(value >> np.uint32(15)))
-            signature[p] = min(value, signature[p])
+def _least(shingles, count, multipliers, offsets, signature):
+    """Four shingles at a time, so that a function's numbers are loaded once for them. The last four may overlap."""
+    if count < 4:
+        for s in range(count):
+            _lower(shingles[s], shingles[s], shingles[s], shingles[s], multipliers, offsets, signature)
+        return
+    for block in range((count + 3) // 4):
+        s = min(4 * block, count - 4)
+        _lower(shingles[s], shingles[s + 1], shingles[s + 2], shingles[s + 3], multipliers, offsets, signature)
 
 
 @kernel
-def _minhash(data, rows, valid, classes, ngram, multipliers, offsets, signatures):
-    words = np.empty(0, np.uint64)
+def _lower(w, x, y, z, multipliers, offsets, signature):
+    for p in range(signature.size):
+        factor, offset = multipliers[p], offsets[p]
+        a = min(np.uint32(np.uint32(w ^ offset) * factor), np.uint32(np.uint32(x ^ offset) * factor))
+        b = min(np.uint32(np.uint32(y ^ offset) * factor), np.uint32(np.uint32(z ^ offset) * factor))
+        signature[p] = min(min(a, b), signature[p])
+
+
+@kernel
+def _minhash(data, rows, valid, classes, ngram, factors, multipliers, offsets, signatures):
+    bounds = np.empty(0, np.uint64)
+    words = np.empty(0, np.uint32)
     shingles = np.empty(0, np.uint32)
     for row in range(rows.size - 1):
         start, stop = np.uint64(rows[row]), np.uint64(rows[row + 1])
         if not valid[row] or start == stop:
             continue
         if np.int64(stop - start) > words.size:
-            words = np.empty(2 * np.int64(stop - start), np.uint64)
-            shingles = np.empty(2 * np.int64(stop - start), np.uint32)
-        count = _word_hashes(data, start, stop, classes, words)
-        count = _shingles(words, count, ngram, shingles)
+            room = 2 * np.int64(stop - start)
+            bounds = np.empty(2 * room, np.uint64)
+            words = np.empty(room, np.uint32)
+            shingles = np.empty(room, np.uint32)
+        count = word_hashes(data, start, stop, classes, bounds, words)
+        count = _shingles(words, count, ngram, factors, shingles)
         _least(shingles, count, multipliers, offsets, signatures[row])
 
 

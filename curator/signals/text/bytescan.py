@@ -32,6 +32,7 @@ __all__ = [
     "load_word",
     "popcount",
     "space_width",
+    "store_word",
     "strip_left",
     "strip_right",
     "table_size",
@@ -70,6 +71,19 @@ def _load8(typing_context, array, index):
         return value
 
     return types.uint64(array, index), generate
+
+
+@intrinsic
+def store_word(typing_context, array, index, word):
+    """An unaligned little-endian uint64 store; the caller has checked the bounds."""
+
+    def generate(context, builder, signature, arguments):
+        view = context.make_array(array)(context, builder, arguments[0])
+        pointer = builder.bitcast(builder.gep(view.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], pointer).align = 1
+        return context.get_dummy_value()
+
+    return types.none(array, index, word), generate
 
 
 @intrinsic

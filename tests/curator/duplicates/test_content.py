@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from curator.duplicates import content_hash
 
-TEXTS = st.one_of(st.none(), st.text(alphabet=st.sampled_from("ab \n\t\xa0\u2003é"), max_size=12), st.text(max_size=20))
+PIECES = st.sampled_from(
+    ["a", " ", "  ", "\n", "\t", " " * 17, "eight by eight words", "\xa0", "\u2003", "é", "\x1f", "\0"]
+)
+TEXTS = st.one_of(st.none(), st.lists(PIECES, max_size=20).map("".join), st.text(max_size=20))
 
 
 def slow(value: str | bytes | None) -> list[int]:
