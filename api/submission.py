@@ -19,9 +19,10 @@ from curator.catalog import Catalog, Dataset, DatasetVersion, Run
 from curator.errors import ConflictError, NotFoundError, RecipeError, TrustedError
 from curator.feedback import write_snapshot
 from curator.recipe import Recipe, fitted, load, parse, preset_names, require_learner
-from curator.run import RunRequest
+from curator.run import RunRequest, RunState
 from curator.storage import Store
 from curator.tracing import traceparent
+from pipelines.lineage import require_earlier
 
 __all__ = ["Submission", "ready_version", "resolved", "submission_of", "submit"]
 
@@ -66,6 +67,7 @@ def submit(
     chosen = resolved(service.catalog, tenant, recipe, found.columns, seed)
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
+    _require_earlier(service, tenant, chosen)
     request = RunRequest(
         inputs=here(version),
         recipe=chosen.model_dump(mode="json"),
@@ -136,6 +138,17 @@ def _read(store: Store, run_id: str) -> Submission | None:
 
 def _name(run_id: str) -> str:
     return f"runs/{run_id}/submission.json"
+
+
+def _require_earlier(service: Service, tenant: str, recipe: Recipe) -> None:
+    """The run that the recipe goes on from is the tenant's own and has ended well. Raises NotFoundError, ConflictError
+    or RecipeError."""
+    if recipe.against is None:
+        return
+    state = service.catalog.runs.get(tenant, recipe.against).state
+    if state != RunState.SUCCEEDED:
+        raise ConflictError(f"against: run {recipe.against} is {state}; wait until it has succeeded, or name another")
+    require_earlier(str(service.settings.root), recipe)
 
 
 def _trusted(service: Service, tenant: str, named: str) -> str:

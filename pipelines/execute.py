@@ -21,7 +21,8 @@ from pipelines.clock import Clock
 from pipelines.engine import Engine
 from pipelines.inline import InlineEngine
 from pipelines.job import Job
-from pipelines.phases import ROAD, SET_UNIT, Step
+from pipelines.lineage import require_earlier
+from pipelines.phases import ROAD, SET_UNIT, Step, num_parts
 from pipelines.phases.validate import Validated, validate
 from pipelines.plan import Plan, make_plan
 from pipelines.warnings import warnings_of
@@ -43,9 +44,11 @@ class Checked:
         self.plan, self.validated = plan, validated
 
 
-def check(request: RunRequest) -> Checked:
-    """Plans and validates. Raises RequestError of the fitting kind; writes nothing."""
+def check(request: RunRequest, root: str) -> Checked:
+    """Plans and validates. Raises RequestError of the fitting kind; writes nothing. root: where an earlier run that the
+    recipe goes on from would lie."""
     plan = make_plan(request)
+    require_earlier(root, plan.recipe)
     validated = validate(plan)
     if plan.recipe.needs_vectors and plan.recipe.encoder_name != "builtin":
         from agents.encoders import make_encoder  # torch: only where vectors are needed
@@ -82,7 +85,7 @@ def _prepared(job: Job, request: RunRequest, journal: Journal, checked: Checked 
         clock.all_done()
         return done[SET_UNIT]
     with clock.phase("validate", 0), span("validate"):
-        checked = checked or check(request)
+        checked = checked or check(request, job.root)
         _clear(job)
         job.store.write_bytes(job.name("plan.json"), checked.plan.model_dump_json(indent=1).encode())
         if checked.validated.trusted is not None:
@@ -121,11 +124,12 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
     done = clock.committed(step.name, step.phase)
     needed = {name: outputs[name] for name in step.reads}
     shown = _SHOWN[step.name]
+    counting = step.name == _COUNTED.get(shown)
     with (
         span(step.name, {"winnow.phase": step.phase, "winnow.done_before": len(done)}),
-        clock.phase(shown, outputs["validate"]["rows"], anew=step.per_unit, spent_on=step.phase),
+        clock.phase(shown, outputs["validate"]["rows"], anew=counting, spent_on=step.phase),
     ):
-        if not step.per_unit:
+        if step.over == "set":
             if SET_UNIT not in done:
                 with listening(journal.stop_requested):
                     done[SET_UNIT], peak = engine.run_set(step, needed)
@@ -133,10 +137,11 @@ def _step(job: Job, step: Step, engine: Engine, journal: Journal, outputs: dict[
             if step.name == _LAST_OF[shown]:
                 clock.all_done()
             return done[SET_UNIT]
-        rows_by_unit = outputs["validate"]["rows_by_unit"]
+        parts = num_parts(step, job, outputs)
+        rows_by_unit = outputs["validate"]["rows_by_unit"] if counting else [0] * parts
         for unit in done:
             clock.unit_done(rows_by_unit[unit], done[unit])
-        left = [unit for unit in range(len(job.plan.units)) if unit not in done]
+        left = [unit for unit in range(parts) if unit not in done]
         with listening(journal.stop_requested):
             for unit, result, peak in engine.run_units(step, left, needed) if left else ():
                 clock.commit(step.name, unit, result, peak)
@@ -159,6 +164,8 @@ def _shown(road: Sequence[Step]) -> dict[str, str]:
 
 
 _SHOWN: Final = _shown(ROAD)
+_COUNTED: Final = {_SHOWN[step.name]: step.name for step in reversed(ROAD) if step.over == "units"}
+"""phase -> the step whose rows people see go by: its first that works unit by unit."""
 _LAST_OF: Final = {phase: name for name, phase in reversed(_SHOWN.items())}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.job import Job
 from pipelines.memory import peak_rss_bytes
-from pipelines.phases import Step, run_set_step, run_unit_step
+from pipelines.phases import Step, part_bytes, run_set_step, run_unit_step
 
 __all__ = ["InlineEngine"]
 
@@ -34,6 +34,6 @@ class InlineEngine:
         self, step: Step, units: Sequence[int], outputs: Mapping[str, Any]
     ) -> Iterator[tuple[int, dict[str, Any], int]]:
         for unit in units:
-            self.bytes_in_flight = self.job.unit(unit).bytes
+            self.bytes_in_flight = part_bytes(step, self.job, unit)
             yield unit, run_unit_step(step, self.job, unit, outputs), peak_rss_bytes()
         self.bytes_in_flight = 0

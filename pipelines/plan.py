@@ -32,7 +32,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     recipe: Recipe
     arrow_schema: str
     units: tuple[WorkUnit, ...]
@@ -128,6 +128,17 @@ def _check_operators(recipe: Recipe) -> None:
                 f"process: near_duplicates stands here with {name} {' and '.join(map(str, values))}; a run "
                 f"computes one signature of each text, so give all of them the same {', '.join(SIGNATURE)}"
             )
+    earlier = list(dict.fromkeys(op.against for op in recipe.set_operators if op.against))
+    if len(earlier) > 1:
+        raise RecipeError(
+            f"process: duplicates are sought against {' and '.join(earlier)}; a run goes on from one, which may go on "
+            "from others, so name one run in every `against`"
+        )
+    if any(op.keep == "best" for op in recipe.set_operators) and not recipe.row_operators:
+        raise RecipeError(
+            "process: duplicates are to keep the best row, but no rule says which is better; add rules such as "
+            "`preset: gopher`, or keep the first or the longest"
+        )
 
 
 def _check_label_type(name: str, inputs: InputPlan) -> None:

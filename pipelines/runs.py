@@ -69,7 +69,7 @@ def curate_here(
     if feedback:
         require_learner(recipe)
         request = request.model_copy(update={"feedback": _snapshot(settings, feedback)})
-    checked = check(request)
+    checked = check(request, str(settings.root))
     Store.open(out).require_writable()
     with Catalog.open(settings.database_url) as catalog, _going_on(out) as claims:
         work = shelving(catalog, partial(execute, checked=checked, on_progress=on_progress))

@@ -26,8 +26,8 @@ _MISSING: Final = {
 def warnings_of(
     recipe: Recipe, outputs: Mapping[str, Any], *, versions: Mapping[str, int] | None = None
 ) -> tuple[str, ...]:
-    """outputs: of the steps validate, learn, decide and write (both by unit). versions: of the software, and how much
-    of the run each did."""
+    """outputs: of the steps validate, resolve, learn, decide and write (both by unit). versions: of the software, and
+    how much of the run each did."""
     rows = outputs["validate"]["rows"]
     decided = outputs["decide"].values()
     reasons: Counter[str] = Counter()
@@ -38,6 +38,7 @@ def warnings_of(
         found.append(f"not one of {rows:,} rows was kept; the ledger says why for each, the manifest is empty")
     found += _sweeping(recipe, reasons, rows)
     found += _unheard(outputs, rows)
+    found += _bridged(recipe, outputs)
     found += _mixed(versions or {})
     return (*dict.fromkeys(found), *outputs["validate"]["warnings"], *outputs["learn"]["scorecard"].get("warnings", ()))
 
@@ -55,6 +56,16 @@ def _sweeping(recipe: Recipe, reasons: Mapping[str, int], rows: int) -> Iterator
     for name, words in _MISSING.items():
         if reasons[name] and reasons[name] >= NEARLY_ALL * rows:
             yield f"{_share(reasons[name], rows)} {words}"
+
+
+def _bridged(recipe: Recipe, outputs: Mapping[str, Any]) -> Iterator[str]:
+    """A line where an earlier run, all rows known, would have kept fewer."""
+    bridged = outputs["resolve"]["bridged"]
+    if bridged:
+        yield (
+            f"{bridged:,} row(s) that runs up to {recipe.against} kept turn out to be copies of others they kept, tied "
+            "to them by rows of this run; they stay in those runs' manifests"
+        )
 
 
 def _unheard(outputs: Mapping[str, Any], rows: int) -> Iterator[str]:

@@ -22,8 +22,9 @@ from pipelines.copies import by_row
 from pipelines.draft import Draft
 from pipelines.job import Job
 from pipelines.judging import truth_of
+from pipelines.lineage import Lineage
 from pipelines.phases.reasons import reason_names
-from pipelines.phases.resolve import find_duplicates, read_edges
+from pipelines.phases.resolve import find_duplicates
 from pipelines.rules import badness, readable, said
 from pipelines.side import bytes_matrix
 
@@ -102,22 +103,19 @@ def _refuse(operator: Any, name: str, parameter: str) -> None:
         raise RecipeError(
             f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run"
         )
+    if parameter == "against":
+        raise RecipeError(f"{name}: what-if compares a run's rows with what the run itself was given; start a run")
 
 
 def what_if(root: str, run: str, settings: Mapping[str, Any]) -> WhatIf:
     """The run's counts under other parameters. Raises NotFoundError, RecipeError."""
     job = Job(root, run)
     recipe = changed(job.recipe, settings)
-    copies = find_duplicates(job, recipe, _starts(job), read_edges(job)) if recipe.set_operators else None
+    copies = find_duplicates(Lineage.of(job), recipe)[0] if recipe.set_operators else None
     total = _Total()
     for unit in range(len(job.plan.units)):
         total.add(*_unit(job, recipe, unit, None if copies is None else copies[unit]))
     return total.result(reason_names(recipe))
-
-
-def _starts(job: Job) -> np.ndarray:
-    rows = [job.read_side(unit, "signals", ["sample_id"]).num_rows for unit in range(len(job.plan.units))]
-    return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
 
 def _unit(

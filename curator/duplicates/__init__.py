@@ -1,6 +1,6 @@
 """Duplicates: exact ones by content hash, near ones by MinHash; an index that finds pairs, and clusters of them.
 
-The picture: content_hash, minhash (a unit at a time) -> DuplicateIndex -> Edges -> clusters. The functions load numba
+The picture: content_hash, minhash (a unit at a time) -> DuplicateIndex -> Edges -> clusters. What counts loads numba
 when first asked for; the operators do not.
 """
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from curator.duplicates.clustering import clusters
     from curator.duplicates.content import content_hash
     from curator.duplicates.edges import Edges
-    from curator.duplicates.index import DuplicateIndex
+    from curator.duplicates.index import DuplicateIndex, Shape
     from curator.duplicates.signatures import band_hashes, minhash
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Edges",
     "ExactDuplicates",
     "NearDuplicates",
+    "Shape",
     "band_hashes",
     "clusters",
     "content_hash",
@@ -32,6 +33,7 @@ __all__ = [
 _HOMES = {
     "DuplicateIndex": "index",
     "Edges": "edges",
+    "Shape": "index",
     "band_hashes": "signatures",
     "clusters": "clustering",
     "content_hash": "content",

@@ -92,8 +92,8 @@ def _squeeze(data, offsets, squeezed, ends):
 
 @kernel
 def _plain_spaces(word, spaced):
-    """(eight bytes with newlines as spaces, a flag on each that is not plain: beyond ASCII, other whitespace or control,
-    a space after a space). spaced: whether a space precedes them."""
+    """(eight bytes with newlines as spaces, a flag on each that is not plain: beyond ASCII, a control character, a
+    space after a space). spaced: whether a space precedes them."""
     lines = byte_equal(word, ONES * np.uint64(10))
     word ^= (lines >> np.uint64(7)) * np.uint64(10 ^ 32)
     spaces = byte_equal(word, _SPACES)

@@ -1,262 +1,258 @@
-"""The duplicate index: fed unit by unit in any order, it finds every verified pair of a set larger than memory.
+"""The duplicate index: what is needed to find every verified pair of a set larger than memory, on any number of
+workers, and of rows that come later.
 
-Hashes and signatures lie in a scratch folder, one file for each band, so that finding pairs reads one band at a time.
-Signatures are read in bounded blocks, never mapped: mapped pages count as this process's memory and grow with the set.
-Knows hashes and row numbers; neither texts nor which row should stay.
+    units/00000.keys.arrow    a unit's keys, a batch for each shard
+          00000.sketches      its rows' sketches, by which pairs are verified
+    shards/00000.arrow        a range of keys over all units, ascending: what later indexes look their own keys up in
+    pairs/00000.arrow         candidates of a shard, a batch for each unit
+    index.json                its shape; written last
+
+Units are added, shards sought, units matched: each step's parts in any order and in any process. An index goes on from
+an earlier one: its rows are numbered after the earlier one's, and only pairs with a row of its own are sought. Knows
+hashes and row numbers; neither texts nor which row should stay.
 """
 
-# mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
-from bisect import insort
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
-from curator.duplicates.edges import ALMOST_ONE, Edges
-from curator.duplicates.signatures import band_hashes
+from curator.duplicates.buckets import bucket_pairs
+from curator.duplicates.edges import Edges
+from curator.duplicates.keys import CONTENT_BYTES, row_keys, similarities, sketches
 from curator.errors import IntegrityError
-from curator.signals.text.bytescan import kernel
 from curator.stopping import hear
+from curator.storage import Store
 
-__all__ = ["SMALL_BUCKET", "DuplicateIndex"]
+__all__ = ["DuplicateIndex", "Shape"]
 
-SMALL_BUCKET: Final = 16
-"""In a bucket of at most so many rows every pair is a candidate; in a larger one each row is paired with the bucket's
-first row and with the row before it, so that a million near-copies cost two million pairs, not half a trillion."""
+SHARD_BYTES: Final = 32 << 20
+"""Keys of a shard, of 12 bytes each; seeking takes about four times as much memory."""
+PAIRS_AT_ONCE: Final = 65_536
+"""Pairs whose sketches are held at once while they are compared."""
+
+_KEYS: Final = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
+"""row: within the unit."""
+_SHARD: Final = pa.schema([("key", pa.uint64()), ("row", pa.int64())])
+"""row: within the index."""
+_PAIRS: Final = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("exact", pa.bool_())])
 
 
-BLOCK_BYTES: Final = 8 << 20
-"""Signatures held at once while candidates are verified."""
+class Shape(BaseModel):
+    """What an index is of. rows: of each unit. num_perm 0: no signatures, equal content alone is found. labelled: rows
+    of different labels never meet."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-class _Unit(NamedTuple):
-    first_row: int
-    rows: int
-    position: int  # in the files, in rows
+    version: Literal[1] = 1
+    rows: tuple[int, ...]
+    num_perm: int = 0
+    bands: int = 0
+    ngram: int = 0
+    seed: int = 0
+    labelled: bool = False
 
 
 class DuplicateIndex:
-    """Add every unit once, in any order, then ask for `edges`; the answer does not depend on the order.
+    """Lies in a folder of a store and takes there about 300 bytes a row (112 numbers, 14 bands). In memory: of a unit
+    being added 250 bytes a row, of a shard being sought four times `SHARD_BYTES`, of a unit being matched its sketches.
 
-    scratch: an existing empty folder, the caller's to delete; takes 16 bytes a row, and 4 P + 8 bands more with
-    signatures. In memory: about 64 bytes a row while pairs are sought, 20 bytes for each pair found, and `BLOCK_BYTES`.
-    bands: how many bands signatures of P numbers are cut into. Raises ValueError where the folder is not empty.
+    earlier: the index this one goes on from, of the same shape but for the rows.
     """
 
-    def __init__(self, scratch: str | Path, *, bands: int = 14):
-        self._folder = Path(scratch)
-        if any(self._folder.iterdir()):
-            raise ValueError(f"the scratch folder {self._folder} is not empty; its files would mix with the index's")
-        self._bands = bands
-        self._units: list[_Unit] = []  # by first row
-        self._num_perm: int | None = None
+    def __init__(self, store: Store, folder: str, shape: Shape, earlier: DuplicateIndex | None = None):
+        self._store, self._folder = store, folder
+        self.shape, self.earlier = shape, earlier
+        self.first_row: int = 0 if earlier is None else earlier.end_row
+        self.starts = self.first_row + np.cumsum([0, *shape.rows], dtype=np.int64)
+        self.end_row: int = int(self.starts[-1])
 
-    def add(
-        self,
-        first_row: int,
-        content_hash: np.ndarray,
-        signatures: np.ndarray | None = None,
-        *,
-        apart: np.ndarray | None = None,
-    ) -> None:
-        """One unit: rows first_row.. of the whole set, content_hash uint64[n, 2], signatures uint32[n, P] or None.
-
-        apart: uint64[n], a random-looking number for each kind of row, such as a hash of its label: rows of different
-        numbers never meet, so that the pairs found within a kind are those of an index that holds it alone.
-        Raises ValueError where shapes disagree, where rows were added before, or where only some units have signatures.
-        """
-        rows = len(content_hash)
-        width = 0 if signatures is None else signatures.shape[1]
-        self._check(first_row, rows, width, signatures)
-        if apart is not None and len(apart) != rows:
-            raise ValueError(f"{len(apart)} numbers to tell rows apart for {rows} content hashes")
-        if rows == 0:
-            return
-        self._num_perm = width
-        numbers = np.zeros(rows, np.uint64) if apart is None else np.asarray(apart, np.uint64)
-        self._append("content", _told_apart(np.asarray(content_hash, np.uint64), numbers))
-        if signatures is not None:
-            self._append("signatures", np.ascontiguousarray(signatures, np.uint32))
-            hashes = _told_apart(band_hashes(signatures, self._bands), numbers & ~np.uint64(1))  # an odd hash stays so
-            for band in range(self._bands):
-                self._append(f"band-{band}", np.ascontiguousarray(hashes[:, band]))
-        position = sum(unit.rows for unit in self._units)
-        insort(self._units, _Unit(first_row, rows, position))
-
-    def edges(self, floor: float) -> Edges:
-        """Equal content tied to its first row (similarity 1), and every other candidate pair of similarity >= floor.
-
-        Candidates share a band; their similarity is the share of equal positions in their signatures, at most
-        `ALMOST_ONE`.
-        """
-        if not self._units:
-            return Edges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        content = self._column("content", 2)
-        pairs = _exact_pairs(content)
-        similarity = np.ones(len(pairs), np.float32)
-        if self._num_perm:
-            near, measured = self._near_pairs(np.float32(floor))
-            unlike = (content[near[:, 0]] != content[near[:, 1]]).any(axis=1)
-            pairs = np.concatenate([pairs, near[unlike]])
-            similarity = np.concatenate([similarity, measured[unlike]])
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        return Edges(self._rows(pairs[order, 0]), self._rows(pairs[order, 1]), similarity[order])
-
-    def _check(self, first_row: int, rows: int, width: int, signatures: np.ndarray | None) -> None:
-        if signatures is not None and len(signatures) != rows:
-            raise ValueError(f"{len(signatures)} signatures for {rows} content hashes")
-        if rows and self._num_perm is not None and width != self._num_perm:
-            raise ValueError(f"signatures of {width} numbers after units with {self._num_perm}; all units must agree")
-        for unit in self._units:
-            if first_row < unit.first_row + unit.rows and unit.first_row < first_row + rows:
-                raise ValueError(
-                    f"rows {first_row} to {first_row + rows - 1} overlap a unit already added at row {unit.first_row}"
-                )
-
-    def _append(self, name: str, values: np.ndarray) -> None:
-        with (self._folder / name).open("ab") as file:
-            values.tofile(file)
-
-    def _column(self, name: str, width: int) -> np.ndarray:
-        """uint64[n, width] (uint64[n] for a width of 1) of a file, by rank: a row's place in row order."""
-        out = np.empty((self._starts[-1], width), np.uint64)
-        with (self._folder / name).open("rb", buffering=0) as file:
-            for unit, first in zip(self._units, self._starts, strict=False):
-                _fill(file, unit.position * out.itemsize * width, out[first : first + unit.rows])
-        return out if width > 1 else out[:, 0]
+    @classmethod
+    def open(cls, store: Store, folder: str, earlier: DuplicateIndex | None = None) -> DuplicateIndex:
+        """A sealed one. Raises NotFoundError."""
+        return cls(store, folder, Shape.model_validate_json(store.read_bytes(f"{folder}/index.json")), earlier)
 
     @property
-    def _starts(self) -> np.ndarray:
-        """int64[units + 1]: rank of each unit's first row, and how many rows there are."""
-        return np.cumsum([0, *(unit.rows for unit in self._units)])
+    def num_shards(self) -> int:
+        """Depends on the rows alone, never on workers."""
+        return max(-(-(self.end_row - self.first_row) * (1 + self.shape.bands) * 12 // SHARD_BYTES), 1)
 
-    def _rows(self, ranks: np.ndarray) -> np.ndarray:
-        """Global row numbers of ranks."""
-        return ranks + self._shift(ranks, [unit.first_row for unit in self._units])
+    @cached_property
+    def line(self) -> tuple[DuplicateIndex, ...]:
+        """This index and those it goes on from, the oldest first."""
+        return (self,) if self.earlier is None else (*self.earlier.line, self)
 
-    def _shift(self, ranks: np.ndarray, firsts: list[int]) -> np.ndarray:
-        """What leads from a rank to its row where each unit's rows are numbered from `firsts`."""
-        starts = self._starts[:-1]
-        return (np.array(firsts, np.int64) - starts)[np.searchsorted(starts, ranks, side="right") - 1]
+    @contextmanager
+    def adding(self, unit: int) -> Iterator[Any]:
+        """A function (content_hash uint64[n, 2], signatures uint32[n, P] or None, apart uint64[n] or None) that adds
+        rows of the unit batch by batch; the unit is there on a clean exit, as if for the first time.
 
-    def _near_pairs(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """Verified candidates as (int64[k, 2] of ranks, float32[k])."""
-        count = int(self._starts[-1])
-        known = np.zeros(0, np.int64)
-        similarity = np.zeros(0, np.float32)
-        for band in range(self._bands):
+        Raises ValueError where the rows do not add up to the unit's, or signatures are not of the index's shape.
+        """
+        parts: list[np.ndarray] = []
+        with self._store.writer(self._name("units", unit, "sketches")) as sink:
+
+            def add(
+                content_hash: np.ndarray, signatures: np.ndarray | None = None, apart: np.ndarray | None = None
+            ) -> None:
+                self._check(content_hash, signatures, apart)
+                parts.append(row_keys(content_hash, signatures, self.shape.bands, apart))
+                sink.write(np.ascontiguousarray(sketches(content_hash, signatures)))
+
+            yield add
+            rows = sum(len(part) for part in parts)
+            if rows != self.shape.rows[unit]:
+                raise ValueError(f"{rows} rows were added to unit {unit}, which has {self.shape.rows[unit]}")
+        self._write_keys(unit, np.concatenate(parts) if parts else np.zeros((0, 1), np.uint64))
+
+    def seek(self, shard: int) -> int:
+        """Finds the candidate pairs of a shard, once all units are added; returns how many there are."""
+        hear()
+        keys, rows = self._added(shard)
+        order = np.argsort(keys)
+        keys, rows = keys[order], rows[order]
+        self._write(self._name("shards", shard), _SHARD, [[keys, rows - self.first_row]])
+        met = [index._with_keys(keys, self._bounds(shard)) for index in self.line[:-1]]
+        found = bucket_pairs(
+            np.concatenate([*(item[0] for item in met), keys]),
+            np.concatenate([*(item[1] for item in met), rows]),
+            self.first_row,
+        )
+        cuts = np.searchsorted(found.b, self.starts)
+        batches = [[column[low:high] for column in found] for low, high in pairwise(cuts)]
+        self._write(self._name("pairs", shard), _PAIRS, batches)
+        return len(found.a)
+
+    def match(self, unit: int, floor: float) -> Edges:
+        """Verified pairs whose later row is of this unit, once all shards are sought: equal content tied to its first
+        row (similarity 1), and every other candidate of similarity >= floor."""
+        a, b, exact = self._candidates(unit)
+        own = self._sketches(unit)
+        similarity = np.empty(len(a), np.float32)
+        for low in range(0, len(a), PAIRS_AT_ONCE):
             hear()
-            pairs = _bucket_pairs(self._column(f"band-{band}", 1))
-            packed = _unknown(pairs[:, 0] * count + pairs[:, 1], known)
-            del pairs  # as many as all bands may find; not held while signatures are read
-            packed.sort()  # so that pairs of one block lie close together in the file
-            measured = self._similarities(packed, count)
-            close = measured >= floor
-            known = np.concatenate([known, packed[close]])
-            similarity = np.concatenate([similarity, measured[close]])
-            order = np.argsort(known)
-            known, similarity = known[order], similarity[order]
-        return np.stack(np.divmod(known, count), axis=1), similarity
+            span = slice(low, low + PAIRS_AT_ONCE)
+            similarity[span] = similarities(self._sketches_of(a[span]), own, b[span] - self.starts[unit])
+        true = np.where(exact, similarity == 1, (similarity < 1) & (similarity >= np.float32(floor)))
+        return Edges(a[true], b[true], similarity[true])
 
-    def _similarities(self, packed: np.ndarray, count: int) -> np.ndarray:
-        """float32[k] of the pairs a · count + b, block by block: no more than `BLOCK_BYTES` of signatures at once."""
-        width = int(self._num_perm or 0)
-        out = np.empty(len(packed), np.float32)
-        step = max(BLOCK_BYTES // (2 * 4 * width), 1)
-        with (self._folder / "signatures").open("rb", buffering=0) as file:
-            for first in range(0, len(packed), step):
-                hear()
-                pairs = np.stack(np.divmod(packed[first : first + step], count), axis=1)
-                ranks, members = np.unique(pairs, return_inverse=True)
-                signatures = self._signatures(file, ranks, width)
-                out[first : first + step] = _agreement(signatures, members.reshape(-1, 2))
-        return np.minimum(out, ALMOST_ONE)
+    def seal(self) -> None:
+        """The index is whole: it can be gone on from."""
+        self._store.write_bytes(f"{self._folder}/index.json", self.shape.model_dump_json(indent=1).encode())
 
-    def _signatures(self, file: Any, ranks: np.ndarray, width: int) -> np.ndarray:
-        """uint32[len(ranks), width] of ascending ranks; neighbours are read together."""
-        out = np.empty((len(ranks), width), np.uint32)
-        places = ranks + self._shift(ranks, [unit.position for unit in self._units])
-        ends = np.append(np.flatnonzero(np.diff(places) != 1) + 1, len(places)).tolist()
-        first = 0
-        for end in ends:
-            _fill(file, int(places[first]) * 4 * width, out[first:end])
-            first = end
-        return out
+    def _check(self, content_hash: np.ndarray, signatures: np.ndarray | None, apart: np.ndarray | None) -> None:
+        width = 0 if signatures is None else signatures.shape[1]
+        if width != self.shape.num_perm:
+            raise ValueError(f"signatures of {width} numbers for an index of {self.shape.num_perm}")
+        for what, values in (("signatures", signatures), ("numbers to tell rows apart", apart)):
+            if values is not None and len(values) != len(content_hash):
+                raise ValueError(f"{len(values)} {what} for {len(content_hash)} content hashes")
+
+    def _name(self, part: str, number: int, kind: str = "arrow") -> str:
+        return f"{self._folder}/{part}/{number:05d}.{kind}"
+
+    def _write(self, name: str, schema: pa.Schema, batches: list[list[np.ndarray]]) -> None:
+        with self._store.writer(name) as sink, pa.ipc.new_file(sink, schema) as writer:
+            for columns in batches:
+                writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
+
+    def _write_keys(self, unit: int, keys: np.ndarray) -> None:
+        """A batch for each shard, ascending by shard; within one as the rows come."""
+        rows = np.repeat(np.arange(len(keys), dtype=np.uint32), keys.shape[1])
+        flat = keys.reshape(-1)
+        rows, flat = rows[flat != 0], flat[flat != 0]
+        shards = _shard_of(flat, self.num_shards)
+        order = np.argsort(shards, kind="stable")
+        cuts = np.searchsorted(shards[order], np.arange(self.num_shards + 1))
+        flat, rows = flat[order], rows[order]
+        batches = [[flat[low:high], rows[low:high]] for low, high in pairwise(cuts)]
+        self._write(self._name("units", unit, "keys.arrow"), _KEYS, batches)
+
+    def _added(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """(keys uint64[n], row numbers int64[n]) of all units, as they come."""
+        keys, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for unit, first in enumerate(self.starts[:-1]):
+            with self._store.open_input(self._name("units", unit, "keys.arrow")) as source:
+                batch = pa.ipc.open_file(source).get_batch(shard)
+                keys.append(batch.column("key").to_numpy().copy())
+                rows.append(batch.column("row").to_numpy().astype(np.int64) + first)
+        return np.concatenate(keys), np.concatenate(rows)
+
+    def _bounds(self, shard: int) -> tuple[int, int]:
+        """The least key of a shard, and that of the next."""
+        low, high = (-(-(number << 32) // self.num_shards) << 32 for number in (shard, shard + 1))
+        return low, high
+
+    def _with_keys(self, wanted: np.ndarray, bounds: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(keys, row numbers) of this index whose key is among the wanted, ascending ones; none lies out of bounds."""
+        keys, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for shard in range(self.num_shards):
+            low, high = self._bounds(shard)
+            if len(wanted) == 0 or high <= bounds[0] or low >= bounds[1]:
+                continue
+            hear()
+            with self._store.open_input(self._name("shards", shard)) as source:
+                table = pa.ipc.open_file(source).get_batch(0)
+                mine, theirs = table.column("key").to_numpy(), table.column("row").to_numpy()
+                found = _occur_in(mine, wanted)
+                keys.append(mine[found])
+                rows.append(theirs[found] + self.first_row)
+        return np.concatenate(keys), np.concatenate(rows)
+
+    def _candidates(self, unit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(a, b, exact) of all shards, ascending by (a, b), each once."""
+        parts = []
+        for shard in range(self.num_shards):
+            with self._store.open_input(self._name("pairs", shard)) as source:
+                batch = pa.ipc.open_file(source).get_batch(unit)
+                parts.append([batch.column(name).to_numpy(zero_copy_only=False).copy() for name in _PAIRS.names])
+        a, b, exact = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((exact, b, a))
+        a, b, exact = a[order], b[order], exact[order]
+        new = np.ones(len(a), bool)
+        new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1]) | (exact[1:] != exact[:-1])
+        return a[new], b[new], exact[new]
+
+    def _sketches(self, unit: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """uint8[n, width] of a unit's rows, all of them or these. Raises IntegrityError for a file cut short."""
+        name, width = self._name("units", unit, "sketches"), CONTENT_BYTES + self.shape.num_perm
+        with self._store.open_input(name) as source:
+            raw = np.frombuffer(source.read_buffer(), np.uint8)
+            if raw.size != self.shape.rows[unit] * width:
+                raise IntegrityError(
+                    f"{name} has {raw.size} bytes where {self.shape.rows[unit]} rows of {width} belong: it was cut off "
+                    "or exchanged; start a new run"
+                )
+            table = raw.reshape(-1, width)
+            return table.copy() if rows is None else table[rows]
+
+    def _sketches_of(self, rows: np.ndarray) -> np.ndarray:
+        """uint8[n, width] of ascending row numbers, of this index and those before it."""
+        parts = []
+        for index in self.line:
+            cuts = np.searchsorted(rows, index.starts)
+            for unit, (low, high) in enumerate(pairwise(cuts)):
+                if high > low:
+                    parts.append(index._sketches(unit, rows[low:high] - index.starts[unit]))
+        narrow = min((part.shape[1] for part in parts), default=CONTENT_BYTES)
+        return np.concatenate([part[:, :narrow] for part in parts]) if parts else np.zeros((0, narrow), np.uint8)
 
 
-def _fill(file: Any, offset: int, out: np.ndarray) -> None:
-    """Reads `out` whole from an unbuffered file. Raises IntegrityError where the file ends early."""
-    view = out.data.cast("B")
-    file.seek(offset)
-    while view.nbytes:
-        size = file.readinto(view)
-        if not size:
-            raise IntegrityError(f"{file.name} ends {view.nbytes} bytes early: cut off while in use; resume the run")
-        view = view[size:]
+def _shard_of(keys: np.ndarray, num_shards: int) -> np.ndarray:
+    """int64[n]: equal ranges of keys."""
+    return ((keys >> np.uint64(32)) * np.uint64(num_shards) >> np.uint64(32)).astype(np.int64)
 
 
-def _told_apart(hashes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """uint64[n, k]: each row's hashes shifted by its number; 0, which is no content or no words, stays 0."""
-    return np.where(hashes.any(axis=1, keepdims=True), hashes ^ numbers[:, None], np.uint64(0))
-
-
-def _exact_pairs(hashes: np.ndarray) -> np.ndarray:
-    """int64[k, 2]: each row of a content tied to the first row with that content; (0, 0) is no content."""
-    rows = np.flatnonzero(hashes.any(axis=1))
-    rows = rows[np.lexsort((rows, hashes[rows, 1], hashes[rows, 0]))]
-    same = (hashes[rows[1:]] == hashes[rows[:-1]]).all(axis=1)
-    leads = np.concatenate([[True], ~same])[: len(rows)]
-    first = rows[leads][np.cumsum(leads) - 1] if len(rows) else rows
-    return np.stack([first[~leads], rows[~leads]], axis=1)
-
-
-def _bucket_pairs(hashes: np.ndarray) -> np.ndarray:
-    """int64[k, 2]: candidate pairs of one band, smaller rank first; a hash of 0 is no words."""
-    order = np.argsort(hashes, kind="stable").astype(np.int64, copy=False)
-    order = order[np.searchsorted(hashes[order], 1) :]
-    ordered = hashes[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)])
-    sizes = np.diff(np.append(starts, len(order)))
-    shared = sizes > 1
-    starts, sizes = starts[shared], sizes[shared]
-    small = np.minimum(sizes, SMALL_BUCKET)
-    counts = np.where(sizes <= SMALL_BUCKET, small * (small - 1) // 2, 2 * sizes - 3)
-    pairs = np.empty((int(counts.sum()), 2), np.int64)
-    _fill_pairs(order, starts, sizes, pairs)
-    return pairs
-
-
-def _unknown(packed: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Those of `packed` (int64[k], no two equal) that are not in `known` (sorted)."""
-    at = np.searchsorted(known, packed)
-    met = at < len(known)
-    met[met] = known[at[met]] == packed[met]
-    return packed[~met]
-
-
-@kernel
-def _fill_pairs(order, starts, sizes, pairs):
-    at = 0
-    for bucket in range(starts.size):
-        members = order[starts[bucket] : starts[bucket] + sizes[bucket]]
-        for j in range(1, members.size):
-            partners = j if members.size <= SMALL_BUCKET else min(j, 2)
-            for k in range(partners):  # a large bucket: the first member, then the one before
-                pairs[at, 0] = members[k if members.size <= SMALL_BUCKET or k == 0 else j - 1]
-                pairs[at, 1] = members[j]
-                at += 1
-
-
-@kernel
-def _agreement(signatures, pairs):
-    """float32[k]: share of equal positions of each pair's signatures."""
-    out = np.empty(len(pairs), np.float32)
-    for k in range(len(pairs)):
-        x, y = signatures[pairs[k, 0]], signatures[pairs[k, 1]]
-        equal = 0
-        for p in range(x.size):
-            equal += x[p] == y[p]
-        out[k] = equal / x.size
-    return out
+def _occur_in(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """bool[n]: keys found among the wanted; both ascending. As many look-ups as there are wanted ones."""
+    steps = np.zeros(len(keys) + 1, np.int64)
+    np.add.at(steps, np.searchsorted(keys, wanted), 1)
+    np.add.at(steps, np.searchsorted(keys, wanted, side="right"), -1)
+    return np.asarray(np.cumsum(steps[:-1]) > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,8 +11,12 @@ __all__ = ["SIGNATURE", "SIMILARITY_FLOOR", "ExactDuplicates", "Keep", "NearDupl
 SIMILARITY_FLOOR: Final = 0.5
 """Pairs less similar are not looked for: 14 bands of 8 find one in twenty of those at 0.5, and hardly any below."""
 
-Keep = Literal["first", "longest"]
-"""Which row of a cluster stays: the first in input order, or the longest (the first among equals)."""
+Keep = Literal["first", "longest", "best"]
+"""Which row of a cluster stays: the first in input order, the longest, or the one that lies furthest within the limits
+of the recipe's rules (of equals the first)."""
+
+Against = Annotated[str, Field(pattern=r"^run_[0-9a-f]{32}$")]
+"""An earlier run: rows that say the same as one of its rows fall too, and name that one."""
 
 SIGNATURE: Final = ("num_perm", "bands", "ngram")
 """Parameters of near duplicates that shape the signatures, of which a run computes one set."""
@@ -28,6 +32,7 @@ class ExactDuplicates(BaseModel):
 
     kind: Literal["exact_duplicates"] = "exact_duplicates"
     keep: Keep = "first"
+    against: Against | None = None
 
     signals: ClassVar[tuple[str, ...]] = ()
     reasons: ClassVar[dict[str, str]] = {
@@ -58,6 +63,7 @@ class NearDuplicates(BaseModel):
     bands: int = Field(default=14, ge=1, le=256)
     ngram: int = Field(default=5, ge=1, le=32, description="words per shingle")
     keep: Keep = "first"
+    against: Against | None = None
 
     signals: ClassVar[tuple[str, ...]] = ()
     reasons: ClassVar[dict[str, str]] = {

@@ -72,7 +72,7 @@ def _factors(ngram: int) -> np.ndarray:
 
 @kernel
 def _shingles(words, num_words, ngram, factors, out):
-    """Fills the 32-bit hash of each shingle, the mixed sum of its words' hashes times odd factors; returns their number."""
+    """Fills each shingle's hash, the mixed sum of its words' hashes times odd factors; returns their number."""
     count = max(num_words - ngram + 1, 1) if num_words else 0
     out[:count] = _SHINGLE_SEED
     for k in range(min(ngram, num_words)):

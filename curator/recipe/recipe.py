@@ -148,6 +148,11 @@ class Recipe(_Frozen):
         return tuple(op for op in self.process if isinstance(op, SetOperator))
 
     @property
+    def against(self) -> str | None:
+        """The earlier run whose rows count as those of this one where duplicates are sought."""
+        return next((op.against for op in self.set_operators if op.against), None)
+
+    @property
     def signal_names(self) -> tuple[str, ...]:
         """Signals the row operators read, each once, in order."""
         return tuple(dict.fromkeys(name for op in self.row_operators for name in op.signals))

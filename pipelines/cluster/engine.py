@@ -21,7 +21,7 @@ from curator.stopping import hear
 from pipelines.cluster.session import connect, require_head
 from pipelines.job import Job
 from pipelines.memory import peak_rss_bytes
-from pipelines.phases import Step, run_set_step, run_unit_step
+from pipelines.phases import Step, part_bytes, run_set_step, run_unit_step
 
 __all__ = ["RayEngine"]
 
@@ -112,7 +112,7 @@ class RayEngine:
             hear()
             for reference in ready:
                 done = pending.pop(reference)
-                self.bytes_in_flight -= self.job.unit(done.unit).bytes
+                self.bytes_in_flight -= part_bytes(step, self.job, done.unit)
                 try:
                     result, peak = ray.get(reference)
                 except RayTaskError as error:
@@ -137,7 +137,7 @@ class RayEngine:
         """Starts units while a worker is idle and the byte budget allows; one unit may always run."""
         self.blocked_on = None
         while waiting and idle:
-            size = self.job.unit(waiting[0][0]).bytes
+            size = part_bytes(step, self.job, waiting[0][0])
             if pending and self.bytes_in_flight + size > MAX_BYTES_IN_FLIGHT:
                 self.blocked_on = f"{self.bytes_in_flight >> 20} MiB in flight; the next unit has {size >> 20} MiB"
                 return

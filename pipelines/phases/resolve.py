@@ -1,64 +1,44 @@
 """Resolve: what needs the whole set. Which row duplicates which, and where each unit's rows begin.
 
-Reads side files only. Knows the duplicate index; decides nothing about a row's fate beyond its cluster.
+Reads side files only. Knows verified pairs, not how they were found; decides nothing about a row's fate beyond its
+cluster.
 """
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curator.duplicates import SIMILARITY_FLOOR, DuplicateIndex, Edges, ExactDuplicates, clusters, content_hash
+from curator.duplicates import ExactDuplicates, clusters
 from curator.recipe import Recipe
-from pipelines.copies import COPIES, write_copies
+from pipelines.copies import COPIES, read_copies, write_copies
 from pipelines.job import Job
 from pipelines.judging import truth_of
-from pipelines.rules import any_of, readable, said
+from pipelines.lineage import Lineage, gather_edges
+from pipelines.rules import any_of, badness, readable, said
 from pipelines.side import bytes_matrix
 
-__all__ = ["find_duplicates", "read_edges", "resolve"]
+__all__ = ["find_duplicates", "resolve"]
 
-_OVER_ANY_LENGTH = 2**48
+_OVER_ANY_VALUE = 2**48
 
 
 def resolve(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Writes resolve/edges.arrow and resolve/duplicates.arrow. Returns {starts, duplicates}."""
-    rows = [outputs["score"][unit]["rows"] for unit in range(len(job.plan.units))]
+    """Writes resolve/edges.arrow and resolve/duplicates.arrow, and seals the index. Returns {starts, duplicates,
+    bridged: rows that earlier runs kept, of which rows of this one show that they are copies of one another}."""
+    rows = outputs["validate"]["rows_by_unit"]
     starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-    result: dict[str, Any] = {"starts": starts.tolist(), "duplicates": 0}
+    result: dict[str, Any] = {"starts": starts.tolist(), "duplicates": 0, "bridged": 0}
     if job.recipe.set_operators:
-        edges = find_edges(job, starts)
-        write_edges(job, edges)
-        found = find_duplicates(job, job.recipe, starts, edges)
-        write_copies(job, found)
-        result["duplicates"] = sum(batch.num_rows for batch in found)
+        lineage = Lineage.beginning(job, rows)
+        gather_edges(job)
+        batches, result["bridged"] = find_duplicates(lineage, job.recipe)
+        write_copies(job, batches)
+        result["duplicates"] = sum(batch.num_rows for batch in batches)
+        lineage.index.seal()
     return result
-
-
-def find_edges(job: Job, starts: np.ndarray) -> Edges:
-    """Verified pairs over the whole set, in global row numbers; in a labelled task rows of one label make pairs."""
-    near = next((op for op in job.recipe.set_operators if op.kind == "near_duplicates"), None)
-    with tempfile.TemporaryDirectory(prefix="winnow-") as scratch:
-        index = DuplicateIndex(scratch) if near is None else DuplicateIndex(scratch, bands=near.bands)
-        for unit in range(len(job.plan.units)):
-            labelled = job.plan.label_type is not None
-            table = job.read_side(unit, "signals", ["content_hash", *(["label"] if labelled else [])])
-            hashes = bytes_matrix(table["content_hash"], np.uint64)
-            signatures = None if near is None else bytes_matrix(job.read_side(unit, "minhash")["signature"], np.uint32)
-            apart = _label_numbers(table["label"]) if labelled else None
-            index.add(int(starts[unit]), hashes, signatures, apart=apart)
-        return index.edges(SIMILARITY_FLOOR)
-
-
-def _label_numbers(labels: pa.ChunkedArray) -> np.ndarray:
-    """uint64[n]: a hash of each label's value, the same in every unit; 0 for none."""
-    coded = labels.combine_chunks().dictionary_encode()
-    hashes = content_hash(coded.dictionary.cast(pa.string()).cast(pa.binary()))[:, 0]
-    return np.append(hashes, np.uint64(0))[pc.fill_null(coded.indices, -1).to_numpy()]
 
 
 class _Found(NamedTuple):
@@ -70,88 +50,96 @@ class _Found(NamedTuple):
     similarity: np.ndarray
 
 
-def find_duplicates(job: Job, recipe: Recipe, starts: np.ndarray, edges: Edges) -> list[pa.RecordBatch]:
-    """The rows that set operators drop, a batch of schema COPIES for each unit. recipe: the job's, or one with other
-    thresholds. starts: int64[units + 1], the first row of each unit.
+def find_duplicates(lineage: Lineage, recipe: Recipe) -> tuple[list[pa.RecordBatch], int]:
+    """The rows of the last job that set operators drop, a batch of schema COPIES for each unit. recipe: the job's, or
+    one with other thresholds. And how many rows that earlier runs kept turn out to be copies of one another.
 
     A row that any row operator drops, wherever it stands in `process`, or that lacks content or label takes no part:
-    it is nobody's keeper; a trusted row is the keeper before any other, so that what is known of it counts for its
-    copies. Set operators run in the recipe's order, and a row that one drops takes no part in the next.
-    So a keeper is dropped only by the policy or the trusted sample, which speak of its content and label: its copies,
-    which share them, stay dropped with it, as duplicates of the row they name.
+    it is nobody's keeper. Rows of earlier runs are keepers before any other, for their verdicts stand; then trusted
+    rows, so that what is known of them counts for their copies. Set operators run in the recipe's order, and a row that
+    one drops takes no part in the next. So a keeper is dropped only by the policy or the trusted sample, which speak of
+    its content and label: its copies, which share them, stay dropped with it, as duplicates of the row they name.
     """
-    usable, lengths, trusted = _of_every_row(job, recipe, starts)
+    edges, own = lineage.edges(), int(lineage.starts[-1][0])
+    every = _of_every_row(lineage, recipe)
+    usable = every.usable
+    held = np.arange(len(usable)) < own
+    apart = _kept_apart(lineage)
     found: list[_Found] = []
+    bridged = 0
     for position, op in enumerate(recipe.process):
         if op not in recipe.set_operators:
             continue
-        part = edges.where(usable, exact_only=op.kind == "exact_duplicates")
+        taking_part = usable if op.against else usable & ~held
+        part = edges.where(taking_part, exact_only=op.kind == "exact_duplicates")
         threshold = 1.0 if isinstance(op, ExactDuplicates) else op.threshold
-        weights = lengths * (op.keep == "longest") + trusted * _OVER_ANY_LENGTH
+        weights = every.value[op.keep] + every.trusted * _OVER_ANY_VALUE + held * (2 * _OVER_ANY_VALUE)
         of, similarity = clusters(len(usable), part, threshold, weights=weights)
         dropped = np.flatnonzero(of >= 0)
-        found.append(_Found(dropped, position, of[dropped], similarity[dropped]))
         usable[dropped] = False
-    return _batches(job, starts, found)
+        bridged += int(apart[dropped[dropped < own]].sum())
+        dropped = dropped[dropped >= own]
+        found.append(_Found(dropped, position, of[dropped], similarity[dropped]))
+    return _batches(lineage, found), bridged
 
 
 class _Rows(NamedTuple):
-    """Of every row: whether it has content and label and no row operator drops it; its content's length in bytes;
-    whether it is trusted."""
+    """Of every row: whether it has content and label and no row operator drops it; what makes it the keeper, by
+    `keep`; whether it is trusted."""
 
     usable: np.ndarray
-    lengths: np.ndarray
+    value: dict[str, np.ndarray]
     trusted: np.ndarray
 
 
-def _of_every_row(job: Job, recipe: Recipe, starts: np.ndarray) -> _Rows:
-    total = int(starts[-1])
-    every = _Rows(np.ones(total, bool), np.zeros(total, np.int64), np.zeros(total, bool))
-    for unit in range(len(job.plan.units)):
-        table = job.read_side(unit, "signals")
-        span = slice(int(starts[unit]), int(starts[unit + 1]))
-        every.lengths[span] = table["content_bytes"].to_numpy()
-        every.trusted[span] = truth_of(job, bytes_matrix(table["sample_id"], np.uint8)) >= 0
-        every.usable[span] = ~any_of(said(recipe, table, readable(job, unit, table)))
-        if job.plan.label_type is not None:
-            every.usable[span] &= table["label"].is_valid().to_numpy()
+def _of_every_row(lineage: Lineage, recipe: Recipe) -> _Rows:
+    """Rows of earlier runs as those runs judged them."""
+    total = int(lineage.starts[-1][-1])
+    keeps = {op.keep for op in recipe.set_operators}
+    every = _Rows(np.ones(total, bool), {keep: np.zeros(total, np.int64) for keep in keeps}, np.zeros(total, bool))
+    for job, starts in zip(lineage.jobs, lineage.starts, strict=True):
+        judging = recipe if job is lineage.jobs[-1] else job.recipe
+        for unit in range(len(job.plan.units)):
+            table = job.read_side(unit, "signals")
+            span = slice(int(starts[unit]), int(starts[unit + 1]))
+            every.trusted[span] = truth_of(job, bytes_matrix(table["sample_id"], np.uint8)) >= 0
+            every.usable[span] = ~any_of(said(judging, table, readable(job, unit, table)))
+            if job.plan.label_type is not None:
+                every.usable[span] &= table["label"].is_valid().to_numpy()
+            if "longest" in keeps:
+                every.value["longest"][span] = table["content_bytes"].to_numpy()
+            if "best" in keeps:
+                every.value["best"][span] = _ordered(-badness(judging, table))
     return every
 
 
-def _batches(job: Job, starts: np.ndarray, found: list[_Found]) -> list[pa.RecordBatch]:
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """int64[n] in the order of float32[n], the least for NaN; below 2^32."""
+    bits = np.where(np.isnan(values), np.float32(-np.inf), values).astype(np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits) + 2**31
+
+
+def _kept_apart(lineage: Lineage) -> np.ndarray:
+    """bool[rows of earlier runs]: rows that no run so far has called a duplicate."""
+    apart = np.ones(int(lineage.starts[-1][0]), bool)
+    for job, starts in zip(lineage.jobs[:-1], lineage.starts[:-1], strict=True):
+        for unit in range(len(job.plan.units)):
+            rows = int(starts[unit + 1] - starts[unit])
+            apart[starts[unit] : starts[unit + 1]] = read_copies(job, unit, rows).operator < 0
+    return apart
+
+
+def _batches(lineage: Lineage, found: list[_Found]) -> list[pa.RecordBatch]:
+    starts = lineage.starts[-1]
     rows = np.concatenate([item.rows for item in found])
     order = np.argsort(rows, kind="stable")
     operators = np.concatenate([np.full(len(item.rows), item.operator, np.int16) for item in found])[order]
     keepers = np.concatenate([item.keepers for item in found])[order]
     similarity = np.concatenate([item.similarity for item in found])[order].astype(np.float32)
-    rows, ids = rows[order], _sample_ids_of(job, starts, keepers)
+    rows, ids = rows[order], lineage.sample_ids(keepers)
     cuts = np.searchsorted(rows, starts)
     whole = pa.record_batch([rows, operators, ids, similarity], schema=COPIES)
     return [
         whole.slice(low, high - low).set_column(0, COPIES.field(0), pa.array(rows[low:high] - first))
         for low, high, first in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)
     ]
-
-
-def _sample_ids_of(job: Job, starts: np.ndarray, rows: np.ndarray) -> pa.Array:
-    """binary(16)[k] of global row numbers; opens each unit that holds one of them once."""
-    out = np.zeros((len(rows), 16), np.uint8)
-    units = np.searchsorted(starts, rows, side="right") - 1
-    for unit in np.unique(units):
-        here = np.flatnonzero(units == unit)
-        ids = bytes_matrix(job.read_side(int(unit), "signals", ["sample_id"])["sample_id"], np.uint8)
-        out[here] = ids[rows[here] - starts[unit]]
-    return pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(out.tobytes())])
-
-
-_EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("similarity", pa.float32())])
-
-
-def write_edges(job: Job, edges: Edges) -> None:
-    job.write(job.name("resolve", "edges.arrow"), pa.record_batch([edges.a, edges.b, edges.similarity], schema=_EDGES))
-
-
-def read_edges(job: Job) -> Edges:
-    """The pairs that resolve found, for other thresholds. Raises NotFoundError if the recipe looked for none."""
-    table = job.read(job.name("resolve", "edges.arrow"))
-    return Edges(*(table[name].to_numpy() for name in _EDGES.names))

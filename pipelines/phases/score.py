@@ -17,6 +17,7 @@ from curator.duplicates import content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from pipelines.job import Job
+from pipelines.lineage import Lineage
 from pipelines.rows import content, label_values, sample_ids, used_rows
 from pipelines.sample import ASIDE_SCHEMA, set_aside, share_set_aside
 from pipelines.side import bytes_matrix
@@ -48,14 +49,14 @@ def score(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
     rows = total = 0
     with ExitStack() as files:
         signals = files.enter_context(job.side_writer(unit, "signals", schema))
-        signatures = _signature_writer(job, unit, files)
+        index = _index_writer(job, unit, outputs, files)
         aside = _aside_writer(job, unit, files) if share else None
         for numbers, batch in used_rows(job.plan, unit, columns=_columns(job.recipe)):
             values = content(batch, job.recipe)
             scored = _signals(job, unit, numbers, batch, values, schema)
             signals.write_batch(scored)
-            if signatures is not None:
-                signatures(values)
+            if index is not None:
+                index(scored, values)
             if aside is not None:
                 aside(bytes_matrix(scored.column("sample_id"), np.uint8), values, rows, share)
             rows += batch.num_rows
@@ -95,20 +96,30 @@ def _nullable(values: np.ndarray) -> pa.Array:
     return pa.array(values, pa.float32(), mask=np.isnan(values))
 
 
-def _signature_writer(job: Job, unit: int, files: ExitStack) -> Callable[[pa.Array], None] | None:
-    """Writes the signatures of contents, where the recipe looks for near duplicates among texts."""
-    near = next((op for op in job.recipe.set_operators if op.kind == "near_duplicates"), None)
-    if near is None or job.recipe.modality != "text":
+def _index_writer(
+    job: Job, unit: int, outputs: dict[str, Any], files: ExitStack
+) -> Callable[[pa.RecordBatch, pa.Array], None] | None:
+    """Adds rows, scored and as they read, to the index of duplicates, where the recipe looks for any."""
+    if not job.recipe.set_operators:
         return None
-    schema = pa.schema([("signature", pa.binary(4 * near.num_perm))])
-    writer = files.enter_context(job.side_writer(unit, "minhash", schema))
+    index = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).index
+    add, shape = files.enter_context(index.adding(unit)), index.shape
 
-    def write(values: pa.Array) -> None:
-        raw = np.ascontiguousarray(minhash(values, num_perm=near.num_perm, ngram=near.ngram, seed=job.recipe.seed))
-        column = pa.Array.from_buffers(schema.field(0).type, len(raw), [None, pa.py_buffer(raw.tobytes())])
-        writer.write_batch(pa.record_batch([column], schema=schema))
+    def write(scored: pa.RecordBatch, values: pa.Array) -> None:
+        signatures = None
+        if shape.num_perm:
+            signatures = minhash(values, num_perm=shape.num_perm, ngram=shape.ngram, seed=shape.seed)
+        apart = _label_numbers(scored.column("label")) if shape.labelled else None
+        add(bytes_matrix(scored.column("content_hash"), np.uint64), signatures, apart)
 
     return write
+
+
+def _label_numbers(labels: pa.Array) -> np.ndarray:
+    """uint64[n]: a hash of each label's value, the same in every unit; 0 for none."""
+    coded = labels.dictionary_encode()
+    hashes = content_hash(coded.dictionary.cast(pa.string()).cast(pa.binary()))[:, 0]
+    return np.append(hashes, np.uint64(0))[pc.fill_null(coded.indices, -1).to_numpy()]
 
 
 def _aside_writer(job: Job, unit: int, files: ExitStack) -> Callable[[np.ndarray, pa.Array, int, float], None]:

@@ -23,6 +23,7 @@ GOPHER = list(RECIPE.process[1].reasons)
 def warned(*units: dict[str, int], rows: int, kept: int = 5, **changes: Any) -> tuple[str, ...]:
     outputs: dict[str, Any] = {
         "validate": {"rows": rows, "warnings": []},
+        "resolve": {"bridged": 0},
         "learn": {"scorecard": {}},
         "decide": {number: {"kept": kept, "reasons": reasons} for number, reasons in enumerate(units)},
     }

@@ -112,6 +112,23 @@ def test_what_is_wrong_is_said_before_anything_is_queued(
     assert house.one.get("/v1/runs?limit=1").json()["items"][:1] == before
 
 
+def test_a_run_goes_on_from_an_earlier_one_of_the_same_tenant_alone(
+    house: Any, dataset: dict[str, Any], finished: dict[str, Any], queued: dict[str, Any]
+) -> None:
+    def asked(client: httpx.Client, earlier: str, **more: Any) -> httpx.Response:
+        recipe = {**RECIPE, "process": [{"exact_duplicates": {"against": earlier}}], **more}
+        return client.post("/v1/runs", json={"dataset": dataset["id"], "recipe": recipe})
+
+    answer = asked(house.one, finished["id"])
+    assert answer.status_code == 202, answer.text
+    house.one.post(f"/v1/runs/{answer.json()['id']}:cancel")
+    assert asked(house.one, queued["id"]).status_code == 409
+    assert asked(house.one, f"run_{'0' * 32}").status_code == 404
+    assert asked(house.one, "../../etc").status_code == 422
+    others = house.two.post("/v1/runs", json={"dataset": dataset["id"], "recipe": RECIPE})
+    assert asked(house.two, finished["id"]).status_code == others.status_code == 404
+
+
 def test_polling_an_unchanged_run_costs_nothing(house: Any, queued: dict[str, Any]) -> None:
     for path in ("", "/metrics", "/errors"):
         first = house.one.get(f"/v1/runs/{queued['id']}{path}")

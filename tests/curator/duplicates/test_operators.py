@@ -19,8 +19,9 @@ def test_defaults_are_finewebs_numbers() -> None:
         "bands": 14,
         "ngram": 5,
         "keep": "first",
+        "against": None,
     }
-    assert ExactDuplicates().model_dump() == {"kind": "exact_duplicates", "keep": "first"}
+    assert ExactDuplicates().model_dump() == {"kind": "exact_duplicates", "keep": "first", "against": None}
 
 
 @pytest.mark.parametrize(
@@ -29,8 +30,9 @@ def test_defaults_are_finewebs_numbers() -> None:
         ({"bands": 13}, "does not divide into 13 bands"),
         ({"threshold": 1.1}, "less than or equal to 1"),
         ({"threshold": 0.49}, "greater than or equal to 0.5"),
-        ({"keep": "last"}, "'first' or 'longest'"),
+        ({"keep": "last"}, "'first', 'longest' or 'best'"),
         ({"perms": 3}, "Extra inputs"),
+        ({"against": "../run_1"}, "should match pattern"),
     ],
 )
 def test_bad_parameters_are_refused(options: dict[str, object], complaint: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from curator.duplicates import DuplicateIndex, clusters, content_hash, minhash
+from curator.duplicates import clusters, content_hash, minhash
+from tests.curator.duplicates.test_index import edges_of, index_of
 
 
 def jaccard(one: str, two: str) -> float:
@@ -27,11 +28,9 @@ def test_scripted_copies_are_found(tmp_path: Path, data: Path) -> None:
     copies = [(row, original, kind) for row, original, kind in copies if original is not None]
     assert len(copies) >= 20
 
-    index = DuplicateIndex(tmp_path)
-    for start in (1000, 0, 2000, 3000):
-        unit = texts.slice(start, 1000)
-        index.add(start, content_hash(unit), minhash(unit, num_perm=112, ngram=5, seed=0))
-    edges = index.edges(0.5)
+    units = [texts.slice(start, 1000) for start in range(0, len(texts), 1000)]
+    index = index_of(tmp_path, [(content_hash(unit), minhash(unit, num_perm=112, ngram=5, seed=0)) for unit in units])
+    edges = edges_of(index)
     exact, _ = clusters(len(ids), edges.where(np.ones(len(ids), bool), exact_only=True), 1.0)
     near, similarity = clusters(len(ids), edges, 0.75)
 

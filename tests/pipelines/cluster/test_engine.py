@@ -155,7 +155,7 @@ def job(tmp_path: Path, texts: Path) -> Job:
 
 
 def step_of(name: str, *, per_unit: bool = False) -> Step:
-    return Step(name, "score", f"tests.pipelines.cluster.test_engine:{name}", per_unit)
+    return Step(name, "score", f"tests.pipelines.cluster.test_engine:{name}", "units" if per_unit else "set")
 
 
 @pytest.mark.parametrize("per_unit", [False, True])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curator.duplicates import ExactDuplicates, NearDuplicates
-from curator.duplicates.index import SMALL_BUCKET
+from curator.duplicates.buckets import SMALL_BUCKET
 from curator.ledger import Ledger
 from curator.recipe import parse
 from curator.run import RunRequest, RunSummary

@@ -1,0 +1,134 @@
+"""A run and the runs it goes on from: their indexes of duplicates as one, and every row by its number among them all.
+
+A recipe names at most one earlier run (`against`), which may name one before it. Rows of the oldest come first, so that
+numbers given in an earlier run hold in all later ones. Knows jobs and indexes; nothing of what a duplicate is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from curator.duplicates import DuplicateIndex, Edges, Shape
+from curator.errors import NotFoundError, RecipeError
+from curator.recipe import Recipe
+from pipelines.job import Job
+from pipelines.side import bytes_matrix
+
+__all__ = ["Lineage", "edges_batch", "gather_edges", "require_earlier"]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """jobs: the oldest first, the run itself last. index: the run's, going on from those of the others."""
+
+    jobs: tuple[Job, ...]
+    index: DuplicateIndex
+
+    @classmethod
+    def beginning(cls, job: Job, rows_by_unit: Sequence[int]) -> Lineage:
+        """Of a run at work."""
+        earlier = None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
+        index = DuplicateIndex(
+            job.store, _folder(job), _shape(job.recipe, rows_by_unit), None if earlier is None else earlier.index
+        )
+        return cls((*(earlier.jobs if earlier else ()), job), index)
+
+    @classmethod
+    def of(cls, job: Job) -> Lineage:
+        """Of a run that has resolved its duplicates. Raises NotFoundError for one that has not, or looked for none."""
+        earlier = None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
+        index = DuplicateIndex.open(job.store, _folder(job), None if earlier is None else earlier.index)
+        return cls((*(earlier.jobs if earlier else ()), job), index)
+
+    @cached_property
+    def starts(self) -> tuple[np.ndarray, ...]:
+        """int64[units + 1] of each job: number of each unit's first row, and where the last ends."""
+        return tuple(index.starts for index in self.index.line)
+
+    def edges(self) -> Edges:
+        """The verified pairs of all the runs, sorted, for whatever thresholds."""
+        parts = [_edges(job.read(_edges_name(job))) for job in self.jobs]
+        a, b, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((b, a))
+        return Edges(a[order], b[order], similarity[order])
+
+    def sample_ids(self, rows: np.ndarray) -> pa.Array:
+        """binary(16)[k] of row numbers; opens each unit that holds one of them once."""
+        out = np.zeros((len(rows), 16), np.uint8)
+        for job, starts in zip(self.jobs, self.starts, strict=True):
+            units = np.searchsorted(starts, rows, side="right") - 1
+            units[(rows < starts[0]) | (rows >= starts[-1])] = -1
+            for unit in np.unique(units[units >= 0]):
+                here = np.flatnonzero(units == unit)
+                ids = bytes_matrix(job.read_side(int(unit), "signals", ["sample_id"])["sample_id"], np.uint8)
+                out[here] = ids[rows[here] - starts[unit]]
+        return pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(out.tobytes())])
+
+
+def require_earlier(root: str, recipe: Recipe) -> None:
+    """Raises RecipeError unless the earlier run that the recipe names is here, whole, and of the same shape."""
+    if recipe.against is None:
+        return
+    try:
+        earlier = Lineage.of(Job(root, recipe.against)).index.shape
+    except NotFoundError as error:
+        raise RecipeError(
+            f"against: there is no run {recipe.against} here with an index of its rows; name a run of the same root "
+            "that looked for duplicates and has ended"
+        ) from error
+    mine = _shape(recipe, earlier.rows)
+    names = ["labelled", *(["num_perm", "bands", "ngram", "seed"] if mine.num_perm else [])]
+    unlike = [name for name in names if getattr(mine, name) != getattr(earlier, name)]
+    if unlike:
+        told = ", ".join(f"{name} {getattr(mine, name)} for {getattr(earlier, name)}" for name in unlike)
+        raise RecipeError(
+            f"against: run {recipe.against} indexed its rows otherwise, so they cannot be compared ({told}; num_perm "
+            "0: no near duplicates were looked for); use its values, or index its data again with these"
+        )
+
+
+def _shape(recipe: Recipe, rows_by_unit: Sequence[int]) -> Shape:
+    labelled = recipe.task == "classification"
+    near = next((op for op in recipe.set_operators if op.kind == "near_duplicates"), None)
+    if near is None:
+        return Shape(rows=tuple(rows_by_unit), labelled=labelled)
+    return Shape(
+        rows=tuple(rows_by_unit),
+        num_perm=near.num_perm,
+        bands=near.bands,
+        ngram=near.ngram,
+        seed=recipe.seed,
+        labelled=labelled,
+    )
+
+
+def _folder(job: Job) -> str:
+    return job.name("index")
+
+
+_EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("similarity", pa.float32())])
+
+
+def edges_batch(edges: Edges) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(column) for column in edges], schema=_EDGES)
+
+
+def gather_edges(job: Job) -> Edges:
+    """The pairs that the run's units matched, written as the run's own, sorted."""
+    parts = [job.read_side(unit, "edges") for unit in range(len(job.plan.units))]
+    table = pa.concat_tables(parts).sort_by([("a", "ascending"), ("b", "ascending")]).combine_chunks()
+    job.write(_edges_name(job), table.to_batches()[0] if table.num_rows else edges_batch(_edges(table)))
+    return _edges(table)
+
+
+def _edges(table: pa.Table) -> Edges:
+    return Edges(*(table[name].to_numpy() for name in _EDGES.names))
+
+
+def _edges_name(job: Job) -> str:
+    return job.name("resolve", "edges.arrow")

@@ -1,0 +1,162 @@
+"""A run that goes on from earlier ones judges its rows as a run over all of them would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curator.errors import RecipeError
+from curator.ledger import Ledger
+from curator.recipe import parse
+from curator.run import RunSummary
+from curator.storage import Store
+from pipelines.runs import curate_here
+from pipelines.what_if import what_if
+from tests.pipelines.phases.test_resolve import prose, without
+
+NEAR: dict[str, Any] = {"near_duplicates": {"threshold": 0.7}}
+
+
+def texts_in_families(count: int, seed: int) -> list[str]:
+    """Copies and near copies of one another all over, some too short for the rule."""
+    rng = np.random.default_rng(seed)
+    base = prose(count // 4, seed)
+    found = []
+    for _ in range(count):
+        text = base[rng.integers(len(base))]
+        for _ in range(int(rng.choice([0, 0, 1, 3, 6]))):
+            text = without(text, int(rng.integers(len(text.split()))))
+        found.append(text if rng.random() > 0.1 else text.split()[0])
+    return found
+
+
+def recipe_of(*process: Any, **more: Any) -> dict[str, Any]:
+    return {"task": "text", "columns": {"text": "text"}, "unit_rows": 64, "process": list(process), **more}
+
+
+def curated(root: Path, rows: Iterable[int], texts: list[str], recipe: dict[str, Any], **more: Any) -> RunSummary:
+    path = root.parent / f"{root.name}-{min(rows)}.parquet"
+    pq.write_table(pa.table({"id": list(rows), "text": [texts[row] for row in rows]}), path, row_group_size=64)
+    return curate_here([str(path)], parse(recipe), None, str(root), **more)
+
+
+def verdicts(root: Path, *runs: RunSummary) -> dict[int, tuple[Any, ...]]:
+    """By id: action, reason, the id of the row it duplicates, similarity."""
+    ledgers = [pa.Table.from_batches(Ledger(Store.open(root), run.run).scan()).to_pylist() for run in runs]
+    rows = [row for ledger in ledgers for row in ledger]
+    ids = {row["sample_id"]: row["id"] for row in rows}
+    return {row["id"]: (row["action"], row["reason"], ids.get(row["duplicate_of"]), row["similarity"]) for row in rows}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_new_rows_are_judged_as_in_a_run_over_all(tmp_path: Path, seed: int) -> None:
+    texts = texts_in_families(400, seed)
+    rule = {"length": {"min_words": 5}}
+    whole = curated(tmp_path / "whole", range(400), texts, recipe_of("exact_duplicates", NEAR, rule))
+    wanted = verdicts(tmp_path / "whole", whole)
+
+    root, runs = tmp_path / "parts", []
+    for low, high in ((0, 250), (250, 360), (360, 400)):
+        more = {"against": runs[-1].run} if runs else {}
+        process = [{"exact_duplicates": more}, {"near_duplicates": {**NEAR["near_duplicates"], **more}}, rule]
+        runs.append(curated(root, range(low, high), texts, recipe_of(*process)))
+    found = verdicts(root, *runs)
+    assert sum(row[2] is not None for row in wanted.values()) > 150
+    assert {row: found[row] for row in range(360, 400)} == {row: wanted[row] for row in range(360, 400)}
+    kept, fewer = ({row for row, verdict in told.items() if verdict[0] == "keep"} for told in (found, wanted))
+    assert fewer <= kept  # more only where a later row shows that two kept ones are copies
+    assert (kept == fewer) == (not any("turn out to be copies" in text for run in runs for text in run.warnings))
+
+
+def test_a_bridge_between_kept_rows_is_told(tmp_path: Path) -> None:
+    [text] = prose(1)
+    words = len(text.split())
+    left = without(without(text, 3), 9)
+    right = without(without(text, words - 4), words - 10)
+    strict = {"threshold": 0.78}
+    root = tmp_path / "root"
+    first = curated(root, range(2), [left, right], recipe_of({"near_duplicates": strict}))
+    assert first.kept == 2
+    process = {"near_duplicates": {**strict, "against": first.run}}
+    second = curated(root, [2], [left, right, text], recipe_of(process))
+    assert second.kept == 0 and verdicts(root, first, second)[2][2] == 0
+    assert any("1 row(s) that runs up to" in text for text in second.warnings)
+
+
+def test_an_earlier_row_is_the_keeper_however_long_the_new_one(tmp_path: Path) -> None:
+    [text] = prose(1)
+    root = tmp_path / "root"
+    first = curated(root, range(1), [text], recipe_of({"near_duplicates": {"threshold": 0.6, "keep": "longest"}}))
+    longer = f"{text} And these words more."
+    process = {"near_duplicates": {"threshold": 0.6, "keep": "longest", "against": first.run}}
+    second = curated(root, range(1, 3), [text, longer, longer], recipe_of(process))
+    assert {row: verdict[2] for row, verdict in verdicts(root, first, second).items()} == {0: None, 1: 0, 2: 0}
+    assert what_if(str(root), second.run, {"near_duplicates.threshold": 1.0}).kept == 1
+    with pytest.raises(RecipeError, match="what-if compares a run's rows with what the run itself was given"):
+        what_if(str(root), second.run, {"near_duplicates.against": None})
+
+
+def test_an_operator_that_names_no_run_looks_at_its_own_rows(tmp_path: Path) -> None:
+    texts = [*prose(3), prose(1)[0]]
+    root = tmp_path / "root"
+    first = curated(root, range(2), texts, recipe_of("exact_duplicates", NEAR))
+    process = ["exact_duplicates", {"near_duplicates": {"threshold": 0.7, "against": first.run}}]
+    second = curated(root, range(2, 4), texts, recipe_of(*process))
+    assert verdicts(root, first, second)[3] == ("drop", "near_duplicate", 0, 1.0)
+
+
+def test_keep_best_keeps_the_row_furthest_within_the_rules(tmp_path: Path) -> None:
+    [text] = prose(1)
+    texts = [f"{text} 1 2 3 4 5 6 7 8 9", text, f"{text} 1 2 3"]
+    process = [{"near_duplicates": {"threshold": 0.5, "keep": "best"}}, {"composition": {"max_digit_share": 0.2}}]
+    run = curated(tmp_path / "root", range(3), texts, recipe_of(*process))
+    assert [verdict[2] for verdict in verdicts(tmp_path / "root", run).values()] == [1, None, 1]
+    with pytest.raises(RecipeError, match="no rule says which is better"):
+        curated(tmp_path / "none", range(3), texts, recipe_of({"near_duplicates": {"keep": "best"}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"seed": 3}, "seed 3 for 0"),
+        ({"process": [{"near_duplicates": {"ngram": 4}}]}, "ngram 4 for 5"),
+        ({"process": [{"near_duplicates": {"against": f"run_{'0' * 32}"}}]}, "there is no run run_0000"),
+        (
+            {"process": [{"exact_duplicates": {"against": f"run_{'0' * 32}"}}, "near_duplicates"]},
+            "duplicates are sought against",
+        ),
+    ],
+)
+def test_an_earlier_run_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    root = tmp_path / "root"
+    first = curated(root, range(2), prose(2), recipe_of(NEAR))
+    recipe = {**recipe_of("near_duplicates"), **change}
+    last = recipe["process"][-1]
+    options = {"against": first.run, **({} if isinstance(last, str) else last["near_duplicates"])}
+    recipe["process"] = [*recipe["process"][:-1], {"near_duplicates": options}]
+    before = json.dumps(sorted(Store.open(root).list()))
+    with pytest.raises(RecipeError, match=complaint):
+        curated(root, range(2), prose(2), recipe)
+    assert json.dumps(sorted(Store.open(root).list())) == before
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_ray_and_inline_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pipelines.cluster.session")
+    texts = texts_in_families(300, 5)
+    found = []
+    for engine in ("inline", "ray"):
+        root = tmp_path / engine
+        first = curated(root, range(200), texts, recipe_of("exact_duplicates", NEAR), engine=engine)
+        process = {"near_duplicates": {"threshold": 0.7, "against": first.run}}
+        second = curated(root, range(200, 300), texts, recipe_of("exact_duplicates", process), engine=engine)
+        found.append(verdicts(root, first, second))
+    assert found[0] == found[1]
