@@ -27,9 +27,11 @@ def holders_of(connection: sa.Connection, tenant: str, run_id: str) -> list[str]
     mine = own(connection, tenant, run_id)
     children = (manifests.c.parent.in_(mine), manifests.c.id.not_in(mine), manifests.c.deleted_at.is_(None))
     trained_on = training_jobs.c.spec["manifest"].as_string()
+    named = sa.cast(runs.c.request, sa.Text).contains(run_id, autoescape=True)
     columns: list[tuple[str, sa.Column[Any], tuple[sa.ColumnElement[bool], ...]]] = [
         ("alias {!r}", manifest_aliases.c.name, (manifest_aliases.c.manifest.in_(mine),)),
         ("{}, a child of its manifest", manifests.c.id, children),
+        ("run {}, which goes on from it", runs.c.id, (named, runs.c.id != run_id, runs.c.deleted_at.is_(None))),
         ("epoch plan {}", epoch_plans.c.id, (epoch_plans.c.manifest.in_(mine),)),
         ("training job {}", training_jobs.c.id, (trained_on.in_(mine),)),
         ("export {}, not yet written", exports.c.id, (exports.c.manifest.in_(mine), exports.c.state.in_(UNFINISHED))),

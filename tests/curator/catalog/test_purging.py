@@ -63,6 +63,9 @@ def hold(kept: Catalog, kind: str, manifest: str, run: str) -> str:
         return kept.jobs.create("local", "external", plan=None, spec={"manifest": manifest}).id
     if kind == "export":
         return kept.exports.create("local", manifest, "jsonl").id
+    if kind == "later run":
+        process = [{"kind": "exact_duplicates", "against": run}]
+        return kept.runs.create("local", REQUEST.model_copy(update={"recipe": {"process": process}})).id
     if kind == "rewrite":
         return kept.rewrites.create("local", "compact", manifest).id
     about = {"task": "text", "run": run, "recipe_digest": "d", "path": "p", "sha256": "0" * 64}
@@ -72,7 +75,7 @@ def hold(kept: Catalog, kind: str, manifest: str, run: str) -> str:
     return "policy 'text-1'"
 
 
-@pytest.mark.parametrize("kind", ["alias", "child", "plan", "job", "export", "rewrite", "policy"])
+@pytest.mark.parametrize("kind", ["alias", "child", "plan", "job", "export", "rewrite", "later run", "policy"])
 def test_what_is_needed_stays_and_says_by_whom(kept: Catalog, ended: Made, kind: str) -> None:
     run = ended("man_1")
     ended("man_2")  # `latest` goes on
