@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curator.duplicates import DuplicateIndex, Edges, Shape, band_hashes, clusters, content_hash, minhash
-from curator.readers import discover, plan_inputs, read
+from curator.readers import WorkUnit, discover, plan_inputs, read
 from curator.recipe import parse
 from curator.shards import ShardWriter
 from curator.storage import Store
@@ -90,12 +90,13 @@ def spoiled(text: str, share: float, rng: np.random.Generator) -> str:
 
 
 def corpus(folder: Path, parts: list[str], count: int, seed: int) -> Iterator[Path]:
-    """Files of 10,000 documents: a tenth near copies (0.2 to 8% of the words changed), a twentieth exact ones."""
+    """Eleven files: a tenth near copies (0.2 to 8% of the words changed), a twentieth exact ones."""
     rng = np.random.default_rng(seed)
     texts: list[str] = []
-    for first in range(0, count, 10_000):
+    step = -(-count // 11)
+    for first in range(0, count, step):
         rows = []
-        for _ in range(min(10_000, count - first)):
+        for _ in range(min(step, count - first)):
             dice = rng.random()
             text = document(parts, rng) if dice > 0.15 or not texts else texts[int(rng.integers(len(texts)))]
             text = spoiled(text, float(rng.uniform(0.002, 0.08)), rng) if 0.05 < dice <= 0.15 else text
@@ -120,9 +121,7 @@ def dedup(root: Path, files: list[Path]) -> tuple[Stages, int, Edges]:
     stages = Stages()
     plan = plan_inputs(discover([str(file) for file in files]), unit_rows=65_536)
     with stages.of("read"):
-        rows = [
-            sum(batch.num_rows for _, batch in read(unit, columns=["id"], schema=plan.schema)) for unit in plan.units
-        ]
+        rows = [_rows(unit, plan.schema) for unit in plan.units]
     shape = Shape(rows=tuple(rows), num_perm=BANDS * ROWS_A_BAND, bands=BANDS, ngram=5)
     store = Store.open(root)
     index = DuplicateIndex(store, "index", shape)
@@ -160,16 +159,34 @@ def dedup(root: Path, files: list[Path]) -> tuple[Stages, int, Edges]:
             with stages.of("filter, write"):
                 here = batch[1].filter(pa.array(of[first : first + batch[1].num_rows] < 0))
                 first, kept = first + batch[1].num_rows, kept + here.num_rows
-                ids = pa.array(np.zeros((here.num_rows, 16), np.uint8).view("S16").reshape(-1).tolist(), pa.binary(16))
-                writer.write(here.append_column("sample_id", pa.array([bytes(16)] * len(ids), pa.binary(16))))
+                ids = pa.array([number.to_bytes(16, "big") for number in range(here.num_rows)], pa.binary(16))
+                writer.write(here.append_column("sample_id", ids))
     with stages.of("filter, write"):
         writer.close()
     return stages, kept, edges
 
 
+def _rows(unit: WorkUnit, schema: pa.Schema) -> int:
+    return sum(batch.num_rows for _, batch in read(unit, columns=["id"], schema=schema))
+
+
 def slow_shingles(text: str) -> set[tuple[str, ...]]:
     words = "".join(char.lower() if char.isalnum() else " " for char in text).split()
     return {tuple(words[at : at + 5]) for at in range(max(len(words) - 4, 1))}
+
+
+def precision(files: list[Path], edges: Edges) -> None:
+    """The corpus's own edges, up to 2,000 of them, by brute force."""
+    texts = pa.concat_tables([pq.read_table(file, columns=["text"]) for file in files])["text"]
+    close = np.flatnonzero((edges.similarity >= THRESHOLD) & (edges.similarity < 1))
+    chosen = np.random.default_rng(0).permutation(close)[:2_000]
+    true = []
+    for a, b in zip(edges.a[chosen].tolist(), edges.b[chosen].tolist(), strict=True):
+        x, y = slow_shingles(texts[a].as_py()), slow_shingles(texts[b].as_py())
+        true.append(len(x & y) / len(x | y))
+    limits = [THRESHOLD - slack for slack in (0.0, 0.05, 0.1)]
+    shares = ", ".join(f"{(np.array(true) >= limit).mean():.4f} >= {limit:.2f}" for limit in limits)
+    print(f"of {len(chosen):,} near edges of the corpus truly: {shares}")
 
 
 def recall(parts: list[str], pairs: int) -> None:
@@ -199,9 +216,8 @@ def recall(parts: list[str], pairs: int) -> None:
         print(f"| {low:.2f}–{low + 0.05:.2f} | {here.sum()} | {found:.3f} | {wanted:.3f} | {found - wanted:+.3f} |")
     edges = met & (estimate >= THRESHOLD)
     for slack in (0.0, 0.025, 0.05):
-        print(
-            f"edges of >= {THRESHOLD} that are truly >= {THRESHOLD - slack:.3f}: {(true[edges] >= THRESHOLD - slack).mean():.4f}"
-        )
+        right = (true[edges] >= THRESHOLD - slack).mean()
+        print(f"edges of >= {THRESHOLD} that are truly >= {THRESHOLD - slack:.3f}: {right:.4f} of {edges.sum():,}")
 
 
 def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -210,28 +226,27 @@ def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - begun, result
 
 
-def later(root: Path, files: list[Path], new: list[Path]) -> None:
+def actions(job: Job) -> np.ndarray:
+    """uint8[n] of a run's rows."""
+    units = range(len(job.plan.units))
+    return np.concatenate([job.read_side(unit, "verdicts", ["action"])["action"].to_numpy() for unit in units])
+
+
+def later(root: Path, files: list[Path], new: list[Path], *, quiet: bool = False) -> None:
     """Whole runs: all at once, and a tenth more that goes on from the rest."""
     recipe = {"task": "text", "columns": {"id": "id", "text": "text"}, "process": ["near_duplicates"]}
     whole_s, whole = cpu(lambda: curate_here([*map(str, files), *map(str, new)], parse(recipe), None, f"{root}/whole"))
     _, first = cpu(lambda: curate_here([str(file) for file in files], parse(recipe), None, f"{root}/parts"))
     recipe["process"] = [{"near_duplicates": {"against": first.run}}]
     more_s, more = cpu(lambda: curate_here([str(file) for file in new], parse(recipe), None, f"{root}/parts"))
-    told = [Job(f"{root}/{place}", run.run) for place, run in (("whole", whole), ("parts", more))]
-    verdicts = [
-        pa.concat_tables(
-            [job.read_side(unit, "verdicts", ["action", "duplicate_of"]) for unit in range(len(job.plan.units))]
-        )
-        for job in told
-    ]
-    same = (
-        verdicts[0].slice(whole.rows_in - more.rows_in)["action"].combine_chunks()
-        == verdicts[1]["action"].combine_chunks()
-    )
+    if quiet:  # kernels are compiled
+        return
+    told = [actions(Job(f"{root}/{place}", run.run)) for place, run in (("whole", whole), ("parts", more))]
+    same = np.array_equal(told[0][-more.rows_in :], told[1])
     print(
-        f"\nwinnow curate: {whole.rows_in:,} documents in {whole_s:.1f} CPU-s ({whole.rows_in / whole_s:,.0f} a CPU-s, "
+        f"\nwinnow curate: {whole.rows_in:,} documents in {whole_s:.1f} CPU-s, {whole.rows_in / whole_s:,.0f} a CPU-s ("
         f"difficulty, ledger and shards included): {whole.seconds_by_phase}\n"
-        f"{more.rows_in:,} more in {more_s:.1f} CPU-s, {100 * more_s / whole_s:.1f}% of the whole; their verdicts as in "
+        f"{more.rows_in:,} more in {more_s:.1f} CPU-s, {100 * more_s / whole_s:.1f}% of the whole; verdicts as in "
         f"the whole: {same}"
     )
 
@@ -254,10 +269,11 @@ def peer(python: str, files: list[Path], scratch: Path, count: int) -> None:
         print("datatrove did not run:", done.stderr[-300:])
         return
     seconds, kept = done.stdout.split("CPU")[1].split()
-    ours, mine, _ = dedup(scratch / "beside", [folder / "part.parquet"])
+    stages, mine, _ = dedup(scratch / "beside", [folder / "part.parquet"])
+    ours = sum(stages.values())
     print(
-        f"\n{table.num_rows:,} documents: datatrove {float(seconds):.1f} CPU-s, {table.num_rows / float(seconds):,.0f} a "
-        f"CPU-s, kept {kept}; ours {sum(ours.values()):.2f} CPU-s, {table.num_rows / sum(ours.values()):,.0f} a CPU-s, "
+        f"\n{table.num_rows:,} documents: datatrove {float(seconds):.1f} CPU-s, {table.num_rows / float(seconds):,.0f} "
+        f"a CPU-s, kept {kept}; ours {ours:.2f} CPU-s, {table.num_rows / ours:,.0f} a CPU-s, "
         f"kept {mine}"
     )
 
@@ -277,6 +293,7 @@ def main() -> None:
             (scratch / name).mkdir()
         warm = list(corpus(scratch / "warm", parts, 200, 1))
         dedup(scratch / "compiled", warm)
+        later(scratch / "compiled too", warm[:-1], warm[-1:], quiet=True)
         files = list(corpus(scratch / "rows", parts, chosen.docs, 2))
         size = sum(pq.read_table(file)["text"].nbytes for file in files)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -288,14 +305,13 @@ def main() -> None:
         for name, seconds in [*stages.items(), ("all", total)]:
             print(f"| {name} | {1e6 * seconds / chosen.docs:.1f} |")
         print(
-            f"{chosen.docs / total:,.0f} documents a CPU-s, {size / 1e6 / total:.0f} MB a CPU-s; peak RSS grew {grown} KiB"
+            f"{chosen.docs / total:,.0f} documents a CPU-s, {size / 1e6 / total:.0f} MB a CPU-s; RSS grew {grown} KiB"
         )
+        precision(files, edges)
         recall(parts, chosen.pairs)
-        (scratch / "new").mkdir()
-        new = [path.rename(path.with_name(f"new-{path.name}")) for path in files[-max(len(files) // 11, 1) :]]
-        later(scratch, files[: -len(new)], new)
+        later(scratch / "roots", files[:-1], files[-1:])
         if chosen.peer:
-            peer(chosen.peer, [*files[: -len(new)], *new], scratch, chosen.peer_docs)
+            peer(chosen.peer, files, scratch, chosen.peer_docs)
 
 
 if __name__ == "__main__":
