@@ -25,6 +25,7 @@ __all__ = ["SelfCorruption"]
 FLIPPED_SHARE: Final = 0.2
 CONFIDENT_QUANTILE: Final = 0.3
 INVERSE_RIDGE: Final = 0.1
+LIMIT: Final = 12.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class SelfCorruption:
         return replace(fitted, good_scores_M=fitted.log_odds(features[confident & ~flipped]).sort().values)
 
     def log_odds(self, features_BF: torch.Tensor) -> torch.Tensor:
-        """How much a row looks like a flipped one, float32[B], within ±12."""
+        """How much a row looks like a flipped one, float32[B], bent to lie within ±12: bounded, and still in order."""
         z = (features_BF - self.mean_F) * self.scale_F
-        return (z @ self.weights_F[:-1] + self.weights_F[-1]).clamp(-12, 12)
+        return LIMIT * ((z @ self.weights_F[:-1] + self.weights_F[-1]) / LIMIT).tanh()
 
 
 def _confident(view: GivenView) -> torch.Tensor:

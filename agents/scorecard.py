@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from agents.audit import Audit
-from agents.determinism import id_uniform
 from agents.gate import GateVerdict, average_precision
 from agents.judge import acted
 from agents.learned_policy import LearnedPolicy
@@ -20,14 +19,12 @@ from agents.noise import counted_noise
 from agents.observation import STATE_VERSION
 from agents.off_policy import audit_propensity, doubly_robust
 from agents.promise import Promise
+from agents.review import review_order
 from agents.reward import BREAK_EVEN, RIGHT, WRONG
 from agents.student import Round, Student
 from curator.recipe.policy import PolicySpec
-from curator.verdict import KEEP, RELABEL
 
-__all__ = ["review_order", "scorecard"]
-
-_UNIFORM_SHARE: Final = 0.2
+__all__ = ["scorecard"]
 
 
 def scorecard(
@@ -42,7 +39,7 @@ def scorecard(
     seed: int,
 ) -> dict[str, Any]:
     """JSON-able: no infinity, no NaN."""
-    review = review_order(student, policy, truth_N < 0, config.review_budget, seed)
+    review = review_order(student, policy, truth_N < 0, config.review_budget, seed, relabel_from=promise.relabel_from)
     return {
         "state_version": STATE_VERSION,
         "rows_learned_from": len(student.desk.rows),
@@ -89,24 +86,6 @@ def _gain(actions: np.ndarray, given_right: np.ndarray, proposal_right: np.ndarr
     """Reward of each action over keeping the row, by the probabilities that its label and its proposal are right."""
     keep, relabel = (WRONG + (RIGHT - WRONG) * right for right in (given_right, proposal_right))
     return np.choose(actions, [np.zeros(len(actions)), -keep, relabel - keep])
-
-
-def review_order(student: Student, policy: LearnedPolicy, open_N: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """Positions of the rows whose truth is worth most to know, best first, int64[≤ budget]; a fifth drawn uniformly.
-
-    Worth: the reward of acting on the truth, which is always +1, less the best expected reward without it. The uniform
-    fifth keeps the audit honest about rows the policy is sure of. open_N: rows that may be asked about.
-    """
-    pi = policy.log_probs(student.seen).exp().numpy()
-    keep = RIGHT * pi[:, KEEP] + WRONG * (1 - pi[:, KEEP])
-    relabel = RIGHT * pi[:, RELABEL] + WRONG * (1 - pi[:, RELABEL])
-    worth = np.where(open_N, RIGHT - np.maximum(np.maximum(keep, relabel), 0.0) + 1e-3 * (1 - pi[:, KEEP]), -np.inf)
-    budget = min(budget, int(open_N.sum()))
-    uniform = round(_UNIFORM_SHARE * budget)
-    best = np.argsort(-worth, kind="stable")[: budget - uniform]
-    draws = np.where(open_N, id_uniform(student.desk.rows.ids, seed, "review"), np.inf)
-    draws[best] = np.inf
-    return np.concatenate([best, np.argsort(draws, kind="stable")[:uniform]])
 
 
 def _noise(student: Student, truth_N: np.ndarray) -> dict[str, Any]:

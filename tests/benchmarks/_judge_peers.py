@@ -16,7 +16,7 @@ from agents.gate import average_precision
 from agents.given import STRENGTHS, STRONG
 from agents.proxy.heads import fit_heads, fold_masks, head_log_probs
 
-__all__ = ["Bench", "oof_probabilities", "peers", "truth_head"]
+__all__ = ["Bench", "cleanlab_badness", "oof_probabilities", "peers", "truth_head"]
 
 _SHAPLEY_NEIGHBOURS = 10
 _BOOTSTRAPS = 30
@@ -53,7 +53,7 @@ def peers(bench: Bench, seed: int) -> dict[str, np.ndarray]:
     return {
         "random": np.random.default_rng(seed).random(len(rows)),
         "self-confidence": -probabilities[STRONG][rows, bench.given],
-        "cleanlab, best of 12 settings": _cleanlab(bench, probabilities),
+        "cleanlab, best of 12 settings": cleanlab_badness(bench, probabilities),
         "kNN-Shapley": _knn_shapley(bench),
         "Data-OOB": _data_oob(bench, seed),
         "AUM": _aum(bench, seed),
@@ -76,7 +76,7 @@ def truth_head(bench: Bench) -> np.ndarray:
     return (bench.x @ head).double().log_softmax(1).numpy()
 
 
-def _cleanlab(bench: Bench, probabilities: np.ndarray) -> np.ndarray:
+def cleanlab_badness(bench: Bench, probabilities: np.ndarray) -> np.ndarray:
     """Four strengths and three scores; the best by average precision, chosen with the truth in hand."""
     settings = (("self_confidence", False), ("normalized_margin", False), ("normalized_margin", True))
     found = [

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from _judge_peers import Bench, peers, truth_head
-from _judge_sets import SETS, LabelledSet
+from _judge_sets import SETS, LabelledSet, by_id
 from torch.nn.functional import one_hot
 
-from agents.determinism import id_keys, one_thread
+from agents.determinism import one_thread
 from agents.gate import average_precision
 from agents.learner import learn
 from agents.proxy.heads import fit_heads, with_bias
@@ -85,12 +85,6 @@ def measured(name: str, seed: int, options: argparse.Namespace) -> dict[str, dic
         out = {label: yard.figures(badness) for label, badness in rankings.items()}
     out["as shipped"] = _shipped(found, yard, options, seed)
     return out
-
-
-def by_id(found: LabelledSet) -> LabelledSet:
-    """The set with its rows ascending by id, as the judge lays them."""
-    order = np.argsort(id_keys(found.rows.ids))
-    return LabelledSet(found.rows.take(order), found.truth[order], found.test_vectors, found.test_truth, found.classes)
 
 
 def _ours(desk: Desk, bench: Bench) -> dict[str, np.ndarray]:

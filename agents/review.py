@@ -1,0 +1,66 @@
+"""Whom to ask next: rows in the order in which a person's verdict is worth most.
+
+A queue, not a list: each batch of verdicts teaches the judge, which orders the next. Knows a student and its policy;
+nothing of people, queues or what they cost.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from agents.determinism import id_uniform
+from agents.learned_policy import LearnedPolicy
+from agents.reward import RIGHT, WRONG
+from agents.student import Student
+
+__all__ = ["UNIFORM_SHARE", "review_order"]
+
+UNIFORM_SHARE: Final = 0.2
+_LEANING_ROWS: Final = 200.0
+"""With as many verdicts the queue leans half on what they taught and half on self-corruption, which needs none."""
+
+
+def review_order(
+    student: Student,
+    policy: LearnedPolicy,
+    open_N: np.ndarray,
+    budget: int,
+    seed: int,
+    *,
+    relabel_from: float = math.inf,
+    uniform_share: float = UNIFORM_SHARE,
+) -> np.ndarray:
+    """Positions of the rows whose truth is worth most to know, best first, int64[≤ budget]; then the uniform ones.
+
+    open_N: rows that may be asked about. relabel_from: where proposals are written unasked. The uniform
+    share keeps the audit honest about rows the policy is sure of.
+    """
+    lean = _LEANING_ROWS / (_LEANING_ROWS + len(student.at_T))
+    worth = (1 - lean) * _ranks(_worth(student, policy, relabel_from)) + lean * _ranks(student.seen.anchor_B.numpy())
+    budget = min(budget, int(open_N.sum()))
+    uniform = round(uniform_share * budget)
+    best = np.argsort(-np.where(open_N, worth, -np.inf), kind="stable")[: budget - uniform]
+    draws = np.where(open_N, id_uniform(student.desk.rows.ids, seed, "review"), np.inf)
+    draws[best] = np.inf
+    return np.concatenate([best, np.argsort(draws, kind="stable")[:uniform]])
+
+
+def _worth(student: Student, policy: LearnedPolicy, relabel_from: float) -> np.ndarray:
+    """Expected rise of a row's reward by a verdict: to that of a right label, from that of the label it has now.
+
+    That is the given one, or the proposal where the policy writes it without asking. A row about to be dropped is worth
+    as much as one about to be kept: a verdict saves it or mends it.
+    """
+    badness, relabel = (values.numpy() for values in policy.beliefs(student.seen))
+    wrong = np.where(relabel >= relabel_from, 1 - relabel, badness)
+    return (RIGHT - WRONG) * wrong
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """In [0, 1), highest last."""
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values)) / max(len(values), 1)
+    return ranks
