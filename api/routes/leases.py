@@ -30,14 +30,23 @@ LeaseSeconds = Annotated[float, Field(ge=1, le=3600, strict=True)]
 POLL_MS = 500
 
 
+class Done(Body):
+    """A lease whose block is consumed."""
+
+    id: str = Field(max_length=64)
+    fence: int = Field(ge=0, lt=2**63, strict=True)
+
+
 class Wanted(Body):
     """`group`: who shares the epoch; another group reads it for itself. `consumer`: for people who look.
-    `positions`: of a block, at least a global batch; the group's first request decides."""
+    `positions`: of a block, at least a global batch; the group's first request decides. `done`: leases to acknowledge
+    with the same commit."""
 
     group: str = Field(default="default", pattern=_NAME)
     consumer: str = Field(default="", max_length=255)
     positions: int = Field(default=16_384, ge=1, le=10_000_000, strict=True)
     lease_s: LeaseSeconds = 60.0
+    done: tuple[Done, ...] = Field(default=(), max_length=100)
 
 
 class Held(Body):
@@ -81,15 +90,17 @@ class ReadingView(View):
 
 class Leased(View):
     """`lease` is null when every block is acknowledged (`reading.done`) or held by others: then ask again, as one of
-    them may die."""
+    them may die. `lost`: leases of `done` that were not acknowledged, as their blocks are others' since."""
 
     lease: LeaseView | None
+    lost: tuple[str, ...]
     reading: ReadingView
 
 
 @routes.post("", status_code=201, response_model=Leased, responses={200: {"model": Leased}})
 def take_lease(request: Request, caller: Feeder, plan_id: str, epoch: Epoch, body: Wanted) -> Response:
-    """The next block nobody holds, for a while: 201 with a lease, 200 when there is none to give."""
+    """The next block nobody holds, for a while: 201 with a lease, 200 when there is none to give. What is `done` is
+    acknowledged first."""
     service = service_of(request)
     row, plan = known_plan(service, caller.tenant, plan_id)
     batch, length = plan.global_batch_size, plan.num_positions(epoch)
@@ -99,12 +110,14 @@ def take_lease(request: Request, caller: Feeder, plan_id: str, epoch: Epoch, bod
     def make(_: str) -> tuple[int, str, Leased]:
         readings = service.catalog.readings
         reading = readings.open(caller.tenant, row.id, epoch, body.group, **sizes)
-        found = readings.claim(reading, f"{caller.name}/{body.consumer}", body.lease_s)
+        done = [(lease.id, lease.fence) for lease in body.done]
+        found, lost = readings.exchange(reading, f"{caller.name}/{body.consumer}", body.lease_s, done)
         standing = readings.standing(reading)
         if found is None:
-            return 200, where, Leased(lease=None, reading=_view(reading, standing))
+            return 200, where, Leased(lease=None, lost=tuple(lost), reading=_view(reading, standing))
         shown = {name: getattr(found, name) for name in ("id", "fence", "first", "stop", "attempt")}
-        return 201, where, Leased(lease=LeaseView(**shown, lease_s=body.lease_s), reading=_view(reading, standing))
+        lease = LeaseView(**shown, lease_s=body.lease_s)
+        return 201, where, Leased(lease=lease, lost=tuple(lost), reading=_view(reading, standing))
 
     return create_once(request, caller, body, "lse", make)
 

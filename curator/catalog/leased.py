@@ -89,13 +89,17 @@ class Leases(Generic[W, C]):
     def add(self, **values: Any) -> W:
         """A first attempt, or the row that is there when its id was used before. Raises NotFoundError when that one is
         another tenant's."""
-        fresh = {"attempt": 1, "fence": 0, "version": 1, "created_at": now(), "updated_at": now()}
         with self._db.write() as connection:
-            inserted = insert_new(connection, self._table, **fresh, **values)
-            work = self.row(connection, values["tenant"], values["id"])
-            if inserted:
-                self._tell(connection, work, None)
-            return work
+            return self.add_in(connection, **values)
+
+    def add_in(self, connection: sa.Connection, **values: Any) -> W:
+        """`add`, as part of a transaction."""
+        fresh = {"attempt": 1, "fence": 0, "version": 1, "created_at": now(), "updated_at": now()}
+        inserted = insert_new(connection, self._table, **fresh, **values)
+        work = self.row(connection, values["tenant"], values["id"])
+        if inserted:
+            self._tell(connection, work, None)
+        return work
 
     def row(self, connection: sa.Connection, tenant: str, work_id: str, *, lock: bool = True) -> W:
         """The row, locked until the transaction ends. Raises NotFoundError, for another tenant's too."""
@@ -124,17 +128,23 @@ class Leases(Generic[W, C]):
     def claim(self, owner: str, lease_s: float, *conditions: sa.ColumnElement[bool]) -> C | None:
         """Takes the oldest queued row that meets the conditions for `lease_s` seconds; None if there is none. Two
         runners never get the same one: the row is locked while it is chosen."""
-        queued = sa.select(*self.columns).where(self._table.c.state == _S.QUEUED, *conditions).order_by(self._oldest)
         with self._db.write() as connection:
-            row = connection.execute(queued.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
-            if row is None:
-                return None
-            work = self._work(**row)
-            fence = self._lease(connection, work.id).fence + 1
-            lease = {"fence": fence, "lease_owner": owner, "lease_until": now() + lease_s}
-            self.moved(connection, work, _S.RUNNING, **lease)
-            kept = work.model_dump(include=set(self._claim.model_fields))
-            return self._claim(owner=owner, fence=fence, **kept)
+            return self.claim_in(connection, owner, lease_s, *conditions)
+
+    def claim_in(
+        self, connection: sa.Connection, owner: str, lease_s: float, *conditions: sa.ColumnElement[bool]
+    ) -> C | None:
+        """`claim`, as part of a transaction."""
+        queued = sa.select(*self.columns).where(self._table.c.state == _S.QUEUED, *conditions).order_by(self._oldest)
+        row = connection.execute(queued.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
+        if row is None:
+            return None
+        work = self._work(**row)
+        fence = self._lease(connection, work.id).fence + 1
+        lease = {"fence": fence, "lease_owner": owner, "lease_until": now() + lease_s}
+        self.moved(connection, work, _S.RUNNING, **lease)
+        kept = work.model_dump(include=set(self._claim.model_fields))
+        return self._claim(owner=owner, fence=fence, **kept)
 
     def claimed(self, tenant: str, work_id: str, fence: int) -> C:
         """The claim a caller says it has, to be held against the row by what it is used for. Raises NotFoundError."""
@@ -154,7 +164,7 @@ class Leases(Generic[W, C]):
         """Renews the lease and writes the progress if one is given. Raises LeaseLostError when the row is in none of
         `states` or another runner's."""
         with self._db.write() as connection:
-            held = self._held(connection, claim, states)
+            held = self.held(connection, claim.tenant, claim.id, claim.fence, states)
             values: dict[str, Any] = {"lease_owner": claim.owner, "lease_until": now() + lease_s}
             if progress is not None:
                 values |= {"progress": dict(progress), "version": held.version + 1, "updated_at": now()}
@@ -164,7 +174,8 @@ class Leases(Generic[W, C]):
         """Ends the lease: done, failed, or back in the queue. Raises LeaseLostError when it is no longer this
         runner's, which after its end it is not."""
         with self._db.write() as connection:
-            return self.moved(connection, self._held(connection, claim, (_S.RUNNING,)), to, **values)
+            held = self.held(connection, claim.tenant, claim.id, claim.fence, (_S.RUNNING,))
+            return self.moved(connection, held, to, **values)
 
     def reap(
         self, max_attempts: int, is_dead: Callable[[str], bool] | None, *conditions: sa.ColumnElement[bool]
@@ -198,12 +209,14 @@ class Leases(Generic[W, C]):
             error = {"code": "lease_lost", "message": told}
             return self.moved(connection, work, _S.FAILED, error=error, fence=fence)
 
-    def _held(self, connection: sa.Connection, claim: C, states: Collection[JobState]) -> W:
-        present = self.row(connection, claim.tenant, claim.id)
-        fence = self._lease(connection, claim.id).fence
-        if fence != claim.fence or present.state not in states:
+    def held(self, connection: sa.Connection, tenant: str, work_id: str, fence: int, states: Collection[JobState]) -> W:
+        """The row, locked, that a caller holds under a fence. Raises NotFoundError; LeaseLostError when it is in none
+        of `states` or under another fence."""
+        present = self.row(connection, tenant, work_id)
+        now_under = self._lease(connection, work_id).fence
+        if now_under != fence or present.state not in states:
             raise LeaseLostError(
-                f"{self._noun} {claim.id} is {present.state} with fence {fence}, this runner held fence {claim.fence}; "
+                f"{self._noun} {work_id} is {present.state} with fence {now_under}, this runner held fence {fence}; "
                 "it stops here"
             )
         return present

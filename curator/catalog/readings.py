@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -122,12 +123,25 @@ class Readings:
     def claim(self, reading: Reading, consumer: str, lease_s: float) -> BlockLease | None:
         """The first block nobody holds, for `lease_s` seconds: one whose lease ran out before one never read. None
         when every block is acknowledged or leased. Two consumers never hold the same one."""
+        return self.exchange(reading, consumer, lease_s)[0]
+
+    def exchange(
+        self, reading: Reading, consumer: str, lease_s: float, done: Sequence[tuple[str, int]] = ()
+    ) -> tuple[BlockLease | None, list[str]]:
+        """Acknowledges (lease, fence) pairs and claims the next block, in one transaction; also the leases that were
+        lost before they could be acknowledged. Raises NotFoundError for a lease that is none of this reading."""
         mine = _BLOCKS.reading == reading.id
         self._leases.reap(sys.maxsize, None, mine)
-        while True:
-            claimed = self._leases.claim(consumer, lease_s, mine)
-            if claimed is not None or not self._grow(reading):
-                return claimed
+        lost: dict[str, None] = {}
+        while True:  # another consumer may take a block between its queueing and its claim
+            with self._db.write() as connection:
+                lost |= dict.fromkeys(self._acked_all(connection, reading, done))
+                claimed = self._leases.claim_in(connection, consumer, lease_s, mine)
+                grown = claimed is None and self._grow(connection, reading)
+                if grown:
+                    claimed = self._leases.claim_in(connection, consumer, lease_s, mine)
+            if claimed is not None or not grown:
+                return claimed, list(lost)
 
     def heartbeat(self, tenant: str, reading: Reading, lease: str, fence: int, lease_s: float) -> None:
         """Keeps a block for `lease_s` seconds more. Raises NotFoundError; LeaseLostError when it is acknowledged or
@@ -137,14 +151,8 @@ class Readings:
     def ack(self, tenant: str, reading: Reading, lease: str, fence: int) -> Block:
         """The block is read. Under the same fence again it changes nothing. Raises NotFoundError; LeaseLostError when
         it was leased anew since: then whoever holds it reads it again."""
-        held = self._held(tenant, reading, lease, fence)
-        try:
-            return self._leases.let_go(held, _S.SUCCEEDED)
-        except LeaseLostError:
-            done = self._acked_under(held)
-            if done is None:
-                raise
-            return done
+        with self._db.write() as connection:
+            return self._acked(connection, tenant, reading, lease, fence)
 
     def release(self, tenant: str, reading: Reading, lease: str, fence: int) -> Block:
         """Gives a block back unread; somebody gets it at once. Raises as `heartbeat`."""
@@ -154,31 +162,42 @@ class Readings:
     def _held(self, tenant: str, reading: Reading, lease: str, fence: int) -> BlockLease:
         claimed = self._leases.claimed(tenant, lease, fence)
         if claimed.reading != reading.id:
-            raise NotFoundError(f"lease {lease!r} is none of epoch {reading.epoch}, group {reading.name!r}")
+            raise _no_lease_of(reading, lease)
         return claimed
 
-    def _acked_under(self, held: BlockLease) -> Block | None:
-        """The block, if it was acknowledged under this very fence: the answer was lost on its way."""
-        query = sa.select(_BLOCKS.fence).where(_BLOCKS.id == held.id, _BLOCKS.state == _S.SUCCEEDED)
-        with self._db.read() as connection:
-            if connection.execute(query).scalar() != held.fence:
-                return None
-            return self._leases.row(connection, held.tenant, held.id, lock=False)
+    def _acked(self, connection: sa.Connection, tenant: str, reading: Reading, lease: str, fence: int) -> Block:
+        if self._leases.row(connection, tenant, lease).reading != reading.id:
+            raise _no_lease_of(reading, lease)
+        block = self._leases.held(connection, tenant, lease, fence, (_S.RUNNING, _S.SUCCEEDED))
+        return block if block.state == _S.SUCCEEDED else self._leases.moved(connection, block, _S.SUCCEEDED)
 
-    def _grow(self, reading: Reading) -> bool:
+    def _acked_all(self, connection: sa.Connection, reading: Reading, done: Sequence[tuple[str, int]]) -> list[str]:
+        """Acknowledges what can be; the leases that cannot, as they were lost."""
+        lost = []
+        for lease, fence in done:
+            try:
+                self._acked(connection, reading.tenant, reading, lease, fence)
+            except LeaseLostError:
+                lost.append(lease)
+        return lost
+
+    def _grow(self, connection: sa.Connection, reading: Reading) -> bool:
         """Queues the next block of the epoch; False when all are there. Two consumers may queue the same one, which is
         one row."""
         query = sa.select(sa.func.count()).where(_BLOCKS.reading == reading.id)
-        with self._db.read() as connection:
-            number = connection.execute(query).scalar_one()
+        number = connection.execute(query).scalar_one()
         if number == reading.num_blocks:
             return False
         first = number * reading.block_positions
         stop = min(first + reading.block_positions, reading.num_positions)
         name = f"lse_{reading.id.removeprefix('rdg_')}.{number:08d}"
         place = {"reading": reading.id, "number": number, "first": first, "stop": stop}
-        self._leases.add(id=name, tenant=reading.tenant, state=_S.QUEUED, **place)
+        self._leases.add_in(connection, id=name, tenant=reading.tenant, state=_S.QUEUED, **place)
         return True
+
+
+def _no_lease_of(reading: Reading, lease: str) -> NotFoundError:
+    return NotFoundError(f"lease {lease!r} is none of epoch {reading.epoch}, group {reading.name!r}")
 
 
 def _reading(connection: sa.Connection, **key: object) -> Reading:

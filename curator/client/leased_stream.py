@@ -38,7 +38,7 @@ log: Final = logging.getLogger(__name__)
 STATE_VERSION: Final = 1
 
 
-@dataclass
+@dataclass(eq=False)
 class _Block:
     """A leased stretch of the epoch. lost: another consumer has it now."""
 
@@ -82,7 +82,8 @@ class LeasedStream:
         self._reader = ShardReader(source)
         self._seen = np.zeros(self.plan.num_batches(epoch), dtype=bool)
         self._held: dict[str, _Block] = {}
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._done: list[_Block] = []
+        self._lock, self._news, self._ended = threading.Lock(), threading.Event(), threading.Event()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._ended.clear()
@@ -95,6 +96,7 @@ class LeasedStream:
                     self._consumed(block)
             finally:
                 self._ended.set()
+                self._news.set()
 
     def standing(self) -> dict[str, Any]:
         """How far the group is."""
@@ -119,6 +121,9 @@ class LeasedStream:
     def _next(self) -> _Block | None:
         """A block with its rows; None when the epoch is acknowledged or this stream is left."""
         while not self._ended.is_set():
+            self._news.clear()
+            with self._lock:
+                done = list(self._done)
             found = self._plans.lease(
                 self._name,
                 self.epoch,
@@ -126,8 +131,10 @@ class LeasedStream:
                 consumer=self._consumer,
                 positions=self._positions,
                 lease_s=self._lease_s,
+                done=[block.lease for block in done],
             )
             lease, reading = found["lease"], found["reading"]
+            self._acknowledged(done, found["lost"])
             if lease is not None:
                 block = _Block(lease)
                 with self._lock:
@@ -136,7 +143,7 @@ class LeasedStream:
                 return block
             if reading["done"]:
                 return None
-            self._ended.wait(reading["poll_after_ms"] / 1000)
+            self._news.wait(reading["poll_after_ms"] / 1000)
         return None
 
     def _rows(self, lease: Mapping[str, Any]) -> Chunk:
@@ -163,16 +170,24 @@ class LeasedStream:
                 yield rows.replace_schema_metadata({**known, **told})
 
     def _consumed(self, block: _Block) -> None:
-        try:
-            if block.lost.is_set():
-                raise LeaseLostError("a heartbeat came too late")
-            self._plans.ack(self._name, self.epoch, block.lease, group=self.group)
-        except LeaseLostError as error:
-            self.num_lost += 1
-            log.warning("positions %s to %s are read again: %s", block.lease["first"], block.lease["stop"], error)
-        finally:
-            with self._lock:
+        """The next request for a block acknowledges this one."""
+        if block.lost.is_set():
+            self._acknowledged([block], [block.lease["id"]])
+            return
+        with self._lock:
+            self._done.append(block)
+        self._news.set()
+
+    def _acknowledged(self, blocks: Sequence[_Block], lost: Sequence[str]) -> None:
+        for block in blocks:
+            if block.lease["id"] in lost:
+                self.num_lost += 1
+                log.warning("positions %s to %s are read again", block.lease["first"], block.lease["stop"])
+        with self._lock:
+            for block in blocks:
                 self._held.pop(block.lease["id"], None)
+                if block in self._done:
+                    self._done.remove(block)
 
     @contextmanager
     def _kept_alive(self) -> Iterator[None]:
@@ -186,9 +201,11 @@ class LeasedStream:
             stopped.set()
             thread.join()
             for block in self._taken():
+                end = self._plans.ack if block in self._done else self._plans.release
                 with suppress(WinnowError):  # its lease runs out by itself
-                    self._plans.release(self._name, self.epoch, block.lease, group=self.group)
+                    end(self._name, self.epoch, block.lease, group=self.group)
             self._held.clear()
+            self._done.clear()
 
     def _beat(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._lease_s / 3):

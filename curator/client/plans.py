@@ -5,7 +5,7 @@ Knows addresses; what a plan says is `curator.epochs`'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from curator.client.wire import Wire
@@ -66,10 +66,20 @@ class Plans:
     # --- leases ------------------------------------------------------------------------------------------------------
 
     def lease(
-        self, plan: str, epoch: int, *, group: str, consumer: str = "", positions: int = 16_384, lease_s: float = 60.0
+        self,
+        plan: str,
+        epoch: int,
+        *,
+        group: str,
+        consumer: str = "",
+        positions: int = 16_384,
+        lease_s: float = 60.0,
+        done: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """{lease, reading}: the next block nobody holds, null when there is none to give."""
+        """{lease, lost, reading}: the next block nobody holds, null when there is none to give. done: leases to
+        acknowledge with it; lost: the ids of those that are others' since."""
         body = {"group": group, "consumer": consumer, "positions": positions, "lease_s": lease_s}
+        body |= {"done": [{"id": lease["id"], "fence": lease["fence"]} for lease in done]}
         return self._wire.create(self._leases(plan, epoch), body)
 
     def reading(self, plan: str, epoch: int, *, group: str = "default") -> dict[str, Any]:

@@ -84,6 +84,13 @@ def told(url: str, manifest: str, cache: str, counts: list[int]) -> None:
             leases += 1
         each = (time.perf_counter() - begin) / leases
         print(f"a lease and its acknowledgement: {1000 * each:.1f} ms, one after the other")
+        begin, leases, done = time.perf_counter(), 0, []
+        while (
+            lease := client.plans.lease(one, 0, group="together", positions=BATCH, done=done)["lease"]
+        ) is not None and leases < 500:
+            done, leases = [lease], leases + 1
+        each = (time.perf_counter() - begin) / leases
+        print(f"a lease that acknowledges the one before: {1000 * each:.1f} ms, one after the other")
 
 
 def timed(commands: list[list[str]]) -> float:

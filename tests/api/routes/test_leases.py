@@ -49,6 +49,20 @@ def test_consumers_share_an_epoch_until_it_is_acknowledged(house: Any, leases: s
     assert (view["positions_acked"], view["acked"], view["repeated"]) == (length, len(spans), 0)
 
 
+def test_a_request_for_a_block_acknowledges_those_before(house: Any, leases: str) -> None:
+    one, two = take(house, leases, "with")["lease"], take(house, leases, "with")["lease"]
+    expire(house, two)
+    done = [{"id": lease["id"], "fence": lease["fence"]} for lease in (one, two)]
+    found = take(house, leases, "with", done=done)  # the second's block is queued anew before
+    assert found["lost"] == [two["id"]] and found["lease"]["id"] == two["id"]
+    assert (found["reading"]["acked"], found["reading"]["leased"]) == (1, 1)
+    again = take(house, leases, "with", done=done[:1])
+    assert again["lost"] == [] and again["reading"]["acked"] == 1, "sent twice it counts once"
+    other = house.one.post(leases, json={"group": "without", "positions": 20, "done": done[:1]})
+    assert other.status_code == 404, other.text
+    assert house.one.get(f"{leases}?group=without").json()["leased"] == 0, "all of it or nothing"
+
+
 def test_a_dead_consumers_block_goes_to_another_and_its_late_ack_is_refused(house: Any, leases: str) -> None:
     first = take(house, leases, "late", consumer="one")["lease"]
     kept = house.one.post(f"{leases}/{first['id']}:heartbeat?group=late", json={"fence": first["fence"]})
