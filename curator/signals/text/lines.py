@@ -52,6 +52,8 @@ SIGNALS: Final = {
 }
 
 _NEWLINES = ONES * np.uint64(10)
+_PARAGRAPH = np.uint64(0x51ED270B9F6A1D3B)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @lean
@@ -86,16 +88,22 @@ def split_lines(data, start, stop, starts, ends):
 
 
 @lean
-def _duplicate_lines(data, starts, ends, num_pieces, table, keys):
-    """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends."""
+def _duplicate_lines(data, starts, ends, num_pieces, hashes, sizes, table, keys):
+    """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends.
+
+    Fills hashes (uint64) and sizes (int64, characters) of all pieces.
+    """
     mask = empty_table(table, num_pieces)
     lines = duplicates = chars = 0
     for k in range(num_pieces):
+        hashes[k], sizes[k] = E1, 0
         if ends[k] > starts[k]:
-            keys[lines] = hash_bytes(data, starts[k], ends[k])
+            hashes[k] = hash_bytes(data, starts[k], ends[k])
+            sizes[k] = np.int64(count_chars(data, starts[k], ends[k]))
+            keys[lines] = hashes[k]
             if first_equal(table, mask, keys, lines) != lines:
                 duplicates += 1
-                chars += np.int64(count_chars(data, starts[k], ends[k]))
+                chars += sizes[k]
             lines += 1
     if num_pieces > 1:
         leading = ends[0] == starts[0]
@@ -106,8 +114,8 @@ def _duplicate_lines(data, starts, ends, num_pieces, table, keys):
 
 
 @lean
-def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, keys):
-    """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip())."""
+def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, hashes, sizes, table, keys):
+    """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip()): equal lines make equal ones."""
     start = strip_left(data, start, stop)
     stop = strip_right(data, start, stop)
     mask = empty_table(table, num_pieces)
@@ -117,16 +125,21 @@ def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, table, ke
         if ends[k] <= start or ends[k] == starts[k]:
             k += 1
             continue
-        begin = max(starts[k], start)
-        while k + 1 < num_pieces and ends[k + 1] > starts[k + 1] and starts[k + 1] < stop:
+        key, size = _PARAGRAPH, -1
+        while k < num_pieces and ends[k] > starts[k] and starts[k] < stop:
+            begin, end = max(starts[k], start), min(ends[k], stop)
+            if begin == starts[k] and end == ends[k]:
+                key, size = key ^ hashes[k], size + sizes[k] + 1
+            else:
+                key, size = key ^ hash_bytes(data, begin, end), size + np.int64(count_chars(data, begin, end)) + 1
+            key *= _MIX
+            key ^= key >> np.uint64(32)
             k += 1
-        end = min(ends[k], stop)
-        keys[paragraphs] = hash_bytes(data, begin, end)
+        keys[paragraphs] = key
         if first_equal(table, mask, keys, paragraphs) != paragraphs:
             duplicates += 1
-            chars += np.int64(count_chars(data, begin, end))
+            chars += size
         paragraphs += 1
-        k += 1
     return paragraphs, duplicates, chars
 
 
@@ -152,7 +165,7 @@ def _marks(data, begin, end):
 
 
 @lean
-def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts):
+def _stripped_lines(data, starts, ends, num_pieces, hashes, sizes, classes, table, keys, counts):
     """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped lines."""
     mask = empty_table(table, num_pieces)
     counts[:] = 0
@@ -161,10 +174,12 @@ def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts
         if begin == ends[k]:
             continue
         end = strip_right(data, begin, ends[k])
-        chars = np.int64(count_chars(data, begin, end))
+        key, chars = hashes[k], sizes[k]
+        if begin != starts[k] or end != ends[k]:
+            key, chars = hash_bytes(data, begin, end), np.int64(count_chars(data, begin, end))
         bullet, ellipsis = _marks(data, begin, end)
         line = counts[0]
-        keys[line] = hash_bytes(data, begin, end)
+        keys[line] = key
         counts[0] += 1
         counts[1] += bullet
         counts[2] += ellipsis
@@ -176,7 +191,7 @@ def _stripped_lines(data, starts, ends, num_pieces, classes, table, keys, counts
 
 
 @lean
-def _lines(data, offsets, classes, starts, ends, keys, table, counts, out):
+def _lines(data, offsets, classes, starts, ends, hashes, sizes, keys, table, counts, out):
     for row in range(offsets.size - 1):
         start, stop = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         out[row, 0] = 0
@@ -185,13 +200,15 @@ def _lines(data, offsets, classes, starts, ends, keys, table, counts, out):
             continue
         chars = np.int64(count_chars(data, start, stop))
         pieces = split_lines(data, start, stop, starts, ends)
-        lines, duplicates, dup_chars = _duplicate_lines(data, starts, ends, pieces, table, keys)
+        lines, duplicates, dup_chars = _duplicate_lines(data, starts, ends, pieces, hashes, sizes, table, keys)
         out[row, 1] = duplicates / lines
         out[row, 2] = dup_chars / chars
-        paragraphs, duplicates, dup_chars = _duplicate_paragraphs(data, start, stop, starts, ends, pieces, table, keys)
+        paragraphs, duplicates, dup_chars = _duplicate_paragraphs(
+            data, start, stop, starts, ends, pieces, hashes, sizes, table, keys
+        )
         out[row, 3] = duplicates / max(paragraphs, 1)
         out[row, 4] = dup_chars / chars
-        _stripped_lines(data, starts, ends, pieces, classes, table, keys, counts)
+        _stripped_lines(data, starts, ends, pieces, hashes, sizes, classes, table, keys, counts)
         out[row, 0] = counts[0]
         all_lines = pieces - (data[stop - E1] == 10)
         out[row, 5] = counts[1] / all_lines
@@ -204,10 +221,22 @@ def _lines(data, offsets, classes, starts, ends, keys, table, counts, out):
 
 def _score(rows: RowBytes, _: Collection[str]) -> np.ndarray:
     most = most_newlines(rows.data, rows.offsets) + 1
-    starts, ends, keys = np.empty((3, most), np.uint64)
+    starts, ends, hashes, keys = np.empty((4, most), np.uint64)
     out = np.empty((len(rows), len(SIGNALS)), np.float32)
     table, counts = np.empty(table_size(most), np.int32), np.zeros(7, np.int64)
-    _lines(rows.data, rows.offsets, char_classes(), starts, ends, keys, table, counts, out)
+    _lines(
+        rows.data,
+        rows.offsets,
+        char_classes(),
+        starts,
+        ends,
+        hashes,
+        np.empty(most, np.int64),
+        keys,
+        table,
+        counts,
+        out,
+    )
     return out
 
 

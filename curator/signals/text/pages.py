@@ -136,7 +136,7 @@ def _pages(
     data, offsets, wanted, memo, token_classes, words, edges, signs, classes, run, wide, signed, facts, narrow, table,
     grams, spare, buffer, counts, out,
 ):  # fmt: skip
-    """wide: uint64[6, n]; signed: int64[4, n]; facts: uint32[n]; narrow: int32[4, n]: room for the longest row's words,
+    """wide: uint64[6, n]; signed: int64[4, n]; facts: uint32[n]; narrow: int32[3, n]: room for the longest row's words,
     lines and tokens. spare: the same for one line, begins · ends · newlines · hashes · words before · first tokens ·
     facts."""
     begins, ends, newlines, hashes, prefixes, keys = wide[0], wide[1], wide[2], wide[3], wide[4], wide[5]
@@ -152,7 +152,7 @@ def _pages(
         if wanted & _WANT_REPETITION:
             all_chars = np.float64(count_chars(data, start, stop)) if start < stop else np.nan
             repeat_shares(
-                hashes, facts, num_tokens, all_chars, prefixes, chars, narrow[0], narrow[1], narrow[2], narrow[3],
+                hashes, facts, num_tokens, all_chars, prefixes, chars, narrow[0], narrow[1], narrow[2],
                 grams, out[row, _AT_REPETITION:],
             )  # fmt: skip
         if wanted & _WANT_C4:
@@ -176,7 +176,7 @@ def _score(rows: RowBytes, names: Collection[str]) -> np.ndarray:
     spare = (*np.empty((4, size), np.uint64), *np.empty((2, size), np.int64), np.empty(size, np.uint32))
     _pages(
         rows.data, rows.offsets, wanted, memo(), token_classes(), lexicon(), edges(), signs(), char_classes(),
-        new_run(size), wide, signed, np.empty(size, np.uint32), np.empty((4, size), np.int32),
+        new_run(size), wide, signed, np.empty(size, np.uint32), np.empty((3, size), np.int32),
         np.empty(table_size(size), np.int32),
         np.empty(table_size(size), np.uint64), spare, np.empty(size, np.uint8), np.empty(12, np.int64), out,
     )  # fmt: skip

@@ -41,77 +41,67 @@ def _prefixes(hashes, facts, num_tokens, prefixes, chars):
 
 
 @lean
-def _group(prefixes, power, n, places, num_places, table, group, counts):
-    """group[q] = the first candidate with the same n-gram as candidate q; counts[group[q]] = how many there are.
+def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state):
+    """Characters of the n-grams that begin at `places` and repeat; marks in `repeats` the places of those that do.
 
-    A slot holds the upper 40 bits of an n-gram's hash and, below them, one more than its first candidate; the lower
-    bits of the hash choose the slot. Two n-grams are taken for one once in 10^12.
+    n of 2 to 4: length (spaces included) times count of the most frequent one, the earliest of equals; state counts
+    them. Beyond: characters of n-grams met before, walking left to right and jumping over each one counted; state tells
+    which have been met.
+
+    A slot of the table holds the upper 40 bits of an n-gram's hash and, below them, one more than its first candidate;
+    the lower bits of the hash choose the slot. Two n-grams are taken for one once in 10^12.
     """
     size = np.uint64(2)
     while size < np.uint64(2 * num_places):
         size *= np.uint64(2)
     table[:size] = 0
     mask = size - E1
+    best, best_at, total, after = 1, 0, 0, 0
     for q in range(num_places):
-        place = places[q]
+        place = np.int64(places[q])
         key = prefixes[place + n] - prefixes[place] * power
         key = (key ^ (key >> np.uint64(32))) * _MIX
         key ^= key >> np.uint64(29)
         tag = key & ~_CANDIDATE
         at = key & mask
-        counts[q] = 0
-        first = q
-        while table[at] != E0:
-            if table[at] & ~_CANDIDATE == tag:
-                first = np.int64(table[at] & _CANDIDATE) - 1
-                break
+        while table[at] != E0 and table[at] & ~_CANDIDATE != tag:
             at = (at + E1) & mask
-        if first == q:
+        if table[at] == E0:
             table[at] = tag | np.uint64(q + 1)
-        group[q] = first
-        counts[first] += 1
-
-
-@lean
-def _top_chars(chars, n, places, num_places, group, counts):
-    """Length (spaces included) times count of the most frequent n-gram, the earliest of equals; 0 if none repeats."""
-    best, place = 1, 0
-    for q in range(num_places):
-        if group[q] == q and counts[q] > best:
-            best, place = counts[q], places[q]
-    return (chars[place + n] - chars[place] + n - 1) * best if best > 1 else 0
-
-
-@lean
-def _duplicate_chars(chars, n, places, num_places, group, met):
-    """Characters of n-grams met before, walking left to right and jumping over each one counted."""
-    for q in range(num_places):
-        met[q] = 0
-    total = after = 0
-    for q in range(num_places):
-        place = places[q]
-        if place < after:
+            repeats[q] = 0
+            state[q] = n <= _LAST_TOP or place >= after
             continue
-        if met[group[q]]:
-            total += chars[place + n] - chars[place]
-            after = place + n
-        met[group[q]] = 1
+        first = np.int64(table[at] & _CANDIDATE) - 1
+        repeats[q] = repeats[first] = 1
+        if n <= _LAST_TOP:
+            count = state[first] + 1
+            state[first] = count
+            if count > best or (count == best and first < best_at):
+                best, best_at = count, first
+        elif place >= after:
+            if state[first]:
+                total += chars[place + n] - chars[place]
+                after = place + n
+            state[first] = 1
+    if best > 1:
+        place = np.int64(places[best_at])
+        return (chars[place + n] - chars[place] + n - 1) * best
     return total
 
 
 @lean
-def _survivors(places, num_places, group, counts):
+def _survivors(places, num_places, repeats):
     """Keeps, in place, the positions whose n-gram and next n-gram both repeat; returns their number."""
     kept = 0
     for q in range(num_places - 1):
-        if counts[group[q]] > 1 and places[q + 1] == places[q] + 1 and counts[group[q + 1]] > 1:
+        if repeats[q] and repeats[q + 1] and places[q + 1] == places[q] + 1:
             places[kept] = places[q]
             kept += 1
     return kept
 
 
 @lean
-def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places, group, counts, met, table, out):
+def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places, repeats, state, table, out):
     """Fills out (float32[12]): for n of 2 to 4 the most frequent n-gram's share, then the same where it repeats, then
     for n of 5 to 10 the share of duplicates. all_chars: of the text, more than 0; the arrays: room for all tokens."""
     num_tokens = min(num_tokens, MAX_TOKENS)
@@ -122,12 +112,9 @@ def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places,
     power = _BASE
     for n in range(_FIRST_TOP, _LAST + 1):
         power *= _BASE
-        _group(prefixes, power, n, places, num_places, table, group, counts)
+        found = _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state)
+        out[n - _FIRST_TOP + _NUM_TOP] = found / all_chars
         if n <= _LAST_TOP:
-            repeated = _top_chars(chars, n, places, num_places, group, counts)
             once = chars[n] + n - 1 if num_tokens >= n else 0
-            out[n - _FIRST_TOP] = (repeated if repeated else once) / all_chars
-            out[n - _FIRST_TOP + _NUM_TOP] = repeated / all_chars
-        else:
-            out[n - _FIRST_TOP + _NUM_TOP] = _duplicate_chars(chars, n, places, num_places, group, met) / all_chars
-        num_places = _survivors(places, num_places, group, counts)
+            out[n - _FIRST_TOP] = (found if found else once) / all_chars
+        num_places = _survivors(places, num_places, repeats)

@@ -186,9 +186,9 @@ def test_reasons_promise_no_kept_row() -> None:
 
 
 def test_operators_on_top_of_a_preset_leave_its_duplicates_dropped(tmp_path: Path, data: Path) -> None:
-    """Real documents, 60 of them twice: the preset's own near duplicates fall, whatever is said after it."""
-    texts = pq.read_table(data / "tech_docs.parquet", columns=["text"])["text"].to_pylist()[:150]
-    rows = [{"id": place, "text": text} for place, text in enumerate(texts + texts[:60])]
+    """Real documents, 400 of them twice, of which FineWeb keeps few: the preset's own near duplicates fall, whatever is said after it."""
+    texts = pq.read_table(data / "tech_docs.parquet", columns=["text"])["text"].to_pylist()[:600]
+    rows = [{"id": place, "text": text} for place, text in enumerate(texts + texts[:400])]
     on_top = [{"preset": "fineweb"}, {"language": {"keep": ["en"], "min_score": 0.65}}]
     found = {}
     for name, process in {

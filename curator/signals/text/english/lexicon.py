@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import E0, E1, E8, hash_bytes, inlined
+from curator.signals.text.bytescan import E0, E8, hash_bytes, inlined
 from curator.signals.text.english.exceptions import UNITS, exceptions
 
 __all__ = ["LONGEST_EXCEPTION", "MOST_PARTS", "PARTS", "STOP_SHIFT", "STOP_WORDS", "UNIT", "edges", "known", "lexicon"]
@@ -28,12 +28,16 @@ UNIT: Final = np.uint64(1 << 32)
 STOP_SHIFT: Final = np.uint64(33)
 """Above it: one more than the place among STOP_WORDS."""
 
-_SIZE = 4096
+_HALF = 2048
+_PLACE = np.uint64(_HALF - 1)
+_SECOND = np.uint64(_HALF)
+_UPPER = np.uint64(32)
 
 
 @lru_cache(maxsize=1)
 def lexicon() -> np.ndarray:
-    """uint64[4096, 2]: hash, what is known; hash 0 where free."""
+    """uint64[4096, 2]: hash, what is known; hash 0 where free. A word lies in one of two places, one in each half, so
+    that a look-up has no branch (cuckoo hashing, Pagh & Rodler 2004)."""
     facts: dict[str, int] = {}
     for word, tokens in exceptions().items():
         facts[word] = sum(len(token.encode()) << (8 * k) for k, token in enumerate(tokens))
@@ -41,16 +45,24 @@ def lexicon() -> np.ndarray:
         facts[unit] = facts.get(unit, 0) | int(UNIT)
     for place, word in enumerate(STOP_WORDS):
         facts[word] = facts.get(word, 0) | (place + 1) << int(STOP_SHIFT)
-    table = np.zeros((_SIZE, 2), np.uint64)
+    table = np.zeros((2 * _HALF, 2), np.uint64)
     for word, fact in facts.items():
         raw = np.frombuffer(word.encode(), np.uint8)
-        key = int(hash_bytes(raw, E0, np.uint64(len(raw))))
-        at = (key >> 8) % _SIZE
-        while table[at, 0]:
-            at = (at + 1) % _SIZE
-        table[at] = key, fact
+        _add(table, int(hash_bytes(raw, E0, np.uint64(len(raw)))), fact)
     table.flags.writeable = False
     return table
+
+
+def _add(table: np.ndarray, key: int, fact: int) -> None:
+    """Puts a word into its place in either half; whoever was there moves to the place in the other."""
+    half = 0
+    for _ in range(len(table)):
+        at = (key >> 8) % _HALF if half == 0 else _HALF + (key >> 32) % _HALF
+        (old_key, old_fact), table[at] = table[at].tolist(), (key, fact)
+        if old_key == 0:
+            return
+        key, fact, half = old_key, old_fact, 1 - half
+    raise RuntimeError(f"the lexicon of {len(table)} places is too full for its words; make it larger")
 
 
 @lru_cache(maxsize=1)
@@ -67,10 +79,6 @@ def edges() -> np.ndarray:
 @inlined
 def known(key, table):
     """What is known of the word with this hash; 0 for nothing."""
-    mask = np.uint64(table.shape[0] - 1)
-    at = (key >> E8) & mask
-    while table[at, 0] != E0:
-        if table[at, 0] == key:
-            return table[at, 1]
-        at = (at + E1) & mask
-    return E0
+    first, second = (key >> E8) & _PLACE, _SECOND + ((key >> _UPPER) & _PLACE)
+    here, there = np.uint64(table[first, 0] == key), np.uint64(table[second, 0] == key)
+    return here * table[first, 1] | there * table[second, 1]
