@@ -186,7 +186,7 @@ def test_reasons_promise_no_kept_row() -> None:
 
 
 def test_operators_on_top_of_a_preset_leave_its_duplicates_dropped(tmp_path: Path, data: Path) -> None:
-    """Real documents, 400 of them twice, of which FineWeb keeps few: the preset's own near duplicates fall, whatever is said after it."""
+    """Real documents, 400 of them twice, few of which FineWeb keeps: its near duplicates fall, whatever comes after."""
     texts = pq.read_table(data / "tech_docs.parquet", columns=["text"])["text"].to_pylist()[:600]
     rows = [{"id": place, "text": text} for place, text in enumerate(texts + texts[:400])]
     on_top = [{"preset": "fineweb"}, {"language": {"keep": ["en"], "min_score": 0.65}}]
