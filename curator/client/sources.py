@@ -13,6 +13,7 @@ from typing import Any
 
 from curator.client.arriving import Arriving
 from curator.client.cache import FileCache
+from curator.client.line import Line
 from curator.errors import RequestError, RetryableError, TransportError, UnreachableError, WinnowError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
@@ -129,6 +130,7 @@ class HttpSource(CachedSource):
         self._api_key, self._timeout_s = api_key, timeout_s
         self._retries, self._backoff_s, self._transport = retries, backoff_s, transport
         self._client: tuple[int, Any] | None = None
+        self._line = None if transport is not None else Line.to(self.base_url, timeout_s)
         self._answered = False
 
     def manifest(self, manifest_id: str) -> Manifest:
@@ -162,6 +164,8 @@ class HttpSource(CachedSource):
         to an object store the bytes come from there; httpx shows a key to nobody but the server it was given for."""
         have = file.tell()
         headers = {"Range": f"bytes={have}-"} if have else {}
+        if self._line is not None and self._line.fetch(path, {**self._shown, **headers}, file):
+            return
         with self._http().stream("GET", path, headers=headers, follow_redirects=True) as response:
             if response.status_code not in (200, 206):
                 response.read()
@@ -199,16 +203,19 @@ class HttpSource(CachedSource):
             raise problem
         raise TransportError(f"gave up after {self._retries + 1} tries; {problem}") from problem
 
+    @property
+    def _shown(self) -> dict[str, str]:
+        """Headers of every request: shards are compressed, and ranges count stored bytes."""
+        key = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        return {"Accept-Encoding": "identity", **key}
+
     def _http(self) -> Any:
         """One connection pool a process: a forked worker must not share its parent's sockets."""
         import httpx
 
         if self._client is None or self._client[0] != os.getpid():
-            headers = {"Accept-Encoding": "identity"}  # shards are compressed, and ranges count stored bytes
-            if self._api_key:
-                headers["Authorization"] = f"Bearer {self._api_key}"
             client = httpx.Client(
-                base_url=self.base_url, headers=headers, timeout=self._timeout_s, transport=self._transport
+                base_url=self.base_url, headers=self._shown, timeout=self._timeout_s, transport=self._transport
             )
             weakref.finalize(self, client.close)  # a stream is rarely closed by hand; its sockets go with it
             self._client = (os.getpid(), client)
