@@ -16,6 +16,8 @@ Following = Mapping[str, tuple[Values, dict[str, Any] | None]]
 ID: Final = "$response.body#/id"
 MADE: Final = "$response.body#/summary/manifest"
 FIRST_EPOCH: Final[Values] = {"path.epoch": 0}
+LATER: Final = ("/pack",)
+"""Not there as soon as what they are below is."""
 LEASE: Final[Values] = {
     "path.plan_id": "$request.path.plan_id",
     "path.epoch": "$request.path.epoch",
@@ -55,7 +57,10 @@ TABLE: Final[dict[str, Following]] = {
         "create_job": ({}, {"manifest": MADE}),
     },
     "create_plan": {"create_job": ({}, {"plan": ID})},
-    "take_lease": {name: (LEASE, FENCE) for name in ("keep_lease", "acknowledge", "give_back")},
+    "take_lease": {
+        "get_reading": ({name: LEASE[name] for name in ("path.plan_id", "path.epoch")}, None),
+        **{name: (LEASE, FENCE) for name in ("keep_lease", "acknowledge", "give_back")},
+    },
     "claim_items": {
         "get_item": (ITEM, None),
         "post_verdict": (ITEM, {"action": "keep", **HELD}),
@@ -89,9 +94,11 @@ def _below(path: str, paths: dict[str, Any]) -> list[tuple[str, Values]]:
     """(operation, its parameters) of every address below that begins with the new id; of a plan's the first epoch."""
     found: list[tuple[str, Values]] = []
     for other, methods in paths.items():
-        if other.startswith(path + "/{"):
-            name = other.removeprefix(path + "/{").partition("}")[0]
-            more: Values = FIRST_EPOCH if "{epoch}" in other else {}
+        if other.startswith(path + "/{") and not other.endswith(LATER):
+            name, _, rest = other.removeprefix(path + "/{").partition("}")
+            more: Values = FIRST_EPOCH if "{epoch}" in rest else {}
+            if rest.count("{") > len(more):
+                continue  # it takes an id of something else too
             found += [(target["operationId"], {f"path.{name}": ID, **more}) for target in methods.values()]
     return found
 

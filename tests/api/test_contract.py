@@ -53,6 +53,7 @@ def configuration(owned: dict[str, str], secret: str) -> str:
         "max-stream-events = 3",
     ]
     lines += ["[phases.stateful.generation]", f"max-examples = {15 * EXAMPLES}"]
+    lines += ["[phases.stateful.inference]", "algorithms = []"]  # the document's own links are walked, no guessed ones
     lines += ["[phases.coverage]", 'unexpected-methods = ["PUT", "DELETE", "TRACE"]']
     lines += ["[checks]", f"positive_data_acceptance.expected-statuses = {ACCEPTED}"]
     lines += [f"missing_required_header.expected-statuses = {ACCEPTED[2:]}"]

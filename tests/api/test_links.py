@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from api.app import create_app
+from api.limits import Buckets
 from curator.settings import Settings
+from tests.api.conftest import RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,97 @@ def test_from_an_upload_to_a_packed_epoch(document: dict[str, Any]) -> None:
         "post_feedback", "create_export", "get_operation", "what_if_run", "stream_events",
     ):  # fmt: skip
         assert name in reached, name
+
+
+TEN = b"0" * 10
+GOOD: dict[str, dict[str, Any]] = {
+    "create_dataset": {"columns": {"text": "text"}},
+    "create_run": {"dataset": "{dataset_id}", "recipe": RECIPE},
+    "dry_run_recipe": {"dataset": "{dataset_id}", "recipe": RECIPE, "rows": 5},
+    "create_plan": {"num_epochs": 2, "global_batch_size": 8, "curriculum": "adaptive"},
+    "create_export": {"format": "jsonl"},
+    "create_job": {"mode": "external"},
+    "open_queue": {"budget": 3, "seed": 5},
+    "create_recipe": {"recipe": {**RECIPE, "seed": 9}},
+    "create_key": {"name": "linked", "scopes": ["read"]},
+    "create_webhook": {"url": "https://hooks.example.com/linked"},
+    "create_upload": {"name": "a.csv", "size": 10, "sha256": hashlib.sha256(TEN).hexdigest()},
+    "override_decisions": {"changes": [{"sample_id": "{sample_id}", "action": "drop"}]},
+    "post_feedback": {"rows": [{"sample_id": "{sample_id}", "epoch": 0, "step": 1, "loss": 0.5}]},
+    "what_if_run": {"set": {"length.min_chars": 5}},
+    "post_losses": {"easy": 1.0, "medium": 1.5, "hard": 2.0},
+    "simulate_plan": {"bytes_per_s": 1e6, "rows_per_s": 100.0},
+    "apply_queue": {},
+    "take_lease": {"positions": 8},
+}
+"""What a body needs beside what a link says."""
+UNDONE = {"delete", "cancel", "revoke", "pause", "skip", "release", "give"}
+"""Ends what others are to be followed from: such links come last."""
+MOMENTS = {409, 412, 428}
+"""Right request, wrong moment: what was made is there, and in another state."""
+
+
+def filled(value: Any, owned: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(inner, owned) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, owned) for inner in value]
+    return owned.get(value[1:-1], value) if isinstance(value, str) else value
+
+
+def pointed(value: Any, answer: Any, path: dict[str, str]) -> Any:
+    """A link's expression, evaluated (OpenAPI 3.1, runtime expressions)."""
+    if isinstance(value, list):
+        return [pointed(item, answer, path) for item in value]
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    if value.startswith("$request.path."):
+        return path[value.removeprefix("$request.path.")]
+    for step in value.partition("#/")[2].split("/"):
+        answer = answer[int(step)] if isinstance(answer, list) else answer[step]
+    return answer
+
+
+def test_every_link_can_be_followed(
+    document: dict[str, Any], throwaway: tuple[Any, dict[str, str]], send: Any, parquet: bytes
+) -> None:
+    """Each operation that has links is asked once, and whoever follows one of them finds what was made: no 404, no
+    fault, nothing that does not fit."""
+    house, owned = throwaway
+    object.__setattr__(house.service, "requests", Buckets(per_s=1e9, burst=1e9))
+    known, lost = operations(document), []
+    method_of = {made["operationId"]: method for on in document["paths"].values() for method, made in on.items()}
+
+    def ask(name: str, values: dict[str, Any], body: dict[str, Any]) -> Any:
+        path = known[name][0].format(**{**owned, **values})
+        takes_body = "requestBody" in known[name][1]
+        whole = {**filled(GOOD.get(name, {}), owned), **body}
+        content = {"content": TEN} if name == "put_part" else {"json": whole} if takes_body else {}
+        with house.one.stream(method_of[name], path, timeout=90, **content) as answer:
+            if "event-stream" not in answer.headers.get("content-type", ""):
+                answer.read()
+            return answer
+
+    for source in dict.fromkeys(source for source, _ in links(document)):
+        place = dict(owned)
+        if source == "complete_upload":
+            place["upload_id"] = send(house.one, parquet)
+        if source == "take_lease":  # of the plan there is, all is given out
+            place["plan_id"] = ask("create_plan", {}, {"manifest": owned["manifest_id"], "seed": 3}).json()["id"]
+        body = {"upload_ids": [owned["upload_id"]]} if source == "create_dataset" else {}
+        body |= {name: owned["manifest_id"] for name in ("manifest",) if source in ("create_plan", "create_export")}
+        body |= {"manifest": owned["manifest_id"]} if source == "create_job" else {}
+        body |= {"run": owned["run_id"]} if source == "open_queue" else {}
+        made = ask(source, place, body)
+        assert made.status_code < 300, (source, made.text)
+        found = [link for name, link in links(document) if name == source]
+        for link in sorted(found, key=lambda link: link["operationId"].split("_")[0] in UNDONE):
+            values = {
+                name.removeprefix("path."): pointed(value, made.json(), place)
+                for name, value in link.get("parameters", {}).items()
+            }
+            sent = {name: pointed(value, made.json(), place) for name, value in link.get("requestBody", {}).items()}
+            answer = ask(link["operationId"], values, sent)
+            if answer.status_code >= 300 and answer.status_code not in MOMENTS:
+                lost.append((source, link["operationId"], values, sent, answer.text[:300]))
+    assert not lost, "\n".join(map(str, lost))
