@@ -23,7 +23,15 @@ from pipelines.training.compress.gate import Verdict, passed
 from pipelines.training.compress.held_out import HeldOut, Measured
 from pipelines.training.compress.learn import OpenRows, first_batches, learn
 from pipelines.training.compress.prune import chosen, importance
-from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, ExportFormat, Prune, Quantise
+from pipelines.training.compress.recipe import (
+    Adaptive,
+    CompressRecipe,
+    Distil,
+    ExportFormat,
+    Precision,
+    Prune,
+    Quantise,
+)
 from pipelines.training.compress.report import Step
 from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.sensitivity import budgeted, sensitivities, uniform_bytes
@@ -44,6 +52,8 @@ class Chain:
     def __init__(self, trained: TrainedModel, num_bytes: int, held_out: HeldOut, on_step: OnCompressed | None = None):
         self.held_out, self._on_step = held_out, on_step
         self.best, self.steps = Candidate.of(trained), list[Step]()
+        self.costs: dict[tuple[str, Precision], float] = {}
+        """what each matrix costs when it alone is narrow; empty without a plan by layer"""
         self.scores = held_out.scores(run_of(trained.model))
         """of `best` on held-out rows"""
         self.measured = held_out.measure(self.scores)
@@ -111,7 +121,8 @@ class Chain:
         trained, tensors = wide.trained, widened(wide.weights)
         assert trained.class_table is not None, "classifiers are compressed"
         batches = first_batches(open_rows(trained.recipe), trained.recipe, trained.class_table, wish.calibration_rows)
-        plan = budgeted(tensors, sensitivities(wide, batches), wish.budget * uniform_bytes(tensors))
+        self.costs = sensitivities(wide, batches)
+        plan = budgeted(tensors, self.costs, wish.budget * uniform_bytes(tensors))
         number = Counter(plan[name] for name, tensor in tensors.items() if tensor.ndim > 1)
         note = ", ".join(f"{number[precision]} matrices in {precision}" for precision in sorted(number))
         self.offer("adaptive", planned(wide, plan), wish.max_loss, note, before=accuracy)

@@ -25,7 +25,7 @@ from pipelines.training.checkpoint import TrainedModel, load_model, read
 from pipelines.training.compress.chain import Chain, OnCompressed
 from pipelines.training.compress.export import require_runtimes
 from pipelines.training.compress.held_out import HeldOut, content_digests, digests_of, held_out_table
-from pipelines.training.compress.plot import svg
+from pipelines.training.compress.plot import curves, svg
 from pipelines.training.compress.prune import require_prunable
 from pipelines.training.compress.recipe import CompressRecipe, load_compress_recipe
 from pipelines.training.compress.report import CompressReport, marked
@@ -35,9 +35,9 @@ from pipelines.training.model import empty
 from pipelines.training.pull import columns_of, open_rows
 from pipelines.training.rows import RowStream
 
-__all__ = ["PLOT", "REPORT", "compress_command"]
+__all__ = ["PLOT", "REPORT", "SENSITIVITY", "compress_command"]
 
-REPORT, PLOT = "report.json", "report.svg"
+REPORT, PLOT, SENSITIVITY = "report.json", "report.svg", "sensitivity.svg"
 
 
 def compress_command(
@@ -94,6 +94,8 @@ def compress_command(
         seconds=time.monotonic() - began,
     )
     target.write_bytes(PLOT, svg(report.steps).encode())
+    if chain.costs:
+        target.write_bytes(SENSITIVITY, curves(chain.costs).encode())
     target.write_bytes(REPORT, report.model_dump_json(indent=1).encode())
     return report
 

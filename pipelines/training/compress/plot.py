@@ -1,22 +1,29 @@
-"""The steps of a compression as a picture: bytes against accuracy, one SVG without scripts or fonts of its own.
+"""Pictures of a compression: its steps, bytes against accuracy; and how sensitive each matrix is. SVGs without scripts
+or fonts of their own.
 
-Knows the report; draws nothing that is not in it.
+Knows figures; draws nothing that is not among them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
+from pipelines.training.compress.recipe import Precision
 from pipelines.training.compress.report import Step
 
-__all__ = ["svg"]
+__all__ = ["curves", "svg"]
 
 _WIDTH: Final = 720
 _HEIGHT: Final = 400
 _MARGIN: Final = 60
+_LINE: Final = 18
+_NAMES: Final = 260
+_COLOURS: Final[dict[Precision, str]] = {"fp16": "#1a7f37", "int8": "#0969da", "int4": "#b42318"}
+_LEAST: Final = 1e-12
+"""nats; what costs nothing, or less by rounding, is drawn here"""
 
 
 def svg(steps: Sequence[Step]) -> str:
@@ -38,6 +45,37 @@ def svg(steps: Sequence[Step]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
         f'font-size="12">{axes}{"".join(marks)}</svg>\n'
     )
+
+
+def curves(costs: Mapping[tuple[str, Precision], float]) -> str:
+    """A line for each matrix, the least sensitive on top: the nats that it costs in fp16, int8 and int4, on one
+    logarithmic axis."""
+    matrices = {name for name, precision in costs if precision != "fp16"}
+    order = sorted(matrices, key=lambda name: (costs[name, "int8"], name))
+    places = {key: math.log10(max(cost, _LEAST)) for key, cost in costs.items() if key[0] in matrices}
+    width, height = _NAMES + _WIDTH, 3 * _LINE + _LINE * len(order)
+    rows = [_curve(name, _LINE * (2 + row), places, costs) for row, name in enumerate(order)]
+    keys = " ".join(f'<tspan fill="{colour}">{precision}</tspan>' for precision, colour in _COLOURS.items())
+    low, high = (10 ** end(places.values(), default=0.0) for end in (min, max))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="12"><text x="{_NAMES}" y="14">KL of the scores when one matrix alone is narrow, {low:.1e} to '
+        f"{high:.1e} nats, logarithmic: {keys}</text>{''.join(rows)}</svg>\n"
+    )
+
+
+def _curve(
+    name: str, y: int, places: Mapping[tuple[str, Precision], float], costs: Mapping[tuple[str, Precision], float]
+) -> str:
+    own = [key for key in places if key[0] == name]
+    xs = [_NAMES - _MARGIN + _place(places[key], list(places.values()), _WIDTH) for key in own]
+    marks = "".join(
+        f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{_COLOURS[precision]}"><title>{escape(name)} in {precision}: '
+        f"{costs[name, precision]:.2e} nats</title></circle>"
+        for x, (_, precision) in zip(xs, own, strict=True)
+    )
+    line = f'<path d="M{min(xs):.1f} {y}H{max(xs):.1f}" stroke="#ccc"/>'
+    return f'<g><text x="{_NAMES - 8}" y="{y + 4}" text-anchor="end">{escape(name)}</text>{line}{marks}</g>'
 
 
 def _place(value: float, values: Sequence[float], length: int) -> float:

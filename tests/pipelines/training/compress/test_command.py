@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 
 from curator.errors import RecipeError, RequestError
 from pipelines.training.checkpoint import CHECKPOINT, MODEL
-from pipelines.training.compress.command import REPORT, compress_command
+from pipelines.training.compress.command import REPORT, SENSITIVITY, compress_command
 from pipelines.training.compress.compact import COMPACT, load_compact
 from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, Prune, Quantise
 from pipelines.training.compress.report import CompressReport
@@ -57,6 +57,7 @@ def test_the_whole_chain_twice(either: Trained, tmp_path: Path) -> None:
     assert [step.name for step in told] == 2 * [step.name for step in first.steps]
     assert (tmp_path / "one" / COMPACT).read_bytes() == (tmp_path / "two" / COMPACT).read_bytes()
     assert first.steps[-1].num_bytes == (tmp_path / "one" / COMPACT).stat().st_size
+    assert (tmp_path / "one" / SENSITIVITY).exists() == (len(first.steps) == 6)
     assert CompressReport.model_validate_json((tmp_path / "one" / REPORT).read_text()) == first
     again = load_compact(str(tmp_path / "one"))
     rows = either.table.slice(0, 120)

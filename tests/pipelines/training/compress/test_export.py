@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,9 @@ from pipelines.training.compress.export import FILES, compared, export, loaded
 from pipelines.training.compress.narrow import scorer
 from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.weights import plan_of, widened
+from pipelines.training.pull import columns_of
+from pipelines.training.serving.backends import OnCpu
+from pipelines.training.serving.serve import Serving
 from tests.pipelines.training.compress.conftest import Trained
 
 
@@ -33,6 +37,10 @@ def test_loaded_again_they_compute_the_same(either: Trained, tmp_path: Path) -> 
         for inputs, keys in _odd_sizes(made):
             with torch.no_grad():
                 assert compared(kind, run_of(made.trained.model)(inputs, keys), run(inputs, keys)) < 1e-5
+        content = either.table.column(columns_of(either.model.recipe)[0]).combine_chunks()
+        with Serving(made.trained, [OnCpu(run)], rows=(8, 64)) as served, Serving(made.trained, rows=(64,)) as plain:
+            answers = served.answer(content).probabilities, plain.answer(content).probabilities
+            assert np.allclose(*answers, atol=1e-5)
         assert data.count(b"/pipelines/training/") == 0  # no path of the machine it was made on
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from pipelines.training.compress.plot import svg
+import pytest
+
+from pipelines.training.compress.plot import curves, svg
+from pipelines.training.compress.recipe import Precision
 from pipelines.training.compress.report import marked
 from tests.pipelines.training.compress.test_report import step
 
@@ -26,3 +29,18 @@ def test_steps_lie_where_their_figures_say() -> None:
 
 def test_one_step_alone_is_drawn() -> None:
     assert svg(marked([step("trained", 0.9, 100, 1.0)])).count("<circle") == 1
+
+
+def test_matrices_lie_by_sensitivity_with_a_point_for_each_precision() -> None:
+    costs: dict[tuple[str, Precision], float] = {
+        ("<head>", "fp16"): 1e-9, ("<head>", "int8"): 1e-3, ("<head>", "int4"): 1e-1,
+        ("table", "fp16"): -1e-18, ("table", "int8"): 1e-6, ("table", "int4"): 1e-4,
+        ("gain", "fp16"): 1e-9,
+    }  # fmt: skip
+    rows = ElementTree.fromstring(curves(costs)).findall(f"{SPACE}g")
+    assert [row.find(f"{SPACE}text").text for row in rows] == ["table", "<head>"]  # type: ignore[union-attr]
+    places = [[float(point.attrib["cx"]) for point in row.findall(f"{SPACE}circle")] for row in rows]
+    assert all(own == sorted(own) and len(own) == 3 for own in places)
+    assert all(less < more for less, more in zip(*places, strict=True))
+    decade = (places[1][2] - places[1][1]) / 2
+    assert places[1][1] - places[0][1] == pytest.approx(3 * decade, abs=0.3), "a logarithmic axis"
