@@ -6,6 +6,7 @@ was reached or where rows go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ POLICY_REASONS: Final = {
     "missing_label": "the label is null or empty and the recipe's task needs one",
     "missing_content": "the text or image is null or empty",
     "undecodable_image": "the image bytes cannot be decoded",
+    "personal_data_masked": "kept, with placeholders in place of personal data and keys",
     "override": "a person decided",
 }
 """Reasons given outside the operators of a recipe; each operator lists its own."""
@@ -42,12 +44,19 @@ class Applied(NamedTuple):
 
 
 def apply(
-    batch: pa.RecordBatch, actions: np.ndarray, *, label: str | None = None, new_labels: pa.Array | None = None
+    batch: pa.RecordBatch,
+    actions: np.ndarray,
+    *,
+    label: str | None = None,
+    new_labels: pa.Array | None = None,
+    new_texts: Mapping[str, pa.Array] | None = None,
 ) -> Applied:
     """Splits a batch into kept (keep and relabel) and dropped rows; the only code that drops or relabels.
 
     batch: n rows. actions: uint8[n] of KEEP, DROP, RELABEL. label: the column that relabelling rewrites.
     new_labels: n values of that column's type, null where there is none; read only where the action is RELABEL.
+    new_texts: n values each for columns of text that a relabel rewrites instead, where the task has no label; what
+    they held before is kept nowhere among the kept.
     With `label` given, both parts gain a column `label_before`: the given label of relabelled rows, null elsewhere.
     Raises ValueError on lengths that differ or on a relabel without a label.
     """
@@ -57,7 +66,12 @@ def apply(
     if label is not None:
         batch = _relabelled(batch, relabel, label, new_labels)
     elif relabel.any():
-        raise ValueError("a relabel verdict without a label column")
+        if not new_texts:
+            raise ValueError("a relabel verdict without a label column")
+        for name, values in new_texts.items():
+            place, given = batch.schema.get_field_index(name), batch.column(name)
+            column = pc.if_else(pa.array(relabel), values, given)
+            batch = batch.set_column(place, batch.schema.field(place), column)
     dropped = pa.array(actions == DROP)
     return Applied(batch.filter(pc.invert(dropped)), batch.filter(dropped))
 

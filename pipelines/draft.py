@@ -94,6 +94,12 @@ class Draft:
             self._say(known & (truth == 1), KEEP, self.names.index("trusted_keep"))
             self._say(known & (truth == 0), DROP, self.names.index("trusted_drop"))
 
+    def mask(self, rows: np.ndarray) -> None:
+        """Rows (bool[n]) that are kept so far are kept with their personal data masked."""
+        mine = rows & (self.action == KEEP)
+        self.action[mine] = RELABEL
+        self.reason[mine & (self.reason < 0)] = self.names.index("personal_data_masked") if mine.any() else -1
+
     def _say(self, mask: np.ndarray, action: int, reason: int) -> None:
         self.action[mask], self.reason[mask] = action, reason
         self.confidence[mask] = self.propensity[mask] = 1.0

@@ -20,6 +20,7 @@ from curator.errors import RecipeError, RunFailedError
 from curator.readers import IMAGE_STRUCT, InputPlan, WorkUnit, as_bytes, discover, plan_inputs
 from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
+from curator.signals.personal import PersonalData
 
 __all__ = ["Plan", "load_plan", "make_plan"]
 
@@ -119,6 +120,11 @@ def _check_operators(recipe: Recipe) -> None:
         raise RecipeError(
             f"columns.image {recipe.columns.image!r} holds images, and process has operators that read text: "
             f"{', '.join(reading)}; leave them out, images take exact_duplicates alone"
+        )
+    if recipe.task == "classification" and any(isinstance(op, PersonalData) and op.mask for op in recipe.process):
+        raise RecipeError(
+            "process: personal_data masks texts of the tasks text and instruction; where rows have labels say `mask: "
+            "[]` and limits such as max_emails, so that rows are dropped"
         )
     near = [op for op in recipe.set_operators if op.kind == "near_duplicates"]
     for name in SIGNATURE:

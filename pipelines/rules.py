@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from curator.recipe import Recipe, SetOperator
+from curator.signals.personal import PersonalData
 from pipelines.job import Job
 from pipelines.side import signal_columns
 
-__all__ = ["BROKEN", "Said", "any_of", "badness", "readable", "said"]
+__all__ = ["BROKEN", "Said", "any_of", "badness", "readable", "said", "to_mask"]
 
 BROKEN = ("missing_content", "undecodable_image")
 """Reasons that nothing overrules: a row without content that can be read teaches nothing, whoever trusts it."""
@@ -58,6 +59,13 @@ def readable(job: Job, unit: int, table: pa.Table) -> np.ndarray:
     if job.recipe.modality == "text":
         return np.ones(table.num_rows, bool)
     return job.read_side(unit, "embeddings", ["valid"])["valid"].to_numpy()
+
+
+def to_mask(recipe: Recipe, table: pa.Table) -> np.ndarray:
+    """bool[n]: rows that hold personal data that the recipe masks."""
+    columns = signal_columns(table)
+    parts = [op.to_mask(columns) for op in recipe.process if isinstance(op, PersonalData)]
+    return np.logical_or.reduce(parts) if parts else np.zeros(table.num_rows, bool)
 
 
 def badness(recipe: Recipe, table: pa.Table) -> np.ndarray:

@@ -25,7 +25,7 @@ from pipelines.judging import truth_of
 from pipelines.lineage import Lineage
 from pipelines.phases.reasons import reason_names
 from pipelines.phases.resolve import find_duplicates
-from pipelines.rules import badness, readable, said
+from pipelines.rules import badness, readable, said, to_mask
 from pipelines.side import bytes_matrix
 
 __all__ = ["WhatIf", "changed", "what_if"]
@@ -133,6 +133,7 @@ def _unit(
     draft = Draft(names, said(recipe, table, readable(job, unit, table), claimed), badness(recipe, table))
     draft.stand(~by_rule, verdicts)
     draft.settle(truth, given, labelled=recipe.task == "classification")
+    draft.mask(to_mask(recipe, table))
 
     kept = np.stack([verdicts["action"].to_numpy() != DROP, draft.action != DROP])
     not_judged = by_rule & kept[1] & (truth < 0) & (recipe.policy.kind == "learned")

@@ -18,6 +18,7 @@ from curator.signals.fineweb import FinewebQuality
 from curator.signals.gopher import GopherQuality, GopherRepetition
 from curator.signals.language import Language
 from curator.signals.length import Length
+from curator.signals.personal import PersonalData
 
 __all__ = ["ROW_OPERATORS", "RowOperator"]
 
@@ -31,7 +32,8 @@ RowOperator = Annotated[
     | EncodingDamage
     | Boilerplate
     | Composition
-    | Language,
+    | Language
+    | PersonalData,
     Field(discriminator="kind"),
 ]
 
@@ -46,5 +48,6 @@ ROW_OPERATORS = (
     Boilerplate,
     Composition,
     Language,
+    PersonalData,
 )
 """The members of the union."""

@@ -16,7 +16,7 @@ from pipelines.draft import VERDICTS, Draft
 from pipelines.job import Job
 from pipelines.judging import load_judge, load_rows, truth_of
 from pipelines.phases.reasons import reason_names
-from pipelines.rules import badness, readable, said
+from pipelines.rules import badness, readable, said, to_mask
 
 __all__ = ["decide", "judged", "tally"]
 
@@ -55,4 +55,5 @@ def judged(job: Job, unit: int, outputs: dict[str, Any]) -> pa.RecordBatch:
         no_content = "undecodable_image" if recipe.modality == "image" else "missing_content"
         draft.judge(load_judge(job.root, job.run, outputs["learn"]["policy"]), rows, no_content=no_content)
     draft.settle(truth_of(job, rows.ids), rows.labels, labelled=recipe.task == "classification")
+    draft.mask(to_mask(recipe, table))
     return draft.batch(copies, rows.labels)

@@ -13,6 +13,7 @@ from curator.duplicates import content_hash
 from curator.errors import InputError
 from curator.feedback import losses_of
 from curator.shards import ShardInfo, ShardWriter
+from curator.signals.personal import PersonalData
 from curator.verdict import DROP, RELABEL, apply
 from pipelines.job import Job
 from pipelines.judging import load_rows, reported_losses
@@ -46,7 +47,8 @@ def write(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
     for span, batch in _whole_rows(job, unit):
         scores[span] = measure(batch, span)
         labels = None if new_labels is None else new_labels.slice(span.start, batch.num_rows)
-        parts = apply(batch, actions[span], label=_label(job), new_labels=labels)
+        texts = _new_texts(job, batch, actions[span])
+        parts = apply(batch, actions[span], label=_label(job), new_labels=labels, new_texts=texts)
         kept.write(parts.kept.select(shard_schema(job).names))
         quarantine.write(parts.dropped.select(shard_schema(job).names))
     _write_scores(job, unit, np.where(actions == DROP, np.nan, scores).astype(np.float32))
@@ -143,6 +145,22 @@ def _write_scores(job: Job, unit: int, scores: np.ndarray) -> None:
     batch = pa.record_batch([pa.array(scores, mask=np.isnan(scores))], names=["score"])
     with job.side_writer(unit, "difficulty", batch.schema) as writer:
         writer.write_batch(batch)
+
+
+def _new_texts(job: Job, batch: pa.RecordBatch, actions: np.ndarray) -> dict[str, pa.Array] | None:
+    """The content columns with personal data masked where the action is relabel, null elsewhere; where the recipe
+    masks any."""
+    kinds = {kind for op in job.recipe.process if isinstance(op, PersonalData) for kind in op.mask}
+    relabel = pa.array(actions == RELABEL)
+    if not kinds or not pc.any(relabel).as_py():
+        return None
+    from curator.signals.text.personal import masked  # numba: only where there is something to mask
+
+    columns = {name: batch.column(name) for name in job.recipe.content_columns}
+    return {
+        name: pc.replace_with_mask(pa.nulls(len(column), column.type), relabel, masked(column.filter(relabel), kinds))
+        for name, column in columns.items()
+    }
 
 
 def _label(job: Job) -> str | None:

@@ -247,7 +247,7 @@ def later(root: Path, files: list[Path], new: list[Path], *, quiet: bool = False
         f"\nwinnow curate: {whole.rows_in:,} documents in {whole_s:.1f} CPU-s, {whole.rows_in / whole_s:,.0f} a CPU-s ("
         f"difficulty, ledger and shards included): {whole.seconds_by_phase}\n"
         f"{more.rows_in:,} more in {more_s:.1f} CPU-s, {100 * more_s / whole_s:.1f}% of the whole; verdicts as in "
-        f"the whole: {same}"
+        f"the whole: {same}; {more.seconds_by_phase}"
     )
 
 

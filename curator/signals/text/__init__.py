@@ -18,6 +18,7 @@ from curator.signals.text.family import Family
 from curator.signals.text.language import LANGUAGE
 from curator.signals.text.lines import LINES
 from curator.signals.text.pages import PAGES
+from curator.signals.text.personal import PERSONAL
 from curator.signals.text.phrases import PHRASES
 from curator.signals.text.words import WORDS
 
@@ -32,6 +33,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "compression": COMPRESSION,
     "dclm": DCLM,
     "language": LANGUAGE,
+    "personal": PERSONAL,
 }
 
 SIGNALS: Final[dict[str, str]] = {name: text for family in FAMILIES.values() for name, text in family.signals.items()}

@@ -24,6 +24,7 @@ from curator.signals.text.phrases import BOILERPLATE_PHRASES, LICENCE_PHRASES
 from curator.signals.text.repetition import DUPLICATE_N, TOP_N
 from curator.signals.text.unicode import TERMINAL_PUNCTUATION
 from tests.curator.signals.text.english_reference import sentences, tokens
+from tests.curator.signals.text.personal_reference import personal
 
 __all__ = ["score_one"]
 
@@ -36,7 +37,7 @@ _CITATION = re.compile(r"\[[0-9]*]|\[edit]|\[citation needed]")
 
 def score_one(text: str) -> dict[str, float]:
     """Every signal of one text but its language (py3langid is that one's reference)."""
-    families = (characters, words, lines, quality, repetition, c4, phrases, compression, dclm)
+    families = (characters, words, lines, quality, repetition, c4, phrases, compression, dclm, personal)
     return {name: value for family in families for name, value in family(text).items()}
 
 
