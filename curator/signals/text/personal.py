@@ -70,6 +70,11 @@ _CLASSES = np.zeros(256, np.uint8)
 _CLASSES[[byte for byte in range(128) if chr(byte).isalnum()]] = _LETTER
 _CLASSES[0x30:0x3A] = _DIGIT
 _CLASSES[[ord(mark) for mark in " .-()"]] = _MARK
+_TRIGGERS = np.zeros(256, np.bool_)
+"""Bytes at which to look closer: of numbers, of addresses, and the first of a key's letters."""
+_TRIGGERS[[*range(0x30, 0x3A), *b"@+(-Agxshe"]] = True
+_SECONDS = np.zeros(256, np.bool_)
+_SECONDS[[*b"KSIhilokfy"]] = True
 
 
 class Span(NamedTuple):
@@ -143,11 +148,12 @@ def holds(kind: str, match: re.Match[bytes]) -> bool:
 
 
 def _public(match: re.Match[bytes]) -> bool:
-    """An address of the open Internet; four numbers below 10 are a section's or a version's."""
+    """An address of the open Internet; small numbers are a section's or a version's."""
     a, b, c, d = (int(part) for part in match.group().split(b"."))
     private = a in _NOT_PUBLIC or (a, b) in ((192, 168), (169, 254)) or (a == 172 and 16 <= b < 32)
     told = _OF_A_VERSION.search(match.string[max(match.start() - 16, 0) : match.start()])
-    return not private and max(a, b, c, d) >= 10 and told is None
+    small = max(a, b, c, d) < 100 and sum(part < 10 for part in (a, b, c, d)) > 1
+    return not private and not small and told is None
 
 
 def _is_card(digits: list[int]) -> bool:
@@ -172,14 +178,20 @@ def _places(data, offsets, valid, first_four, first_three, places):
             continue
         start, stop = offsets[row], offsets[row + 1]
         text = data[start:stop]
-        before = _OTHER
         run_end = 0  # a row of digits and marks is looked at once
         for at in range(text.size):
             byte = text[at]
+            if not _TRIGGERS[byte]:
+                continue
             kind = -1
             begin = at
             if byte == 64:
-                if at > 0 and at + 1 < text.size and _CLASSES[text[at + 1]] in (_DIGIT, _LETTER):
+                if (
+                    at > 0
+                    and at + 1 < text.size
+                    and _of_a_name(text[at - 1])
+                    and _CLASSES[text[at + 1]] in (_DIGIT, _LETTER)
+                ):
                     kind = 1
                     while begin > 0 and at - begin < 65 and _of_a_name(text[begin - 1]):
                         begin -= 1
@@ -193,7 +205,9 @@ def _places(data, offsets, valid, first_four, first_three, places):
             elif byte == 45:
                 if at + 5 < text.size and text[at + 5] == 66 and text[at + 1] == 45 and text[at + 4] == 45:
                     kind = 0  # -----B
-            elif before in (_OTHER, _MARK) and at + 4 <= text.size and byte >= 65:
+            elif byte >= 65 and at + 4 <= text.size and (at == 0 or not _is_alnum(text[at - 1])):
+                if not _SECONDS[text[at + 1]]:
+                    continue
                 four = np.uint32(text[at]) | np.uint32(text[at + 1]) << np.uint32(8)
                 four |= np.uint32(text[at + 2]) << np.uint32(16)
                 three = four
@@ -204,13 +218,17 @@ def _places(data, offsets, valid, first_four, first_three, places):
                 if count < places.shape[0]:
                     places[count, 0], places[count, 1], places[count, 2] = row, begin, kind
                 count += 1
-            before = np.int64(_CLASSES[byte])
     return count
 
 
 @kernel
 def _of_a_name(byte):
-    return _CLASSES[byte] == _DIGIT or _CLASSES[byte] == _LETTER or byte in (46, 95, 37, 43, 45)
+    return _is_alnum(byte) or byte in (46, 95, 37, 43, 45)
+
+
+@kernel
+def _is_alnum(byte):
+    return _CLASSES[byte] == _DIGIT or _CLASSES[byte] == _LETTER
 
 
 @kernel
@@ -236,13 +254,30 @@ def _row_of_digits(text, at):
 def _noted(places, count, row, begin, end, text, kind):
     """Every place in a row of digits where a number may begin."""
     for at in range(begin, end):
-        first = at == 0 or (_CLASSES[text[at - 1]] != _DIGIT and _CLASSES[text[at - 1]] != _LETTER)
-        begins = _CLASSES[text[at]] == _DIGIT or (kind == 4 and (text[at] == 43 or text[at] == 40))
-        if first and begins:
+        first = at == 0 or not _is_alnum(text[at - 1])
+        if first and _may_begin(text, at, kind):
             if count < places.shape[0]:
                 places[count, 0], places[count, 1], places[count, 2] = row, at, kind
             count += 1
     return count
+
+
+@kernel
+def _may_begin(text, at, kind):
+    """Whether the first bytes are those of an address (2), a card (3) or a telephone number (4)."""
+    digits = 0
+    while digits < 4 and at + digits < text.size and _CLASSES[text[at + digits]] == _DIGIT:
+        digits += 1
+    following = np.int64(text[at + digits]) if at + digits < text.size else 0
+    if kind == 2:
+        return 0 < digits < 4 and following == 46
+    if kind == 3:
+        return digits == 4
+    if text[at] == 43:
+        return at + 1 < text.size and 49 <= text[at + 1] <= 57
+    if text[at] == 40:
+        return at + 4 < text.size and text[at + 4] == 41
+    return (digits == 3 or (digits == 1 and text[at] == 49)) and following in (45, 46, 32)
 
 
 @kernel
