@@ -178,7 +178,7 @@ def _score(rows: RowBytes, names: Collection[str]) -> np.ndarray:
         rows.data, rows.offsets, wanted, memo(), token_classes(), lexicon(), edges(), signs(), char_classes(),
         new_run(size), wide, signed, np.empty(size, np.uint32), np.empty((3, size), np.int32),
         np.empty(table_size(size), np.int32),
-        np.empty(table_size(size), np.uint64), spare, np.empty(size, np.uint8), np.empty(12, np.int64), out,
+        np.empty(2 * table_size(size), np.uint64), spare, np.empty(size, np.uint8), np.empty(12, np.int64), out,
     )  # fmt: skip
     return out
 

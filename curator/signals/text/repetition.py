@@ -52,7 +52,7 @@ def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, sta
     the lower bits of the hash choose the slot. Two n-grams are taken for one once in 10^12.
     """
     size = np.uint64(2)
-    while size < np.uint64(2 * num_places):
+    while size < np.uint64(4 * num_places):
         size *= np.uint64(2)
     table[:size] = 0
     mask = size - E1
