@@ -24,6 +24,7 @@ __all__ = [
     "Admin",
     "Caller",
     "Feeder",
+    "Operator",
     "Promoter",
     "Reader",
     "Reviewer",
@@ -79,6 +80,7 @@ def caller_of(request: Request) -> Caller:
         service.wrong_keys.spend(request.client.host if request.client else "")
         raise _unauthenticated("the API key is unknown, expired or revoked")
     service.requests.spend(key.id)
+    service.allowances.spend_request(key.tenant)
     return Caller(key.tenant, key.id, key.scopes)
 
 
@@ -93,6 +95,7 @@ def _vouched_for(request: Request, issuer: Issuer, token: str) -> Caller:
         raise _unauthenticated(str(error)) from error
     name = f"oidc:{bearer.subject}"
     service.requests.spend(f"{tenant.id} {name}")
+    service.allowances.spend_request(tenant.id)
     return Caller(tenant.id, name, bearer.scopes)
 
 
@@ -129,6 +132,17 @@ Feeder = Annotated[Caller, Depends(needs(Scope.FEEDBACK))]
 Reviewer = Annotated[Caller, Depends(needs(Scope.REVIEW))]
 Promoter = Annotated[Caller, Depends(needs(Scope.PROMOTE))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
+
+
+def _operates(caller: Admin) -> Caller:
+    """Raises Refusal 403 for another tenant's administrator."""
+    if caller.tenant != LOCAL_TENANT:
+        raise Refusal(403, "forbidden", f"this tells of all tenants: an admin key of the tenant {LOCAL_TENANT!r} may")
+    return caller
+
+
+Operator = Annotated[Caller, Depends(_operates)]
+"""Whoever runs the server: an administrator of the tenant `local`."""
 
 
 def _secret(request: Request) -> str | None:

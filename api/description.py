@@ -142,8 +142,7 @@ def _headers(operation: dict[str, Any], method: str, route: APIRoute) -> list[st
     if method == "POST" and ("201" in statuses or ("202" in statuses and makes)):
         return ["Idempotency-Key"]
     versioned = "202" in statuses or "/aliases/" in route.path or "/review/items/" in route.path
-    moved = (method in ("POST", "PUT") and versioned) or (method == "DELETE" and "/aliases/" in route.path)
-    return ["If-Match"] if moved else []
+    return ["If-Match"] if method in ("POST", "PUT", "DELETE") and versioned else []
 
 
 def _header(name: str, *, required: bool) -> dict[str, Any]:

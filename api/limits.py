@@ -61,12 +61,18 @@ class Streams:
     def num_open(self) -> int:
         return self._open.total()
 
-    @contextmanager
-    def one_more(self, tenant: str) -> Iterator[None]:
-        """Counts a stream while it is open. Raises Refusal 429 above the cap."""
+    def open_of(self, tenant: str) -> int:
         with self._lock:
-            if self._open[tenant] >= self._most:
-                raise Refusal(429, "too_many_streams", f"{self._most} event streams are open already; close one first")
+            return self._open[tenant]
+
+    @contextmanager
+    def one_more(self, tenant: str, most: int | None = None) -> Iterator[None]:
+        """Counts a stream while it is open. Raises Refusal 429 above the cap, or `most` where that is given."""
+        cap = self._most if most is None else most
+        with self._lock:
+            if self._open[tenant] >= cap:
+                told = f"quota event_streams: {self._open[tenant]} of {cap} are open already; close one first"
+                raise Refusal(429, "too_many_streams", told)
             self._open[tenant] += 1
         try:
             yield

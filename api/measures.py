@@ -34,7 +34,9 @@ def gathered(service: Service) -> str:
     lines = service.traffic.samples()
     for name, (told, counts) in states.items():
         lines += exposition(name, "gauge", told, [({"state": str(state)}, float(n)) for state, n in counts.items()])
-    lines += exposition("winnow_event_streams", "gauge", "Open event streams.", [({}, float(service.streams.num_open))])
+    lines += exposition(
+        "winnow_event_streams", "gauge", "Open event streams.", [({}, float(service.allowances.streams.num_open))]
+    )
     runner: list[tuple[dict[str, str], float]] = [] if alive is None else [({}, float(alive))]
     lines += exposition("winnow_runner_alive", "gauge", "Whether the runner beside this server lives.", runner)
     version = [({"version": software_version()}, 1.0)]

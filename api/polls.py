@@ -212,6 +212,7 @@ class _Known:
     def _again(self, caller: Caller) -> Caller | Refusal:
         try:
             self._service.requests.spend(caller.name)
+            self._service.allowances.spend_request(caller.tenant)
         except Refusal as refusal:
             return refusal
         return caller

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from fastapi import Request
 
+from api.allowances import Allowances
 from api.fetching import Fetcher
 from api.inspection import Bounds
 from api.intake import Intake, readable_folders
 from api.issuer import Issuer, issuer_of
-from api.limits import Buckets, Streams
+from api.limits import Buckets
 from api.neighbours import RayDoor
 from api.outbox import Outbox
 from api.projections import Projections
@@ -25,6 +26,7 @@ from api.traffic import Traffic
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog
 from curator.client.cache import default_cache_dir
+from curator.sealing import Seal
 from curator.settings import Settings
 from curator.shards import ShardReader
 from curator.storage import Store
@@ -49,17 +51,19 @@ class Service:
     outbox: Outbox
     ray: RayDoor
     stocktaking: Stocktaking
+    allowances: Allowances
     issuer: Issuer | None = None
     runner_alive: Callable[[], bool] | None = None
     requests: Buckets = field(default_factory=lambda: Buckets(per_s=200, burst=2000))
     wrong_keys: Buckets = field(default_factory=lambda: Buckets(per_s=0.2, burst=20))
-    streams: Streams = field(default_factory=Streams)
     traffic: Traffic = field(default_factory=Traffic)
 
     @classmethod
     def open(cls, settings: Settings, *, local_access: bool, runner_alive: Callable[[], bool] | None = None) -> Service:
         """Opens catalog and store. Raises RequestError or TransportError when they cannot be."""
         catalog, store = Catalog.open(settings.database_url), Store.open(settings.root)
+        if settings.webhook_roots:
+            catalog.webhooks.sealed_with(Seal.of(settings))
         uploads = UploadFiles(catalog, store, settings)
         fetcher = Fetcher(catalog, uploads, settings)
         return cls(
@@ -77,6 +81,7 @@ class Service:
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),
             stocktaking=Stocktaking(catalog, store),
+            allowances=Allowances(catalog, settings),
             runner_alive=runner_alive,
         )
 

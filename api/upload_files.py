@@ -42,7 +42,14 @@ class UploadFiles:
         self._catalog, self._store, self._settings = catalog, store, settings
 
     def open(
-        self, tenant: str, name: str, size: int, sha256: str, *, part_bytes: int | None, upload_id: str | None
+        self,
+        tenant: str,
+        name: str,
+        size: int,
+        sha256: str,
+        *,
+        part_bytes: int | None,
+        upload_id: str | None,
     ) -> Upload:
         """Opens an upload. Raises InputError for a name no reader knows, Refusal 413 for one that is too large,
         RequestError for a full quota."""
@@ -57,13 +64,14 @@ class UploadFiles:
             raise RequestError(
                 f"parts of {chosen} bytes make more than {MAX_PARTS} parts of {size} bytes; take larger ones"
             )
+        own = self._catalog.quotas.get(tenant).upload_bytes
         return self._catalog.uploads.create(
             tenant,
             name,
             size,
             sha256,
             part_bytes=chosen,
-            quota_bytes=self._settings.upload_quota_bytes,
+            quota_bytes=self._settings.upload_quota_bytes if own is None else own,
             upload_id=upload_id,
         )
 

@@ -44,6 +44,9 @@ class Settings(BaseModel):
     oidc_tenant_claim: str = Field("tenant", description="the claim that names the tenant, which must exist")
     oidc_scope_claim: str = Field("scope", description="the claim with scopes such as `winnow:read`")
     webhook_roots: tuple[str, ...] = Field((), description="URL prefixes a webhook may lie below; none: no webhooks")
+    secret_key_file: str | None = Field(
+        None, description="key (mode 600) that hides webhooks' secrets in the catalog; none: `<root>/server.key`"
+    )
     max_upload_bytes: int = Field(50 * 2**30, gt=0, description="largest single upload")
     upload_quota_bytes: int = Field(500 * 2**30, gt=0, description="all uploads of one tenant together")
     inspection_memory_bytes: int = Field(

@@ -22,6 +22,7 @@ import httpx
 from curator.catalog import Catalog, DueDelivery
 from curator.errors import RequestError, RetryableError, WinnowError
 from curator.outbound import sent
+from curator.sealing import Seal
 from curator.settings import Settings
 from curator.tracing import Attributes, span
 
@@ -43,6 +44,7 @@ class Courier:
 
     def __enter__(self) -> Courier:
         if self._settings.webhook_roots:  # otherwise there is nobody it may call
+            self._catalog.webhooks.sealed_with(Seal.of(self._settings))
             self._thread.start()
         return self
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import postgresql_server, postgresql_url
+
+__all__ = ["data", "postgresql_server", "postgresql_url"]
+
 DATA = Path(os.environ.get("WINNOW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -71,7 +71,9 @@ def _load(name: str) -> Any:
             f"encoder {name!r} needs sentence-transformers: pip install 'winnow-curation[encoders]', or use `builtin`"
         ) from error
     try:
-        return SentenceTransformer(name, device="cpu")
+        # Weights are data: no pickle is read, and no code that comes with a model is run.
+        data_only = {"use_safetensors": True}
+        return SentenceTransformer(name, device="cpu", trust_remote_code=False, model_kwargs=data_only)
     except Exception as error:
         raise RecipeError(
             f"encoder {name!r} cannot be loaded: {error}. Give a model's name or its folder, or use `builtin`"

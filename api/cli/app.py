@@ -17,7 +17,7 @@ from api.cli.pull import export, pull
 from api.cli.remote import runs, shards, submit, watch
 from api.cli.report import report
 from api.cli.serve import serve
-from api.cli.tenant import tenant
+from api.cli.tenant import purge, tenant
 from api.cli.train import TRAINING_PRESETS, train
 
 __all__ = ["app"]
@@ -47,3 +47,4 @@ app.command()(watch)
 app.command()(runs)
 app.command()(shards)
 app.command()(tenant)
+app.command()(purge)

@@ -130,6 +130,9 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
     service = service_of(request)
 
     def make(dataset_id: str) -> tuple[int, str, DatasetView]:
+        service.allowances.take_dataset(caller.tenant)
+        if body.uri and is_web(body.uri):  # it is fetched into the tenant's uploads
+            service.allowances.take_bytes(caller.tenant, 0)
         dataset, version = service.catalog.datasets.create(
             caller.tenant,
             body.name or _name(service, caller, body),

@@ -54,6 +54,7 @@ def create_run(request: Request, caller: Writer, body: NewRun) -> Response:
         raise Refusal(403, "forbidden", f"priority {body.priority} goes before other people's runs: an admin key may")
 
     def make(run_id: str) -> tuple[int, str, RunView]:
+        service.allowances.take_bytes(caller.tenant, 0)
         run = submit(service, caller.tenant, run_id, by=caller.name, **dict(body))
         return 202, f"/v1/runs/{run.id}", run_view(run, service.store)
 
@@ -100,7 +101,7 @@ def watched(request: Request, caller: Reader, run_id: str) -> Iterator[int]:
     for a problem."""
     _run(request, caller, run_id)
     after = sequence_of(request.headers.get("last-event-id"))
-    with service_of(request).streams.one_more(caller.tenant):
+    with service_of(request).allowances.stream(caller.tenant):
         yield after
 
 

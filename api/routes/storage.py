@@ -1,4 +1,4 @@
-"""/v1/storage: how many bytes a tenant's things take, by kind.
+"""/v1/storage and /v1/quota: how many bytes a tenant's things take, by kind; what it may take, and takes.
 
 Parses and answers; counted from the catalog, and for what it knows no sizes of (runs, training) from the files.
 """
@@ -15,8 +15,9 @@ from api.auth import Reader
 from api.bodies import View, routes_under
 from api.replies import reply
 from api.service import service_of
+from curator.catalog import Quota, Use
 
-routes = routes_under("/v1/storage", "storage")
+routes = routes_under("/v1", "storage")
 
 
 class KeptView(View):
@@ -35,10 +36,26 @@ class Storage(View):
     as_of: dt.datetime
 
 
-@routes.get("", response_model=Storage)
+@routes.get("/storage", response_model=Storage)
 def get_storage(request: Request, caller: Reader) -> Response:
     """Bytes and number of the tenant's things by kind."""
     kinds, deleted, as_of = service_of(request).stocktaking.of(caller.tenant)
     total = sum(kept.bytes for kept in kinds.values())
     shown = {kind: KeptView(**asdict(kept)) for kind, kept in kinds.items()}
     return reply(request, Storage(kinds=shown, bytes=total, deleted_runs=deleted, as_of=as_of))
+
+
+class QuotaView(View):
+    """`limits`: null is none. `use`: what is taken now; requests are counted as they come."""
+
+    limits: Quota
+    use: Use
+    event_streams: int
+
+
+@routes.get("/quota", response_model=QuotaView)
+def get_quota(request: Request, caller: Reader) -> Response:
+    """What the tenant may take, set by whoever runs the server, and how much of it is taken."""
+    service = service_of(request)
+    use, streams = service.catalog.quotas.use(caller.tenant), service.allowances.streams.open_of(caller.tenant)
+    return reply(request, QuotaView(limits=service.allowances.of(caller.tenant), use=use, event_streams=streams))

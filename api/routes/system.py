@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from fastapi import Path, Request
 from starlette.responses import PlainTextResponse, Response
 
-from api.auth import Admin
+from api.auth import Operator
 from api.bodies import View, routes_under
 from api.errors import problem
 from api.measures import gathered
@@ -79,8 +79,8 @@ def get_version(request: Request) -> Response:
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
-def get_prometheus(request: Request, caller: Admin) -> Response:
-    """Prometheus text format. No ids in labels."""
+def get_prometheus(request: Request, caller: Operator) -> Response:
+    """Prometheus text format, of all tenants: for the operator. No ids in labels."""
     return Response(gathered(service_of(request)), media_type="text/plain; version=0.0.4")
 
 

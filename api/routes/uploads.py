@@ -74,8 +74,15 @@ def create_upload(request: Request, caller: Writer, body: NewUpload) -> Response
     """Opens an upload and says where its parts go."""
 
     def make(upload_id: str) -> tuple[int, str, UploadView]:
-        upload = service_of(request).uploads.open(
-            caller.tenant, body.name, body.size, body.sha256, part_bytes=body.part_bytes, upload_id=upload_id
+        service = service_of(request)
+        service.allowances.take_bytes(caller.tenant, body.size, upload=True)
+        upload = service.uploads.open(
+            caller.tenant,
+            body.name,
+            body.size,
+            body.sha256,
+            part_bytes=body.part_bytes,
+            upload_id=upload_id,
         )
         return 201, f"/v1/uploads/{upload.id}", upload_view(upload, [])
 

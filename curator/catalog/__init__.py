@@ -23,6 +23,7 @@ from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
 from curator.catalog.purging import Deleted, Purging
 from curator.catalog.queued import QueuedWork
+from curator.catalog.quotas import Quota, Quotas, Use
 from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
 from curator.catalog.recipes import RecipeRow, Recipes
 from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
@@ -70,6 +71,7 @@ __all__ = [
     "PolicyMove",
     "PolicyVersion",
     "QueuedWork",
+    "Quota",
     "Reading",
     "Receipt",
     "RecipeRow",
@@ -92,6 +94,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "UploadState",
+    "Use",
     "Webhook",
     "Work",
 ]
@@ -123,6 +126,7 @@ class Catalog:
         self.audit = Audit(database)
         self.webhooks = Webhooks(database)
         self.purging = Purging(database)
+        self.quotas = Quotas(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Catalog:

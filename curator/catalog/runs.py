@@ -17,7 +17,7 @@ from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.run_records import ClaimedRun, Run, RunFault, Step
-from curator.catalog.schema import run_history, run_outputs, runs
+from curator.catalog.schema import run_history, run_outputs, runs, tenants
 from curator.catalog.transitions import ACTIVE, Row, first_history, held, locked, transition
 from curator.digest import canonical_json, sha256_hex
 from curator.errors import ConflictError, NotFoundError, RequestError
@@ -330,9 +330,10 @@ def _create(
 
 
 def _busy(most: int) -> sa.Select[Any]:
-    """Tenants of whom so many runs are being worked on."""
-    working = sa.select(runs.c.tenant).where(runs.c.state.in_(sorted(ACTIVE)))
-    return working.group_by(runs.c.tenant).having(sa.func.count() >= most)
+    """Tenants of whom so many runs are being worked on, or as many as their quota says."""
+    own = sa.func.coalesce(tenants.c.quota["running_runs"].as_integer(), most)
+    working = sa.select(sa.func.count()).where(runs.c.tenant == tenants.c.id, runs.c.state.in_(sorted(ACTIVE)))
+    return sa.select(tenants.c.id).where(working.scalar_subquery() >= own)
 
 
 def _take(connection: sa.Connection, row: Row, owner: str, lease_s: float) -> ClaimedRun:

@@ -23,6 +23,7 @@ from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import events
 from curator.catalog.schema_watch import webhook_deliveries, webhooks
 from curator.errors import NotFoundError, RequestError
+from curator.sealing import Seal
 
 __all__ = ["Delivery", "DeliveryState", "DueDelivery", "Webhook", "Webhooks"]
 
@@ -85,31 +86,50 @@ _DELIVERY: Final = [webhook_deliveries.c[name] for name in Delivery.model_fields
 class Webhooks:
     def __init__(self, database: Database):
         self._db = database
+        self._seal: Seal | None = None
+
+    def sealed_with(self, seal: Seal) -> None:
+        """Keeps secrets under this seal from now on, those that an earlier version kept readable too."""
+        self._seal = seal
+        query = sa.select(webhooks.c.id, webhooks.c.secret)
+        with self._db.read() as connection:
+            plain = [row for row in connection.execute(query).all() if not Seal.is_closed(row.secret)]
+        for row in plain:
+            with self._db.write() as connection:
+                mine = sa.and_(webhooks.c.id == row.id, webhooks.c.secret == row.secret)
+                connection.execute(sa.update(webhooks).where(mine).values(secret=seal.close(row.id, row.secret)))
+
+    def _sealing(self) -> Seal:
+        if self._seal is None:
+            raise RequestError("secrets of webhooks are kept under a seal, and this process has none")
+        return self._seal
 
     def create(
         self, tenant: str, url: str, kinds: Sequence[str], *, webhook_id: str | None = None
     ) -> tuple[Webhook, str]:
         """A webhook for events from now on, and the secret it signs with; made again under one `webhook_id` it is the
         same. Raises RequestError for one too many."""
+        seal, webhook_id = self._sealing(), webhook_id or new_id("whk")
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         with self._db.write() as connection:
-            others = sa.and_(webhooks.c.tenant == tenant, webhooks.c.id != (webhook_id or ""))
+            others = sa.and_(webhooks.c.tenant == tenant, webhooks.c.id != webhook_id)
             count = sa.select(sa.func.count()).select_from(webhooks).where(others)
             if connection.execute(count).scalar_one() >= MOST_OF_A_TENANT:
                 raise RequestError(f"a tenant has at most {MOST_OF_A_TENANT} webhooks; delete one first")
             newest = sa.select(sa.func.coalesce(sa.func.max(events.c.sequence), 0))
             values = {
-                "id": webhook_id or new_id("whk"),
+                "id": webhook_id,
                 "tenant": tenant,
                 "url": url,
                 "kinds": list(kinds),
-                "secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+                "secret": seal.close(webhook_id, secret),
                 "told": connection.execute(newest).scalar_one(),
             }
             insert_new(connection, webhooks, created_at=now(), **values)
             made = sa.select(*_COLUMNS, webhooks.c.secret).filter_by(id=values["id"], tenant=tenant)
             row = dict(connection.execute(made).mappings().one())
-        secret = str(row.pop("secret"))
-        return Webhook(**row), secret
+        kept = str(row.pop("secret"))
+        return Webhook(**row), seal.open(webhook_id, kept)
 
     def get(self, tenant: str, webhook_id: str) -> Webhook:
         """Raises NotFoundError."""
@@ -171,16 +191,21 @@ class Webhooks:
     def due(self, limit: int = 20) -> list[DueDelivery]:
         """Deliveries whose time has come, held for a minute: nobody else gets them, and should this process die they
         come due again."""
-        table = webhook_deliveries
+        table, seal = webhook_deliveries, self._sealing()
         ripe = sa.select(table.c.id).where(table.c.state == DeliveryState.OWED, table.c.next_at <= now())
         ripe = ripe.order_by(table.c.next_at).limit(limit).with_for_update(skip_locked=True)
         with self._db.write() as connection:
             ids = connection.execute(ripe).scalars().all()
             held = sa.update(table).where(table.c.id.in_(ids)).values(next_at=now() + _HELD_S)
             connection.execute(held.values(attempts=table.c.attempts + 1))
-            joined = sa.select(table.c.id, table.c.body, table.c.attempts, webhooks.c.url, webhooks.c.secret)
+            joined = sa.select(
+                table.c.id, table.c.body, table.c.attempts, webhooks.c.url, webhooks.c.secret, table.c.webhook
+            )
             joined = joined.join(webhooks, webhooks.c.id == table.c.webhook).where(table.c.id.in_(ids))
-            return [DueDelivery(**row) for row in connection.execute(joined).mappings()]
+            rows = [dict(row) for row in connection.execute(joined).mappings()]
+        for row in rows:
+            row["secret"] = seal.open(row.pop("webhook"), row["secret"])
+        return [DueDelivery(**row) for row in rows]
 
     def settle(self, delivery: DueDelivery, *, status: int | None, error: str | None) -> DeliveryState:
         """Writes down an attempt: taken, tried again later, or given up after the last."""

@@ -20,7 +20,7 @@ import uvicorn
 
 from api.app import create_app
 from api.service import Service
-from curator.catalog import Scope
+from curator.catalog import LOCAL_TENANT, Scope
 from curator.settings import Settings
 
 SAID = (
@@ -50,6 +50,12 @@ class House:
         made = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {secret}"}, timeout=30)
         self.made.append(made)
         return made
+
+    def operator(self) -> httpx.Client:
+        """A client of whoever runs the server."""
+        _, secret = self.service.catalog.keys.create(LOCAL_TENANT, "operator", [Scope.ADMIN])
+        self.made.append(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {secret}"}, timeout=30))
+        return self.made[-1]
 
     def client_of_one(self) -> httpx.Client:
         """Another connection pool of tenant one, for what happens while a stream is open."""
@@ -84,10 +90,11 @@ def inputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("inputs")
 
 
-def open_house(root: Path, inputs: Path) -> Iterator[House]:
-    """A house on an empty root, served until the iterator is done with."""
+def open_house(root: Path, inputs: Path, database_url: str = "") -> Iterator[House]:
+    """A house on an empty root, and an empty database, served until the iterator is done with."""
     settings = Settings(
         root=str(root),
+        database_url=database_url,
         webhook_roots=("https://hooks.example.com/",),
         input_roots=(str(inputs),),
         max_upload_bytes=32 * 2**20,
@@ -263,6 +270,17 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
 def owned(house: House, finished: dict[str, Any], dataset: dict[str, Any], parquet: bytes) -> dict[str, str]:
     """One of everything a tenant can own, by the name of its path parameter."""
     return own_one_of_each(house, finished, dataset, parquet)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_either(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path, parquet: bytes
+) -> Iterator[tuple[House, dict[str, str]]]:
+    """`throwaway`, once on each kind of database."""
+    url = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
+    for house in open_house(tmp_path_factory.mktemp("either"), inputs_folder, url):
+        dataset = register(house, parquet)
+        yield house, own_one_of_each(house, work_through(house, dataset), dataset, parquet)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_all_listeners_hear_all_of_it_and_the_outbox_is_read_once_for_them(
     threads = [threading.Thread(target=listen) for _ in range(LISTENERS)]
     for thread in threads:
         thread.start()
-    while house.service.streams.num_open < LISTENERS:
+    while house.service.allowances.streams.num_open < LISTENERS:
         time.sleep(0.01)
     run = claimed(house, queued["id"])
     for rows in range(3):

@@ -19,6 +19,7 @@ OWN_ONLY = {  # take no id of anything a tenant owns
     ("POST", "/v1/keys"),
     ("GET", "/v1/audit"),
     ("GET", "/v1/storage"),
+    ("GET", "/v1/quota"),
     ("GET", "/v1/webhooks"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/recipes"),

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from curator.catalog import LOCAL_TENANT, Catalog, DeliveryState
 from curator.catalog.schema_watch import webhook_deliveries
 from curator.run import RunRequest
+from curator.sealing import Seal
 from curator.settings import Settings
 from curator.tracing import tracing
 from pipelines.courier import Courier
@@ -77,6 +78,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     with Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}") as opened:
+        opened.webhooks.sealed_with(Seal.of(settings(tmp_path)))
         yield opened
 
 

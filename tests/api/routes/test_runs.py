@@ -278,15 +278,15 @@ def test_a_foreign_event_id_is_a_problem_not_a_broken_stream(house: Any, finishe
 def test_a_listener_who_leaves_frees_the_place(house: Any, queued: dict[str, Any]) -> None:
     with house.one.stream("GET", f"/v1/runs/{queued['id']}/events") as held:
         next(held.iter_lines())
-        assert house.service.streams.num_open == 1
+        assert house.service.allowances.streams.num_open == 1
     deadline = time.monotonic() + 20
-    while house.service.streams.num_open:
+    while house.service.allowances.streams.num_open:
         assert time.monotonic() < deadline, "the place is still taken"
         time.sleep(0.02)
 
 
 def test_open_streams_are_capped_and_freed(house: Any, queued: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.service.streams, "_most", 1)
+    monkeypatch.setattr("api.allowances._STREAMS", 1)
     with house.one.stream("GET", f"/v1/runs/{queued['id']}/events") as held:
         assert held.status_code == 200
         refused = house.client_of_one().get(f"/v1/runs/{queued['id']}/events")
@@ -294,6 +294,6 @@ def test_open_streams_are_capped_and_freed(house: Any, queued: dict[str, Any], m
         house.client_of_one().post(f"/v1/runs/{queued['id']}:cancel")
         held.read()
     deadline = time.monotonic() + 20
-    while house.service.streams.num_open and time.monotonic() < deadline:
+    while house.service.allowances.streams.num_open and time.monotonic() < deadline:
         time.sleep(0.02)
     assert house.one.get(f"/v1/runs/{queued['id']}/events").status_code == 200

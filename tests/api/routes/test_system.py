@@ -58,7 +58,7 @@ def test_without_a_catalog_it_is_not_ready(alone: tuple[httpx.Client, Any], monk
 
 def test_metrics_count_by_route_and_name_no_id(house: Any, queued: dict[str, Any]) -> None:
     house.one.get(f"/v1/runs/{queued['id']}")
-    told = house.one.get("/metrics")
+    told = house.operator().get("/metrics")
     assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'winnow_http_requests_total{method="GET",route="/v1/runs/{run_id}",status="200"}' in told.text
     assert re.search(r'^winnow_runs\{state="queued"\} [1-9]', told.text, re.M)
@@ -71,7 +71,7 @@ def test_metrics_count_by_route_and_name_no_id(house: Any, queued: dict[str, Any
 
 def test_every_metric_is_told_of(house: Any, queued: dict[str, Any]) -> None:
     house.one.get("/v1/runs")
-    names = set(re.findall(r"^# TYPE (\S+) ", house.one.get("/metrics").text, re.M))
+    names = set(re.findall(r"^# TYPE (\S+) ", house.operator().get("/metrics").text, re.M))
     table = README.read_text().split("## Metrics")[1].split("\n## ")[0]
     assert names == set(re.findall(r"`((?:winnow|process)_[a-z_]+)`", table))
 
@@ -79,7 +79,7 @@ def test_every_metric_is_told_of(house: Any, queued: dict[str, Any]) -> None:
 def test_a_histogram_adds_up(house: Any) -> None:
     for _ in range(3):
         house.nobody.get("/healthz/live")
-    told = house.one.get("/metrics").text
+    told = house.operator().get("/metrics").text
     at = 'route="/healthz/live"'
     name = "winnow_http_request_duration_seconds"
     buckets = [int(n) for n in re.findall(rf'^{name}_bucket{{{at},le="[^"]+"}} (\d+)$', told, re.M)]
@@ -162,3 +162,9 @@ def test_the_readme_lists_every_road() -> None:
 def test_the_description_of_the_service_is_whole(house: Any) -> None:
     described = house.nobody.get("/openapi.json").json()["paths"]
     assert {"/v1/runs", "/v1/runs/{run_id}:cancel", "/v1/shards/{digest}"} <= set(described)
+
+
+def test_metrics_count_all_tenants_so_they_are_the_operators(house: Any) -> None:
+    for stranger in (house.one, house.two):
+        refused = stranger.get("/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")

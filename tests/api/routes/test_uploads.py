@@ -191,7 +191,7 @@ def test_the_quota_counts_what_is_announced_and_is_freed(house: Any) -> None:
     first = house.two.post("/v1/uploads", json={"name": "a.csv", "size": 32 * MIB, "sha256": "1" * 64}).json()["id"]
     second = house.two.post("/v1/uploads", json={"name": "b.csv", "size": 31 * MIB, "sha256": "2" * 64}).json()["id"]
     over = house.two.post("/v1/uploads", json={"name": "c.csv", "size": 2 * MIB, "sha256": "3" * 64})
-    assert over.status_code == 400 and "in use" in over.json()["detail"]
+    assert (over.status_code, over.json()["code"]) == (413, "quota_exceeded") and "in use" in over.json()["detail"]
     for upload in (first, second):
         assert house.two.delete(f"/v1/uploads/{upload}").status_code == 204
     assert house.two.post("/v1/uploads", json={"name": "c.csv", "size": 2 * MIB, "sha256": "3" * 64}).status_code == 201

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from curator.catalog import LOCAL_TENANT, Catalog, DeliveryState
 from curator.catalog.schema_watch import webhook_deliveries
-from curator.catalog.webhooks import MAX_ATTEMPTS, MOST_OF_A_TENANT
+from curator.catalog.webhooks import MAX_ATTEMPTS, MOST_OF_A_TENANT, Webhooks
 from curator.errors import NotFoundError, RequestError
 from curator.run import RunRequest
+from curator.sealing import Seal
 
 URL = "https://hooks.example.com/winnow"
 
@@ -131,3 +132,30 @@ def test_a_tenant_has_so_many_and_no_more(catalog: Catalog) -> None:
 def test_a_webhook_made_again_under_its_id_is_the_same(catalog: Catalog) -> None:
     first, again = (catalog.webhooks.create(LOCAL_TENANT, URL, [], webhook_id="whk_1") for _ in "12")
     assert first == again
+
+
+def test_what_the_catalog_keeps_signs_nothing(catalog: Catalog) -> None:
+    made, secret = catalog.webhooks.create(LOCAL_TENANT, URL, [])
+    with catalog.database.read() as connection:
+        kept = connection.execute(sa.text("SELECT secret FROM webhooks")).scalar_one()
+    assert secret.removeprefix("whsec_") not in kept
+    assert Seal(b"k" * 32).open(made.id, kept) == secret
+
+
+def test_secrets_of_an_earlier_version_are_sealed_and_stay_the_same(catalog: Catalog) -> None:
+    made, secret = catalog.webhooks.create(LOCAL_TENANT, URL, [])
+    with catalog.database.write() as connection:
+        connection.execute(sa.text("UPDATE webhooks SET secret = :plain"), {"plain": secret})
+    for _ in range(2):
+        catalog.webhooks.sealed_with(Seal(b"k" * 32))
+        with catalog.database.read() as connection:
+            kept = connection.execute(sa.text("SELECT secret FROM webhooks")).scalar_one()
+        assert Seal.is_closed(kept) and Seal(b"k" * 32).open(made.id, kept) == secret
+
+
+def test_no_secret_is_made_or_told_without_a_seal(catalog: Catalog) -> None:
+    unsealed = Webhooks(catalog.database)
+    with pytest.raises(RequestError, match="seal"):
+        unsealed.create(LOCAL_TENANT, URL, [])
+    with pytest.raises(RequestError, match="seal"):
+        unsealed.due()

@@ -43,3 +43,13 @@ def test_a_cluster_that_is_not_there_can_be_asked_again(monkeypatch: pytest.Monk
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     with pytest.raises(RequestError, match="no token"):
         session.connect("10.0.0.1:6379")
+
+
+def test_a_cluster_elsewhere_without_a_token_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(session.ray, "init", lambda **_: pytest.fail("joined"))
+    with pytest.raises(RequestError, match="no token is set"):
+        session.connect("10.1.2.3:6379")
