@@ -120,7 +120,13 @@ def resolved(
     else:
         own = recipe.get("columns", {})
         value = {**recipe, "columns": {**columns, **own} if isinstance(own, dict) else own}
-    return parse(value if seed is None else {**value, "seed": seed})
+    chosen = parse(value if seed is None else {**value, "seed": seed})
+    if any(op.kind == "decontaminate" for op in chosen.process):
+        raise RecipeError(
+            "process: decontaminate reads files, and a server reads none that a recipe names; curate with it on the "
+            "command line (winnow curate), or leave it out"
+        )
+    return chosen
 
 
 def submission_of(store: Store, run_id: str) -> Submission | None:

@@ -20,6 +20,7 @@ from curator.errors import RecipeError, RunFailedError
 from curator.readers import IMAGE_STRUCT, InputPlan, WorkUnit, as_bytes, discover, plan_inputs
 from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
+from curator.signals.benchmarks import Decontaminate
 from curator.signals.personal import PersonalData
 
 __all__ = ["Plan", "load_plan", "make_plan"]
@@ -126,6 +127,7 @@ def _check_operators(recipe: Recipe) -> None:
             "process: personal_data masks texts of the tasks text and instruction; where rows have labels say `mask: "
             "[]` and limits such as max_emails, so that rows are dropped"
         )
+    _check_benchmarks(recipe)
     near = [op for op in recipe.set_operators if op.kind == "near_duplicates"]
     for name in SIGNATURE:
         values = list(dict.fromkeys(getattr(op, name) for op in near))
@@ -145,6 +147,17 @@ def _check_operators(recipe: Recipe) -> None:
             "process: duplicates are to keep the best row, but no rule says which is better; add rules such as "
             "`preset: gopher`, or keep the first or the longest"
         )
+
+
+def _check_benchmarks(recipe: Recipe) -> None:
+    """One set of benchmarks, that can be read."""
+    wanted = {(op.files, op.column, op.ngram) for op in recipe.process if isinstance(op, Decontaminate)}
+    if len(wanted) > 1:
+        raise RecipeError("process: decontaminate stands here with several sets of files; name all files in one")
+    if wanted:
+        from curator.signals.text.benchmarks import load_benchmarks  # numba: only where it is asked for
+
+        load_benchmarks(*wanted.pop())
 
 
 def _check_label_type(name: str, inputs: InputPlan) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from curator.signals.benchmarks import Decontaminate
 from curator.signals.boilerplate import Boilerplate
 from curator.signals.c4 import C4Quality
 from curator.signals.composition import Composition
@@ -33,7 +34,8 @@ RowOperator = Annotated[
     | Boilerplate
     | Composition
     | Language
-    | PersonalData,
+    | PersonalData
+    | Decontaminate,
     Field(discriminator="kind"),
 ]
 
@@ -49,5 +51,6 @@ ROW_OPERATORS = (
     Composition,
     Language,
     PersonalData,
+    Decontaminate,
 )
 """The members of the union."""

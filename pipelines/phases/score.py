@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from curator.duplicates import content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
+from curator.signals.benchmarks import BENCHMARK_SIGNALS, Decontaminate
 from pipelines.job import Job
 from pipelines.lineage import Lineage
 from pipelines.rows import content, label_values, sample_ids, used_rows
@@ -81,9 +82,19 @@ def _signals(
         columns["label"] = label_values(batch, recipe)
     columns |= {"present": pc.greater(length, 0), "content_bytes": length, "content_hash": _hash(values)}
     if recipe.signal_names:
-        scored = score_text(values, recipe.signal_names)
+        scored = score_text(values, [name for name in recipe.signal_names if name not in BENCHMARK_SIGNALS])
+        scored |= _against_benchmarks(recipe, values)
         columns |= {f"signal.{name}": _nullable(scored[name]) for name in recipe.signal_names}
     return pa.record_batch([columns[field.name] for field in schema], schema=schema)
+
+
+def _against_benchmarks(recipe: Recipe, values: pa.Array) -> dict[str, np.ndarray]:
+    operator = next((op for op in recipe.process if isinstance(op, Decontaminate)), None)
+    if operator is None:
+        return {}
+    from curator.signals.text.benchmarks import benchmark_signals, load_benchmarks  # numba: only where it is asked for
+
+    return benchmark_signals(values, load_benchmarks(operator.files, operator.column, operator.ngram))
 
 
 def _hash(values: pa.Array) -> pa.Array:

@@ -93,6 +93,11 @@ def test_a_key_is_short_and_printable(house: Any, dataset: dict[str, Any], key: 
         ({"dataset": "ds_nobody"}, 404, "ds_nobody"),
         ({"recipe": {**RECIPE, "columns": {"text": "txt"}}}, 422, "did you mean 'text'"),
         ({"recipe": {**RECIPE, "where": {"split": "train"}}}, 422, "where.split"),
+        (
+            {"recipe": {**RECIPE, "process": [{"decontaminate": {"files": ["/etc/passwd"]}}]}},
+            422,
+            "a server reads none",
+        ),
         ({"trusted": "upl_nobody"}, 404, "upl_nobody"),
         ({"feedback": ["trn_nobody"]}, 422, "policy.kind is 'rules'"),
         ({"feedback": ["trn_nobody"], "recipe": LEARNED}, 404, "trn_nobody"),
