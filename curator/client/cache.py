@@ -70,6 +70,10 @@ class FileCache:
         buffer = self._map(path)
         return buffer if buffer is not None else self._arrive(path, name, digest, fetch)
 
+    def has(self, name: str) -> bool:
+        """Whether a file is here, whatever its state."""
+        return (self.root / name).is_file()
+
     def settle(self) -> None:
         """Waits until what arrived is synced and has its name. Raises DiskFullError."""
         if self._syncing is not None:

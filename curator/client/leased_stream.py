@@ -79,7 +79,7 @@ class LeasedStream:
         self.num_lost = 0
         self._plans, self._name, self._consumer = client.plans, str(view["id"]), consumer
         self._columns, self._positions, self._lease_s = columns, positions, lease_s
-        self._reader = ShardReader(source)
+        self._reader = ShardReader(source, columns=columns)
         self._seen = np.zeros(self.plan.num_batches(epoch), dtype=bool)
         self._held: dict[str, _Block] = {}
         self._done: list[_Block] = []

@@ -291,8 +291,8 @@ class ShardStream:
     def _rows(self) -> ShardReader:
         """One reader a process: a forked worker must not share its parent's locks."""
         if self._reader is None or self._reader[0] != os.getpid():
-            worker = self._worker()
-            self._reader = (os.getpid(), self._kept.reader(self._source, worker.number / worker.total))
+            worker, columns = self._worker(), None if self._packed else self._columns
+            self._reader = (os.getpid(), self._kept.reader(self._source, columns, worker.number / worker.total))
         return self._reader[1]
 
     def _worker(self) -> Worker:
@@ -347,7 +347,7 @@ def pull(
     if not 0 <= from_position <= length:
         raise RequestError(f"position {from_position} is not within 0 to {length}, epoch {epoch}'s length")
     share = Share(low, high, from_position // global_batch_size)
-    chunks = _ahead(gather(plan, content, kept.reader(opened), epoch, share, columns))
+    chunks = _ahead(gather(plan, content, kept.reader(opened, columns), epoch, share, columns))
     return _from_position(chunks, plan, epoch, share, from_position)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from curator.client.arriving import Arriving
 from curator.client.cache import FileCache
 from curator.client.line import Line
-from curator.errors import RequestError, RetryableError, TransportError, UnreachableError, WinnowError
+from curator.digest import sha256_hex
+from curator.errors import IntegrityError, RequestError, RetryableError, TransportError, UnreachableError, WinnowError
 from curator.shards.layout import index_name, shard_name
 from curator.shards.manifest import Manifest
 from curator.shards.named import manifest_named
@@ -140,6 +142,25 @@ class HttpSource(CachedSource):
         found = manifest_id if manifest_id.startswith("man_") else place.rpartition("/")[2]
         return self.fits(Manifest.parse(text, found))
 
+    def projection(self, digest: str, columns: Sequence[str]) -> Any:
+        """A shard with some of its columns, in its record batches; None when the whole shard is here already.
+
+        The server names the SHA-256 of what it sends in the ETag; the file is kept under that name and checked whenever
+        it is opened, and the server checks the shard itself before it leaves columns out. Raises as `shard`, and
+        RequestError for a column it does not have.
+        """
+        if self._cache.has(shard_name(digest)):
+            return None
+        path = f"/v1/shards/{digest}?columns={quote(','.join(sorted(set(columns))))}"
+        told = self._retrying(lambda: self._etag(path))
+        name = f"projections/{told[:2]}/{told}.arrow"
+        for _ in range(2):
+            data = self._cache.get(name, told, lambda file: self._bring(path, file))
+            if sha256_hex(memoryview(data)) == told:
+                return data
+            self._cache.discard(name)
+        raise IntegrityError(f"columns {list(columns)} of shard {digest} proved damaged twice in {self._cache.root}")
+
     def pack(self, plan: str, epoch: int) -> tuple[bytes, str]:
         """The record of a packed epoch, and where it lies. Raises NotFoundError, TransportError."""
         path = f"/v1/epoch-plans/{plan}/epochs/{epoch}/pack"
@@ -150,8 +171,16 @@ class HttpSource(CachedSource):
         return {**self.__dict__, "_client": None}
 
     def _copy(self, kind: str, digest: str, file: Arriving) -> None:
+        self._bring(f"/v1/{kind}/{digest}", file)
+
+    def _bring(self, path: str, file: Arriving) -> None:
         file.restart()
-        self._retrying(lambda: self._download(f"/v1/{kind}/{digest}", file))
+        self._retrying(lambda: self._download(path, file))
+
+    def _etag(self, path: str) -> str:
+        response = self._http().head(path)
+        _raise_for(response)
+        return str(response.headers["ETag"]).strip('"')
 
     def _get_whole(self, path: str) -> tuple[bytes, str]:
         """The bytes, and where they lie under a name that does not move (Content-Location)."""

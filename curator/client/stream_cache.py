@@ -6,6 +6,7 @@ Knows folders, limits and manifests' sizes; nothing of plans or order.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from curator.client.cache import require
@@ -37,7 +38,9 @@ class StreamCache(NamedTuple):
         require(self.limit_bytes, max((info.bytes for info in found.shards), default=0))
         return found if remote is None else remote.fits(found)
 
-    def reader(self, source: ShardSource, begin: float = 0.0) -> ShardReader:
-        """begin: where decoding begins (as a ShardReader's), for one of several that share the scratch."""
+    def reader(self, source: ShardSource, columns: Sequence[str] | None = None, begin: float = 0.0) -> ShardReader:
+        """columns, begin: as a ShardReader's; what lies in the folder is whole, for all."""
         copies = None if self.folder is None else DecodedCopies(self.folder, limit_bytes=self.limit_bytes)
-        return ShardReader(source, copies=copies, decoded=self.scratch, begin=begin)
+        return ShardReader(
+            source, copies=copies, decoded=self.scratch, begin=begin, columns=columns if copies is None else None
+        )

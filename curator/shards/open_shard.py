@@ -20,7 +20,7 @@ from curator.errors import IntegrityError, RequestError
 from curator.shards.index import Overlay, ShardIndex
 from curator.shards.layout import LABEL_BEFORE
 from curator.shards.manifest import ShardInfo
-from curator.shards.writer import frame_checksum
+from curator.shards.writer import MAGIC_BYTES, frame_checksum
 
 __all__ = ["OpenShard", "open_index", "page_checksum"]
 
@@ -54,6 +54,29 @@ class OpenShard:
             )
         with self._reader(()) as reader:
             self.schema: pa.Schema = reader.schema
+
+    @classmethod
+    def of_columns(cls, info: ShardInfo, data: Any, index: ShardIndex, label: str | None) -> OpenShard:
+        """From a file, checked by whoever brought it, with some of the shard's columns in the shard's record batches.
+
+        Raises IntegrityError when the record batches are not as many as the shard's.
+        """
+        offsets, source = [], pa.BufferReader(data)
+        source.seek(MAGIC_BYTES)
+        for _ in range(info.num_batches + 1):  # the schema is the first message
+            pa.ipc.read_message(source)
+            offsets.append(source.tell())
+        view = memoryview(data)
+        frame = frame_checksum(view, offsets[0], offsets[-1])
+        shape = {"bytes": len(view), "batch_offsets": tuple(offsets), "frame_checksum": frame}
+        opened = cls(info.model_copy(update=shape), data, index, label)
+        with opened._reader(()) as reader:
+            if reader.num_record_batches != info.num_batches:
+                raise IntegrityError(
+                    f"columns of shard {info.digest} came in {reader.num_record_batches} record batches"
+                )
+        opened._checked[:] = True
+        return opened
 
     def batch(self, number: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """Record batch `number` decoded, labels overlaid, with the named columns (all when None).

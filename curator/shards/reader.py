@@ -22,7 +22,7 @@ from curator.errors import IntegrityError, NotFoundError
 from curator.shards.arrays import arrow_ints, grouped
 from curator.shards.batch_cache import BatchCache
 from curator.shards.index import ShardIndex
-from curator.shards.layout import SAMPLE_ID
+from curator.shards.layout import LABEL_BEFORE, SAMPLE_ID
 from curator.shards.manifest import Manifest, ShardInfo, columns_of
 from curator.shards.open_shard import OpenShard, open_index
 from curator.shards.picked import Chosen, Picked, pick
@@ -87,7 +87,8 @@ class ShardReader:
     source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept in memory for
     `take`. decoded: keeps them instead. begin: at which part of the record batches of one `take` decoding begins, in
     [0, 1): readers that share `decoded` and begin apart each decode a part. num_threads: that decode for one `take`.
-    copies: where to keep shards uncompressed.
+    copies: where to keep shards uncompressed. columns: all that will be asked for; a source that can leaves the others
+    out (`projection`).
 
     A shard or an index that proves damaged is forgotten and asked for once more, then an error: here and nowhere else.
     A source may do the same about what arrives damaged; its error is not tried again.
@@ -103,9 +104,10 @@ class ShardReader:
         max_open: int = 256,
         num_threads: int = 2,
         copies: ShardCopies | None = None,
+        columns: Sequence[str] | None = None,
     ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
-        self._begin = begin
+        self._begin, self._wanted = begin, columns
         self._max_open, self._num_threads, self._copies = max_open, num_threads, copies
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
         self._decoded: DecodedBatches = BatchCache(cache_bytes) if decoded is None else decoded
@@ -239,10 +241,10 @@ class ShardReader:
         def fetch(again: bool) -> Any:
             with self._lock:  # the second time not what another thread may have opened of the damaged copy
                 opened = None if again else self._open.get(key)
-            return self.source.shard(info.digest) if opened is None else opened
+            return self._brought(manifest, info) if opened is None else opened
 
         def read(data: Any) -> T:
-            return use(data if isinstance(data, OpenShard) else self._opened(manifest, info, data))
+            return use(data if isinstance(data, OpenShard) else self._opened(manifest, info, *data))
 
         def forget() -> bool:
             forgotten = self._discard(info.digest)
@@ -252,11 +254,26 @@ class ShardReader:
 
         return _once_more(fetch, read, forget)
 
-    def _opened(self, manifest: Manifest, info: ShardInfo, data: Any) -> OpenShard:
-        opened = OpenShard(info, data, self._index(info), manifest.label)
+    def _brought(self, manifest: Manifest, info: ShardInfo) -> tuple[Any, bool]:
+        """The shard's bytes, and whether they are those of the wanted columns only."""
+        project = getattr(self.source, "projection", None)
+        if project is not None and self._wanted is not None:
+            wanted = {*self._wanted}
+            if manifest.label is not None and wanted & {manifest.label, LABEL_BEFORE}:
+                wanted |= {manifest.label, LABEL_BEFORE}  # an overlay needs both
+            if wanted < {column.name for column in manifest.columns}:
+                data = project(info.digest, sorted(wanted))
+                if data is not None:
+                    return data, True
+        return self.source.shard(info.digest), False
+
+    def _opened(self, manifest: Manifest, info: ShardInfo, data: Any, projected: bool) -> OpenShard:
+        kind = OpenShard.of_columns if projected else OpenShard
+        opened = kind(info, data, self._index(info), manifest.label)
         if self._copies is not None:
             opened = self._copies.of(opened)
-        if columns_of(opened.schema) != manifest.columns:
+        known = columns_of(opened.schema)
+        if known != tuple(column for column in manifest.columns if not projected or column in known):
             raise IntegrityError(f"shard {info.digest} has the columns {opened.schema.names}, its manifest says others")
         with self._lock:
             self._open[(info.digest, info.index)] = opened

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from curator.client.rest import Client
+from curator.client.shard_stream import ShardStream
 from curator.epochs.adaptive import Losses
 from curator.errors import ConflictError, LeaseLostError, NotFoundError, RequestError
 from pipelines.writing import write_once
@@ -89,6 +90,34 @@ def test_plans_from_simulation_to_acknowledgement(client: Client, house: Any, fi
     asked = client.plans.pack(plan, 1)
     work(house)
     assert client.operations.wait(asked)["epoch"] == 1
+
+
+def test_a_stream_of_some_columns_brings_only_those(
+    client: Client, noting: Noting, finished: Any, tmp_path: Path
+) -> None:
+    name, options = finished["summary"]["manifest"], {"global_batch_size": 4, "num_epochs": 1, "curriculum": "constant"}
+    whole = ShardStream(client.shard_source(tmp_path / "whole"), name, **options)
+    column = next(field.name for field in whole.manifest.columns if field.name not in ("sample_id", "label_before"))
+    expected = [batch[column] for batch in whole]
+    some = tmp_path / "some"
+    for _ in range(2):
+        one = ShardStream(client.shard_source(some), name, columns=[column], **options)
+        assert [batch[column] for batch in one] == expected
+        assert next(batch.schema.names for batch in one) == [column, "difficulty"]
+    files = sorted((some / "projections").rglob("*.arrow"))
+    shards = [info for info in whole.manifest.shards if sum(info.live)]
+    assert len(files) == len(shards) and not (some / "shards").exists()
+    assert sum(path.stat().st_size for path in files) < sum(info.bytes for info in shards)
+    raw = bytearray(files[0].read_bytes())
+    raw[len(raw) // 2] ^= 1
+    files[0].write_bytes(raw)
+    again = ShardStream(client.shard_source(some), name, columns=[column], **options)
+    assert [batch[column] for batch in again] == expected, "a damaged copy is brought again"
+    full = ShardStream(client.shard_source(tmp_path / "whole"), name, columns=[column], **options)
+    assert [batch[column] for batch in full] == expected
+    assert not (tmp_path / "whole" / "projections").exists(), "whole shards that are here serve"
+    with pytest.raises(RequestError, match="no column 'nowhere'"):
+        list(ShardStream(client.shard_source(some), name, columns=["nowhere"], **options))
 
 
 def test_jobs_and_their_feedback(client: Client, finished: dict[str, Any]) -> None:

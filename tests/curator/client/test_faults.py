@@ -40,7 +40,7 @@ def made(tmp_path):
 
 def stream(source, manifest, **options):
     options = {"global_batch_size": BATCH, "num_epochs": 2, "curriculum": "constant", **options}
-    return ShardStream(source, manifest, columns=["number"], **options)
+    return ShardStream(source, manifest, **options)
 
 
 def numbers(batches) -> list[list[int]]:
@@ -280,8 +280,7 @@ from curator.client.shard_stream import ShardStream
 from curator.client.sources import HttpSource
 url, manifest, cache, samples, out = sys.argv[1:]
 source = HttpSource(url, cache_dir=cache, cache_limit_bytes=12_000)
-stream = ShardStream(source, manifest, columns=["number"], global_batch_size=12, num_epochs=2, curriculum="constant",
-                     cache_dir=cache)
+stream = ShardStream(source, manifest, global_batch_size=12, num_epochs=2, curriculum="constant", cache_dir=cache)
 stream.load_state_dict({**stream.state_dict(), "samples": int(samples)})
 with open(out, "a") as lines:
     for batch in stream:

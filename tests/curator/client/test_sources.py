@@ -80,6 +80,7 @@ def test_over_http_equals_from_disk_and_comes_once(made, server, tmp_path):
     asked = len(server.requests)
     live = [info for info in dataset.manifest.shards if sum(info.live)]
     assert asked == 1 + 2 * len(live)
+    web._cache.settle()
     rows(ShardReader(source(server, tmp_path)), dataset.manifest)
     assert len(server.requests) == asked, "a second reader finds everything in the cache"
     stream = ShardStream(web, dataset.manifest.id, global_batch_size=10, columns=["number"])
