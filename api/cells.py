@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
-from api.bodies import View
 from curator.plain import plain
 
 __all__ = ["Rows", "plain", "shown_row", "shown_rows"]
@@ -21,8 +21,10 @@ IMAGE_BYTES: Final = 64 * 1024
 _MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
-class Rows(View):
+class Rows(BaseModel):
     """`cut`: for each row, the columns whose text is shown in part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[str, ...]
     items: tuple[dict[str, Any], ...]

@@ -21,7 +21,7 @@ from api.service import service_of
 from api.submission import ready_version, resolved
 from curator.catalog import RecipeRow
 from curator.digest import canonical_json, sha256_hex
-from curator.recipe import Recipe, load, preset_names
+from curator.recipe import Recipe, fitted, load, preset_names
 
 routes = routes_under("/v1", "recipes")
 
@@ -154,6 +154,7 @@ def dry_run_recipe(request: Request, caller: Writer, body: NewDryRun) -> Respons
     service = service_of(request)
     dataset, version = ready_version(service.catalog, caller.tenant, body.dataset)
     recipe = resolved(service.catalog, caller.tenant, body.recipe, dataset.columns, body.seed)
+    fitted(recipe, list(version.columns or {}))  # what the process would find out, said before one is started
     found = service.rehearsals.tried(caller.tenant, version, recipe, body.rows)
     return reply(request, DryRun(dataset=dataset.id, version=version.number, recipe_id=recipe.id, **found))
 

@@ -17,6 +17,7 @@ import pytest
 from api.app import create_app
 from curator.errors import RequestError
 from curator.settings import Settings
+from pipelines.phases import ROAD
 from tests.api.conftest import documents
 from tests.collector import Collector, Seen
 
@@ -87,9 +88,7 @@ def test_one_trace_from_the_request_to_the_manifest(traced: tuple[list[Seen], di
         "winnow.kept": run["summary"]["kept"],
     }
     steps = [span.name for span in mine if span.parent == worked.id]
-    assert steps == [
-        "validate", "score", "encoder", "embed", "resolve", "learn", "decide", "rank", "write", "finish",
-    ]  # fmt: skip
+    assert steps == ["validate", *(step.name for step in ROAD)]
     assert len(mine) == 2 + len(steps) and not any(span.failed for span in mine)
 
 
