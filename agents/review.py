@@ -16,7 +16,9 @@ from agents.learned_policy import LearnedPolicy
 from agents.reward import RIGHT, WRONG
 from agents.student import Student
 
-__all__ = ["UNIFORM_SHARE", "review_order"]
+__all__ = ["NEXT_ROWS", "UNIFORM_SHARE", "expected_finds", "review_order"]
+
+NEXT_ROWS: Final = 100
 
 UNIFORM_SHARE: Final = 0.2
 _LEANING_ROWS: Final = 200.0
@@ -46,6 +48,15 @@ def review_order(
     draws = np.where(open_N, id_uniform(student.desk.rows.ids, seed, "review"), np.inf)
     draws[best] = np.inf
     return np.concatenate([best, np.argsort(draws, kind="stable")[:uniform]])
+
+
+def expected_finds(student: Student, policy: LearnedPolicy, open_N: np.ndarray) -> float | None:
+    """Share of the next NEXT_ROWS rows that the judge expects to be wrong: below what a verdict is worth, stop asking.
+
+    None where no row is open.
+    """
+    order = review_order(student, policy, open_N, NEXT_ROWS, 0, uniform_share=0.0)
+    return float(policy.badness(student.seen).numpy()[order].mean()) if len(order) else None
 
 
 def _worth(student: Student, policy: LearnedPolicy, relabel_from: float) -> np.ndarray:

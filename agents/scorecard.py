@@ -19,7 +19,7 @@ from agents.noise import counted_noise
 from agents.observation import STATE_VERSION
 from agents.off_policy import audit_propensity, doubly_robust
 from agents.promise import Promise
-from agents.review import review_order
+from agents.review import expected_finds, review_order
 from agents.reward import BREAK_EVEN, RIGHT, WRONG
 from agents.student import Round, Student
 from curator.recipe.policy import PolicySpec
@@ -61,6 +61,7 @@ def scorecard(
         "warnings": [] if promise.basis == "audited" else [_words(promise, config)],
         "value": _value(student, policy, truth_N, audit, promise),
         "rewards": {"right": RIGHT, "wrong": WRONG, "absent": 0.0, "break_even": BREAK_EVEN},
+        "review_finds": expected_finds(student, policy, truth_N < 0),
         "review": [student.desk.rows.ids[i].tobytes().hex() for i in review],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.review import review_order
+from agents.review import expected_finds, review_order
 from agents.student import Desk, Student
 from agents.types import Rows
 
@@ -43,6 +43,15 @@ def test_only_open_rows_are_asked_about_and_a_share_of_them_uniformly(
     assert np.array_equal(order[:50], again[:50]) and not np.array_equal(order[50:], again[50:])
     everyone = review_order(taught, taught.prior, open_rows, 10_000, 0)
     assert sorted(everyone) == np.flatnonzero(open_rows).tolist()
+
+
+def test_what_the_next_verdicts_will_find_is_foretold(case: tuple[np.ndarray, np.ndarray, Student, Student]) -> None:
+    _, bad, _, taught = case
+    everyone = np.ones(600, bool)
+    found = bad[review_order(taught, taught.prior, everyone, 100, 0, uniform_share=0.0)].mean()
+    told = expected_finds(taught, taught.prior, everyone)
+    assert told is not None and abs(told - found) < 0.2
+    assert expected_finds(taught, taught.prior, ~everyone) is None
 
 
 def test_a_row_about_to_be_mended_is_worth_less(case: tuple[np.ndarray, np.ndarray, Student, Student]) -> None:

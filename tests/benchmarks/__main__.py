@@ -1,7 +1,7 @@
 """`make bench`: every benchmark here, one after another; each prints its own table beside its peer or its limit.
 
 `make bench` runs each as `SHORT` says, enough to see the figures without their spread: about half an hour on two cores.
-`make bench WHOLE=1` runs each as its own defaults say, which takes hours. `make bench ONLY=judge_noisyag` runs one. A
+`make bench WHOLE=1` runs each as its own defaults say, which takes hours. `make bench ONLY=curate_noisyag` runs one. A
 benchmark whose data, device or peer is absent says so and is passed over.
 """
 
@@ -19,7 +19,11 @@ SHORT = {
     "curate_noisyag": "--draws 1",
     "dashboards": "--seconds 20",
     "epoch_plan": "--skip-permutation",
-    "judge_noisyag": "--seeds 2",
+    "judge": "--sets news --seeds 1",
+    "judge_gross": "--seeds 1",
+    "judge_labels": "--sets news --seeds 1",
+    "judge_promise": "--draws 2",
+    "judge_scale": "--rows 10000",
     "kill_soak": "--kills 10 --minutes 3",
     "leases": "--rows 50000 --consumers 1,2",
     "loader": "--rounds 1 --seconds 1",

@@ -39,6 +39,9 @@ COLUMNS = ("AP", "2%", "5%", "10%", "lost@94", "accuracy", "gap")
 
 def main() -> None:
     options = _arguments()
+    if not options.data.exists():
+        print(f"no data at {options.data}; set WINNOW_DATA")
+        return
     names = list(SETS) if options.sets == "all" else options.sets.split(",")
     tasks = [
         (name, seed, options)

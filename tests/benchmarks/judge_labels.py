@@ -39,6 +39,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--cache", type=Path, default=Path("/tmp/winnow_bench"), help="where vectors are kept")
     options = parser.parse_args()
+    if not options.data.exists():
+        print(f"no data at {options.data}; set WINNOW_DATA")
+        return
     names = list(SETS) if options.sets == "all" else options.sets.split(",")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     tasks = [(name, seed, options) for name in names for seed in seeds]

@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--cache", type=Path, default=Path("/tmp/winnow_bench"), help="where vectors are kept")
     options = parser.parse_args()
+    if not options.data.exists():
+        print(f"no data at {options.data}; set WINNOW_DATA")
+        return
     seeds = np.array_split(np.arange(options.first_seed, options.first_seed + options.draws), options.workers)
     with ProcessPoolExecutor(options.workers) as pool:
         draws = [draw for part in pool.map(measured, seeds, [options] * len(seeds)) for draw in part]
