@@ -118,7 +118,8 @@ def test_a_keeper_that_the_policy_drops_takes_its_copies_along(tmp_path: Path, l
     wrong = [row for row in rows if row["label"] != truth[row["id"]]]
     rows += [{**row, "id": f"{row['id']}-again-{n}"} for n in range(2) for row in wrong]
     rows += [{**row, "id": f"{row['id']}-right", "label": truth[row["id"]]} for row in wrong]
-    recipe = {**LABELLED, "process": ["exact_duplicates"], "policy": {"kind": "learned", "max_false_drop": 0.1}}
+    policy = {"kind": "learned", "max_false_drop": 0.1, "relabel_fdr": 0}  # what is relabelled does not fall
+    recipe = {**LABELLED, "process": ["exact_duplicates"], "policy": policy}
     summary, ledger = curated(tmp_path, rows, recipe, pq.read_table(labelled["trusted"]).to_pylist())
     assert summary.reasons["exact_duplicate"] == 2 * len(wrong) and summary.reasons["label_error"] > 20
     fallen = 0
