@@ -121,10 +121,11 @@ def resolved(
         own = recipe.get("columns", {})
         value = {**recipe, "columns": {**columns, **own} if isinstance(own, dict) else own}
     chosen = parse(value if seed is None else {**value, "seed": seed})
-    if any(op.kind == "decontaminate" for op in chosen.process):
+    reading = [op.kind for op in chosen.process if getattr(op, "files", ())]
+    if reading:
         raise RecipeError(
-            "process: decontaminate reads files, and a server reads none that a recipe names; curate with it on the "
-            "command line (winnow curate), or leave it out"
+            f"process: {', '.join(reading)} names files, and a server reads none that a recipe names; curate with it "
+            "on the command line (winnow curate), or leave it out"
         )
     return chosen
 

@@ -22,6 +22,7 @@ from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
 from curator.signals.benchmarks import Decontaminate
 from curator.signals.personal import PersonalData
+from curator.signals.word_list import WordList
 
 __all__ = ["Plan", "load_plan", "make_plan"]
 
@@ -150,7 +151,7 @@ def _check_operators(recipe: Recipe) -> None:
 
 
 def _check_benchmarks(recipe: Recipe) -> None:
-    """One set of benchmarks, that can be read."""
+    """One set of benchmarks and one list of words, that can be read."""
     wanted = {(op.files, op.column, op.ngram) for op in recipe.process if isinstance(op, Decontaminate)}
     if len(wanted) > 1:
         raise RecipeError("process: decontaminate stands here with several sets of files; name all files in one")
@@ -158,6 +159,13 @@ def _check_benchmarks(recipe: Recipe) -> None:
         from curator.signals.text.benchmarks import load_benchmarks  # numba: only where it is asked for
 
         load_benchmarks(*wanted.pop())
+    lists = {(op.words, op.files) for op in recipe.process if isinstance(op, WordList)}
+    if len(lists) > 1:
+        raise RecipeError("process: word_list stands here with several lists; put all words in one")
+    if lists:
+        from curator.signals.text.word_list import load_words  # numba: only where it is asked for
+
+        load_words(*lists.pop())
 
 
 def _check_label_type(name: str, inputs: InputPlan) -> None:

@@ -103,8 +103,9 @@ def _refuse(operator: Any, name: str, parameter: str) -> None:
         raise RecipeError(
             f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run"
         )
-    if operator.kind == "decontaminate" and parameter != "max_grams":
-        raise RecipeError(f"{name}: what-if reads no benchmark again; start a run, or change max_grams")
+    limit = {"decontaminate": "max_grams", "word_list": "max_share"}.get(operator.kind, parameter)
+    if parameter != limit:
+        raise RecipeError(f"{name}: what-if reads no text again; start a run, or change {limit}")
     if parameter == "against":
         raise RecipeError(f"{name}: what-if compares a run's rows with what the run itself was given; start a run")
 

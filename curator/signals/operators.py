@@ -20,6 +20,7 @@ from curator.signals.gopher import GopherQuality, GopherRepetition
 from curator.signals.language import Language
 from curator.signals.length import Length
 from curator.signals.personal import PersonalData
+from curator.signals.word_list import WordList
 
 __all__ = ["ROW_OPERATORS", "RowOperator"]
 
@@ -35,7 +36,8 @@ RowOperator = Annotated[
     | Composition
     | Language
     | PersonalData
-    | Decontaminate,
+    | Decontaminate
+    | WordList,
     Field(discriminator="kind"),
 ]
 
@@ -52,5 +54,6 @@ ROW_OPERATORS = (
     Language,
     PersonalData,
     Decontaminate,
+    WordList,
 )
 """The members of the union."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from curator.duplicates import content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from curator.signals.benchmarks import BENCHMARK_SIGNALS, Decontaminate
+from curator.signals.word_list import LIST_SIGNALS, WordList
 from pipelines.job import Job
 from pipelines.lineage import Lineage
 from pipelines.rows import content, label_values, sample_ids, used_rows
@@ -82,10 +83,24 @@ def _signals(
         columns["label"] = label_values(batch, recipe)
     columns |= {"present": pc.greater(length, 0), "content_bytes": length, "content_hash": _hash(values)}
     if recipe.signal_names:
-        scored = score_text(values, [name for name in recipe.signal_names if name not in BENCHMARK_SIGNALS])
-        scored |= _against_benchmarks(recipe, values)
+        scored = score_text(values, [name for name in recipe.signal_names if name not in _OF_A_RECIPE])
+        scored |= _against_benchmarks(recipe, values) | _against_words(recipe, values)
         columns |= {f"signal.{name}": _nullable(scored[name]) for name in recipe.signal_names}
     return pa.record_batch([columns[field.name] for field in schema], schema=schema)
+
+
+_OF_A_RECIPE: Final = (*BENCHMARK_SIGNALS, *LIST_SIGNALS)
+"""Signals that need what the recipe brings."""
+
+
+def _against_words(recipe: Recipe, values: pa.Array) -> dict[str, np.ndarray]:
+    operator = next((op for op in recipe.process if isinstance(op, WordList)), None)
+    if operator is None:
+        return {}
+    from curator.signals.text.word_list import listed_word_share, load_words  # numba: only where it is asked for
+
+    [name] = LIST_SIGNALS
+    return {name: listed_word_share(values, load_words(operator.words, operator.files))}
 
 
 def _against_benchmarks(recipe: Recipe, values: pa.Array) -> dict[str, np.ndarray]:

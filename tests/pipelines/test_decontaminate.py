@@ -1,4 +1,4 @@
-"""Rows that hold a benchmark's words are dropped, and their signals name the benchmark and its row."""
+"""Rows that hold a benchmark's words, whose signals name its row, or many words of a list, are dropped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_row_with_a_benchmarks_words_is_dropped_and_names_its_row(tmp_path: Pa
     told = pa.Table.from_batches(list(batches)).to_pylist()[2]
     assert [told[f"signal.benchmark_{name}"] for name in ("grams", "file", "row")] == [5, 1, 1]
     assert what_if(str(tmp_path / "root"), summary.run, {"decontaminate.max_grams": 5}).kept == 3
-    with pytest.raises(RequestError, match="what-if reads no benchmark again"):
+    with pytest.raises(RequestError, match="what-if reads no text again"):
         what_if(str(tmp_path / "root"), summary.run, {"decontaminate.ngram": 8})
 
 
@@ -37,3 +37,13 @@ def test_a_benchmark_that_is_not_there_is_a_wrong_request(tmp_path: Path) -> Non
     with pytest.raises(RequestError, match=r"none\.parquet"):
         curated(tmp_path, [{"id": 0, "text": "a"}], recipe)
     assert not (tmp_path / "root/runs").exists()
+
+
+def test_a_recipe_drops_by_its_list_of_words(tmp_path: Path) -> None:
+    rows = [{"id": 0, "text": "all is well here"}, {"id": 1, "text": "bad bad things"}]
+    recipe = {**TEXT, "process": [{"word_list": {"words": ["Bad"], "max_share": 0.5}}]}
+    summary, ledger = curated(tmp_path, rows, recipe)
+    assert [row["reason"] for row in ledger.values()] == [None, "listed_words"]
+    assert what_if(str(tmp_path / "root"), summary.run, {"word_list.max_share": 0.7}).kept == 2
+    with pytest.raises(RequestError, match="change max_share"):
+        what_if(str(tmp_path / "root"), summary.run, {"word_list.words": ["all"]})

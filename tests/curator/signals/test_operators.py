@@ -13,6 +13,7 @@ from curator.signals import signal_names
 from curator.signals.benchmarks import BENCHMARK_SIGNALS
 from curator.signals.operators import ROW_OPERATORS, RowOperator
 from curator.signals.types import RowRule
+from curator.signals.word_list import LIST_SIGNALS
 
 VALUES = st.one_of(st.floats(0, 2, width=32), st.floats(0, 1e6, width=32), st.just(float("nan")))
 
@@ -28,7 +29,7 @@ class TestEveryOperator:
         assert TypeAdapter(RowOperator).validate_python({"kind": kind}) == operator()
 
     def test_reads_signals_that_exist(self, operator: type[RowRule]) -> None:
-        assert set(operator.signals) <= {*signal_names(), *BENCHMARK_SIGNALS}
+        assert set(operator.signals) <= {*signal_names(), *BENCHMARK_SIGNALS, *LIST_SIGNALS}
         assert {bound.signal for bound in operator().bounds()} <= set(operator.signals)
 
     def test_names_its_reasons(self, operator: type[RowRule]) -> None:
