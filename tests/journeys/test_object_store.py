@@ -25,12 +25,16 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from api.cli.app import app
-from curator.catalog import Scope
+from curator.catalog import Catalog, Scope
 from curator.catalog.shelf import shelve
 from curator.client.shard_stream import ShardStream
 from curator.client.sources import HttpSource
 from curator.settings import Settings
+from curator.shards import Manifest
+from curator.shards.layout import shard_name
 from curator.storage import Store
+from pipelines.purging import purge_due
+from pipelines.tidying import sweep_forgotten
 from tests.api.conftest import serve_app
 from tests.curator.shards.dataset import write_dataset
 from tests.journeys.test_kill import corpus
@@ -262,3 +266,28 @@ def test_urls_the_bucket_serves_by_itself_for_a_while(
     assert http.head(f"/v1/shards/{digest}").headers["content-length"] == str(item["bytes"])
     part = http.get(f"/v1/shards/{digest}?columns=number")
     assert part.status_code == 200, "some columns are made here"
+
+
+def test_a_run_is_purged_with_its_objects(
+    s3: S3, inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, made = s3.root(f"{BUCKET}/purged"), []
+    for process in ("[exact_duplicates]", "[]"):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(f"task: text\ncolumns: {{text: text}}\nprocess: {process}\nunit_rows: 3000\n")
+        code, told, said = winnow("curate", inputs[0], "--recipe", str(recipe), "--out", root, "--json")
+        assert code == 0, said
+        made.append(json.loads(told))
+    settings = Settings.from_environment(root=root, retention_deleted_days=0.0)
+    with Catalog.open(settings.database_url) as catalog:
+        catalog.purging.delete_run("local", made[0]["run"])
+        purge_due(catalog, settings)
+        assert {name.split("/")[1] for name in objects(s3, "purged") if name.startswith("runs/")} == {made[1]["run"]}
+        assert f"manifests/{made[0]['manifest']}.json" not in objects(s3, "purged")
+        before = {name for name in objects(s3, "purged") if name.startswith("shards/")}
+        monkeypatch.setattr("curator.storage._modified_s", lambda info: time.time() - 30 * 86_400.0)
+        sweep_forgotten(catalog, settings)
+    store = Store.open(root)
+    manifest = Manifest.load(store, made[1]["manifest"])
+    left = {name for name in objects(s3, "purged") if name.startswith("shards/")}
+    assert left == {shard_name(shard.digest) for shard in manifest.shards} < before

@@ -9,10 +9,7 @@ import pytest
 
 from curator.catalog import Catalog, Run
 from curator.settings import Settings
-from tests.curator.catalog.conftest import postgresql_server, postgresql_url
 from tests.pipelines.runner.work import REQUEST
-
-__all__ = ["catalog", "postgresql_server", "postgresql_url", "queued", "settings"]
 
 
 @pytest.fixture
