@@ -52,6 +52,10 @@ class Manifests:
         when it has moved since."""
         return self._wire.put(f"/v1/aliases/{name}", {"manifest": manifest, "note": note}, version)
 
+    def forget_alias(self, name: str, *, version: int) -> None:
+        """Forgets an alias and its moves; the manifest stays. Raises ConflictError if it moved since `version`."""
+        self._wire.call("DELETE", f"/v1/aliases/{name}", headers={"If-Match": f'"{version}"'})
+
     def moves(self, name: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Who moved an alias when, newest first."""
         return self._wire.items(f"/v1/aliases/{name}/moves", {}, limit)

@@ -68,6 +68,10 @@ class Exports:
         """All exports, newest first."""
         return self._wire.items("/v1/exports", {}, limit)
 
+    def delete(self, export: str | Mapping[str, Any]) -> None:
+        """Removes an export that has ended, with its files."""
+        self._wire.call("DELETE", f"/v1/exports/{id_of(export)}")
+
     def download(self, export: str | Mapping[str, Any], folder: str | Path) -> Sequence[Path]:
         """Fetches an export's files into a folder. Raises IntegrityError when one arrives with another hash."""
         made = []

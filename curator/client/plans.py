@@ -32,6 +32,10 @@ class Plans:
         """All plans, newest first."""
         return self._wire.items("/v1/epoch-plans", {}, limit)
 
+    def delete(self, plan: str) -> None:
+        """Forgets a plan and who read it. Raises ConflictError naming the jobs that need it."""
+        self._wire.call("DELETE", f"/v1/epoch-plans/{plan}")
+
     def epoch(self, plan: str, epoch: int) -> dict[str, Any]:
         """An epoch's mix and length."""
         return self._wire.get(f"/v1/epoch-plans/{plan}/epochs/{epoch}")

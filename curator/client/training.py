@@ -52,6 +52,10 @@ class TrainingJobs:
         """Stops a job for good."""
         return self._wire.post(f"/v1/training-jobs/{id_of(job)}:cancel")
 
+    def delete(self, job: str | Mapping[str, Any]) -> None:
+        """Removes a job that has ended, with its checkpoints and what it reported."""
+        self._wire.call("DELETE", f"/v1/training-jobs/{id_of(job)}")
+
     def report(self, job: str | Mapping[str, Any], epoch: int, losses: Losses | Mapping[str, float | None]) -> bool:
         """Reports an epoch's mean losses by difficulty (`Losses.of_rows` makes them of a stream's batches), which move
         the job's plan if it is adaptive. Whether they were new. Raises ConflictError when others were reported."""

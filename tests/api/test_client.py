@@ -68,6 +68,12 @@ def test_manifests_and_their_aliases(client: Client, house: Any, finished: dict[
     work(house)
     assert client.operations.wait(asked, timeout_s=10)["state"] == "succeeded"
     assert client.operations.rewrite(asked["id"])["manifest"] == name
+    client.manifests.set_alias("gone", name, version=0)
+    with pytest.raises(ConflictError):
+        client.manifests.forget_alias("gone", version=7)
+    client.manifests.forget_alias("gone", version=client.manifests.alias("gone")["version"])
+    with pytest.raises(NotFoundError):
+        client.manifests.alias("gone")
 
 
 def test_plans_from_simulation_to_acknowledgement(client: Client, house: Any, finished: dict[str, Any]) -> None:
@@ -90,6 +96,10 @@ def test_plans_from_simulation_to_acknowledgement(client: Client, house: Any, fi
     asked = client.plans.pack(plan, 1)
     work(house)
     assert client.operations.wait(asked)["epoch"] == 1
+    other = client.plans.create(name, seed=202)["id"]
+    client.plans.delete(other)
+    with pytest.raises(NotFoundError):
+        client.plans.get(other)
 
 
 def test_a_stream_of_some_columns_brings_only_those(
@@ -128,6 +138,9 @@ def test_jobs_and_their_feedback(client: Client, finished: dict[str, Any]) -> No
     assert client.jobs.report(job, 0, {"easy": 0.5}) and not client.jobs.report(job, 0, Losses(easy=0.5))
     assert client.jobs.reported(job)["rows"] == 1
     assert client.jobs.cancel(job)["state"] == "cancelled"
+    client.jobs.delete(job)
+    with pytest.raises(NotFoundError):
+        client.jobs.get(job["id"])
 
 
 def test_exports_are_downloaded(client: Client, house: Any, finished: dict[str, Any], tmp_path: Path) -> None:
@@ -141,6 +154,9 @@ def test_exports_are_downloaded(client: Client, house: Any, finished: dict[str, 
     assert export["id"] in {row["id"] for row in client.operations.list(kind="export")}
     with pytest.raises(ConflictError):
         client.operations.cancel(export)
+    client.exports.delete(export)
+    with pytest.raises(NotFoundError):
+        client.exports.get(export)
 
 
 def test_reviews_from_claim_to_a_trusted_sample(client: Client, finished: dict[str, Any]) -> None:
