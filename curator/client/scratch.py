@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,14 +19,18 @@ from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 
+from curator.shards.batch_cache import BatchCache
+
 __all__ = ["SCRATCH_BYTES", "Scratch"]
 
 SCRATCH_BYTES: Final = 2 * 2**30
 """The most a stream's scratch holds when it is not told."""
 PREFIX: Final = "winnow-scratch-"
 NUM_LOCKS: Final = 256
-STALE_S: Final = 60
-"""Age at which a folder that no process holds is removed."""
+ROOM_SHARE: Final = 8
+"""A process writes an eighth of what is free before it looks again at what all have written."""
+MEMORY_BYTES: Final = 2**28
+"""Kept in memory instead where nothing can be written."""
 
 
 class Scratch:
@@ -35,19 +38,20 @@ class Scratch:
 
     When it is full, arbitrary batches make room: epochs walk over the data in circles, and under a circle longer than
     the bound the least recently used are just those that come next. Each is made by one of those who want it, while
-    the others wait for it. The folder goes when the object that made it does; after a kill, at the next start.
+    the others wait for it. Where they cannot be written, each process keeps some in its memory. The folder goes when
+    the object that made it does; after a kill, at the next start.
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": {}}
+        return {**self.__dict__, "_held": {}, "_room": 0, "_memory": None}
 
     def __init__(self, max_bytes: int = SCRATCH_BYTES):
         self.max_bytes = max_bytes
         self._held: dict[str, pa.RecordBatch] | None = {}  # all that was mapped; None once some of it must go
+        self._room = 0  # bytes this process may write before it looks
+        self._memory: BatchCache | None = None
         _sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        claim = (self.folder / "claim").open("wb")
-        fcntl.flock(claim, fcntl.LOCK_EX)  # for as long as this process or one of its forks lives
+        self.folder, claim = _claimed()
         weakref.finalize(self, _removed, self.folder, claim, os.getpid())
 
     @classmethod
@@ -61,16 +65,18 @@ class Scratch:
     def of(self, key: Hashable, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
         """The batch of a key, which `make` makes when it is not here, and whether it costs nothing to hold on to, as
         it stays anyway. Raises what `make` raises."""
+        if self._memory is not None:
+            return self._memory.of(key, make)
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
         held = self._held
         rows = None if held is None else held.get(name)
         if rows is None:
-            rows = self._found(name, make)
+            rows = self._found(key, name, make)
             if held is not None:
                 held[name] = rows
         return rows, self._held is not None
 
-    def _found(self, name: str, make: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
+    def _found(self, key: Hashable, name: str, make: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
         path = self.folder / f"{name}.arrow"
         rows = _mapped(path)
         if rows is not None:
@@ -78,11 +84,13 @@ class Scratch:
         with _locked(self.folder / f"{int(name[:8], 16) % NUM_LOCKS}.lock"):
             rows = _mapped(path)
             if rows is None:
-                made = make()
-                rows = _mapped(path) if self._put(path, made) else None
-                if rows is None:
-                    self._held = None
-                    return made
+                rows = made = make()
+                if self._put(path, made):
+                    kept = _mapped(path)
+                    rows = made if kept is None else kept
+                else:
+                    self._held, self._memory = None, BatchCache(MEMORY_BYTES)
+                    self._memory.put(key, made)
         return rows
 
     def _put(self, path: Path, rows: pa.RecordBatch) -> bool:
@@ -103,18 +111,21 @@ class Scratch:
     def _make_room(self, num_bytes: int) -> None:
         """Spares the newest quarter, which other workers are about to want; of the rest always the same ones go, so
         that most stay."""
-        with os.scandir(self.folder) as entries:
-            held = [(entry.stat(), entry.path) for entry in entries if entry.name.endswith(".arrow")]
-        total = num_bytes + sum(found.st_size for found, _ in held)
-        if total <= self.max_bytes:
+        self._room -= num_bytes
+        if self._room >= 0:
             return
-        self._held = None
-        held.sort(key=lambda each: each[0].st_mtime_ns)
-        for found, path in sorted(held[: len(held) * 3 // 4 + 1], key=lambda each: each[1]):
-            if total <= self.max_bytes:
-                return
-            Path(path).unlink(missing_ok=True)
-            total -= found.st_size
+        with os.scandir(self.folder) as entries:
+            found = [(entry.stat(), entry.path) for entry in entries if entry.name.endswith(".arrow")]
+        total = num_bytes + sum(stat.st_size for stat, _ in found)
+        if total > self.max_bytes:
+            self._held = None
+            found.sort(key=lambda each: each[0].st_mtime_ns)
+            for stat, path in sorted(found[: len(found) * 3 // 4 + 1], key=lambda each: each[1]):
+                if total <= self.max_bytes * 15 // 16:
+                    break
+                Path(path).unlink(missing_ok=True)
+                total -= stat.st_size
+        self._room = max(self.max_bytes - total, 0) // ROOM_SHARE
 
 
 @contextmanager
@@ -122,7 +133,9 @@ def _locked(path: Path) -> Iterator[None]:
     """One thread of one process at a time; everybody where the folder is gone."""
     with ExitStack() as stack:
         with suppress(OSError):
-            fcntl.flock(stack.enter_context(path.open("wb")), fcntl.LOCK_EX)
+            file = stack.enter_context(path.open("wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open, too
         yield
 
 
@@ -130,8 +143,21 @@ def _mapped(path: Path) -> pa.RecordBatch | None:
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).get_batch(0)
-    except FileNotFoundError:
+    except OSError:  # not there, or this process has too many open already
         return None
+
+
+def _claimed() -> tuple[Path, BinaryIO]:
+    """A new folder, and the lock that says somebody lives there, for as long as this process or one of its forks does;
+    it gets its name, by which others sweep, when it is locked."""
+    new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    with ExitStack() as undone:
+        undone.callback(shutil.rmtree, new, ignore_errors=True)
+        claim = undone.enter_context((new / "claim").open("wb"))
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        folder = new.rename(new.with_name(new.name[1:]))
+        undone.pop_all()
+    return folder, claim
 
 
 def _removed(folder: Path, claim: BinaryIO, process: int) -> None:
@@ -143,11 +169,7 @@ def _removed(folder: Path, claim: BinaryIO, process: int) -> None:
 def _sweep() -> None:
     """Removes the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            if time.time() - folder.stat().st_mtime < STALE_S:
-                continue
-            with (folder / "claim").open("rb") as claim:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue
+        with ExitStack() as stack, suppress(OSError):
+            with suppress(FileNotFoundError):  # then a sweep was killed here
+                fcntl.flock(stack.enter_context((folder / "claim").open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from curator.client import scratch
-from curator.client.scratch import PREFIX, STALE_S, Scratch
+from curator.client.scratch import PREFIX, Scratch
 from curator.client.shard_stream import ShardStream
 from curator.storage import Store
 from tests.curator.shards.dataset import write_dataset
@@ -94,7 +96,6 @@ def test_it_goes_with_its_owner_and_after_a_kill_at_the_next_start(folder):
     code += "one = Scratch(); print(one.folder, flush=True); time.sleep(60)"
     running = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     left = Path(running.stdout.readline().strip())
-    os.utime(left, (time.time() - 2 * STALE_S,) * 2)
     beside = Scratch()
     assert left.exists(), "somebody lives there"
     os.kill(running.pid, signal.SIGKILL)
@@ -119,6 +120,43 @@ def test_a_disk_that_is_full_or_swept_costs_time_only(trouble, monkeypatch):
         rows, stays = one.of("a", maker(1))
         assert rows.equals(batch(1)) and not stays
     assert not list(one.folder.glob("*.tmp"))
+    assert maker.made == [1], "memory has it instead"
+    assert pickle.loads(pickle.dumps(one)).of("a", maker(1))[0].equals(batch(1))
+
+
+def test_a_process_forked_while_a_batch_is_made_keeps_nobody_waiting():
+    one, forked, context = Scratch(), threading.Event(), multiprocessing.get_context("fork")
+
+    def make():
+        assert forked.wait(30)
+        return batch(1)
+
+    making = threading.Thread(target=one.of, args=("a", make))
+    making.start()
+    while not list(one.folder.glob("*.lock")):
+        time.sleep(0.01)
+    child = context.Process(target=time.sleep, args=(60,), daemon=True)
+    child.start()
+    forked.set()
+    making.join(30)
+    for path in one.folder.glob("*.arrow"):
+        path.unlink()
+    asked = threading.Thread(
+        target=Scratch.of, args=(pickle.loads(pickle.dumps(one)), "a", lambda: batch(1)), daemon=True
+    )
+    asked.start()
+    asked.join(20)
+    child.terminate()
+    assert not asked.is_alive()
+
+
+def test_a_folder_that_cannot_be_locked_leaves_nothing(folder, monkeypatch):
+    def unlockable(*_):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(scratch.fcntl, "flock", unlockable)
+    assert Scratch.of_size(100) is None
+    assert not list(folder.iterdir())
 
 
 def test_no_folder_no_scratch(folder, monkeypatch):

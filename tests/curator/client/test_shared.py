@@ -1,8 +1,10 @@
 """Batches through shared memory: the same rows as through the pipe, and nothing left open or behind."""
 
 import gc
+import itertools
 import os
 import pickle
+import random
 from multiprocessing.reduction import ForkingPickler
 
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import DataLoader  # noqa: E402
+from torch.utils.data import DataLoader, IterableDataset  # noqa: E402
 
 from curator.client import shared  # noqa: E402
 from curator.client.shard_stream import ShardStream  # noqa: E402
@@ -99,7 +101,58 @@ def test_what_was_not_lent_is_sent_without_its_neighbours(made, plain_pickling):
     assert pickle.loads(ForkingPickler.dumps(rows.slice(7, 2))) == rows.slice(7, 2)
 
 
+class Alternating(IterableDataset):
+    """Two streams in one worker, batch by batch."""
+
+    def __init__(self, one, other):
+        self.streams = one, other
+
+    def __iter__(self):
+        for pair in itertools.zip_longest(*self.streams):
+            yield from (batch for batch in pair if batch is not None)
+
+
+class HeldBack(IterableDataset):
+    """A shuffle buffer's shape: some batches wait while others pass."""
+
+    def __init__(self, stream, most):
+        self.stream, self.most = stream, most
+
+    def __iter__(self):
+        held, choose = [], random.Random(0)
+        for batch in self.stream:
+            held.append(batch)
+            if len(held) > self.most:
+                yield held.pop(choose.randrange(len(held)))
+        yield from held
+
+
+@pytest.mark.parametrize("kind", ["alternating", "held back", "held long"])
+def test_batches_a_worker_sends_out_of_order_are_the_right_ones(made, monkeypatch, kind):
+    monkeypatch.setattr("curator.client.windows.CHUNK_ROWS", 36)
+
+    def dataset():
+        one = stream(made)
+        if kind == "alternating":
+            return Alternating(one, ShardStream(made[0].uri, made[1].manifest.id, seed=7, global_batch_size=12))
+        return HeldBack(one, 3 if kind == "held back" else shared.MAX_LENT + 9)
+
+    assert list(DataLoader(dataset(), batch_size=None, num_workers=1)) == list(dataset())
+
+
+@needs_files_in_memory
+def test_a_descriptor_that_came_again_is_not_mistaken_for_another(plain_pickling):
+    lender = Lender()
+    first = lender.share(pa.record_batch({"n": [1, 2, 3]}))
+    sent = ForkingPickler.dumps(lender.lend(pa.record_batch({"n": [1, 2, 3]}), first, 0))
+    os.close(first.descriptor)
+    shared._UNREAD.pop(first.descriptor)
+    assert lender.share(pa.record_batch({"n": [4, 5, 6]})).descriptor == first.descriptor
+    with pytest.raises(TransportError, match="it has closed them"):
+        pickle.loads(sent)
+
+
 @needs_files_in_memory
 def test_a_worker_that_ended_before_it_was_read_is_an_error_that_says_so(made):
     with pytest.raises(TransportError, match=r"worker process 999999999.*Make a new DataLoader"):
-        shared._borrowed(999_999_999, 3, 1, 100, 0, 1, None)
+        shared._borrowed(999_999_999, shared.SharedFile(3, 1, 100), 0, 1, None)
