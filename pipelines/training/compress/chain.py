@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curator.storage import Store
 from pipelines.training.checkpoint import TrainedModel
@@ -31,13 +31,15 @@ from pipelines.training.compress.recipe import (
     Precision,
     Prune,
     Quantise,
+    Retrain,
 )
 from pipelines.training.compress.report import Step
+from pipelines.training.compress.rounded import rounded
 from pipelines.training.compress.scoring import run_of
 from pipelines.training.compress.sensitivity import budgeted, sensitivities, uniform_bytes
 from pipelines.training.compress.structure import kept_only, shape_of, taken_out
 from pipelines.training.compress.student import layer_map, new_student, student_recipe
-from pipelines.training.compress.weights import widened
+from pipelines.training.compress.weights import plan_of, widened
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.model import num_parameters
 
@@ -100,7 +102,12 @@ class Chain:
         self.offer("pruned", Candidate.of(pruned), wish.max_loss, taken_out(before, shape_of(pruned.model)))
 
     def _taught(
-        self, student: TrainedModel, wish: Distil | Prune, recipe: TrainingRecipe, open_rows: OpenRows, **hidden: Any
+        self,
+        student: TrainedModel,
+        wish: Distil | Prune | Retrain,
+        recipe: TrainingRecipe,
+        open_rows: OpenRows,
+        **hidden: Any,
     ) -> None:
         teacher = copy.deepcopy(self.best.trained.model)
         lesson = Distillation(student.model, teacher, temperature=wish.temperature, logits=wish.logits, **hidden)
@@ -109,12 +116,24 @@ class Chain:
         learn(lesson, lesson, open_rows(recipe), recipe, classes)
 
     def quantise(self, recipe: Quantise, open_rows: OpenRows) -> None:
-        """fp32 → fp16 → int8, each from the last good model's numbers; then by layer, from the first's."""
+        """fp32 → fp16 → int8, each from the last good model's numbers, once more with training where it is taken back;
+        then by layer, from the first's."""
         wide, accuracy = self.best, self.measured.accuracy
         for stage in recipe.stages:
-            self.offer(stage, quantised(self.best, stage), recipe.max_loss(stage))
+            kept = self.offer(stage, quantised(self.best, stage), recipe.max_loss(stage))
+            if not kept and recipe.retrain is not None:
+                self._retrain(stage, recipe.retrain, recipe.max_loss(stage), open_rows)
         if recipe.adaptive is not None:
             self._adapt(recipe.adaptive, wide, accuracy, open_rows)
+
+    def _retrain(self, stage: Literal["fp16", "int8"], wish: Retrain, max_loss: float, open_rows: OpenRows) -> None:
+        """The last good model, trained with its weights rounded to the stage, and rounded."""
+        learned = copy.deepcopy(self.best.trained)
+        changes = {"epochs": wish.epochs, "optimiser": wish.optimiser or learned.recipe.optimiser}
+        with rounded(learned.model, plan_of(learned.model.state_dict(), stage)):
+            self._taught(learned, wish, learned.recipe.model_copy(update=changes), open_rows)
+        name, note = f"{stage}, retrained", f"{wish.epochs} epochs with its rounding"
+        self.offer(name, quantised(Candidate.of(learned), stage), max_loss, note)
 
     def _adapt(self, wish: Adaptive, wide: Candidate, accuracy: float, open_rows: OpenRows) -> None:
         """`accuracy`: of `wide`, which the plan is made for and judged against."""

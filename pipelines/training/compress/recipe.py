@@ -28,6 +28,7 @@ __all__ = [
     "Precision",
     "Prune",
     "Quantise",
+    "Retrain",
     "load_compress_recipe",
     "parse_compress_recipe",
 ]
@@ -108,6 +109,13 @@ class Adaptive(_Frozen):
     max_loss: float = Field(default=0.01, ge=0, lt=1, description="share of the accuracy that the plan may cost")
 
 
+class Retrain(_Learned):
+    """A stage that costs too much is tried once more, after training that rounds weights as it stores them, with the
+    model before as teacher."""
+
+    epochs: int = Field(default=2, ge=1, le=10_000)
+
+
 class Quantise(_Frozen):
     """Weights in fewer bits, in stages; after each the model must still be good, or the stage is taken back."""
 
@@ -121,6 +129,7 @@ class Quantise(_Frozen):
             raise ValueError(f"stages go from wide to narrow, fp16 before int8, each once; got {list(self.stages)}")
         return self
 
+    retrain: Retrain | None = Field(default=None, description="what is tried when a stage is taken back")
     adaptive: Adaptive | None = Field(default=None, description="a last stage, from the weights before the first")
 
     def max_loss(self, stage: Literal["fp16", "int8"]) -> float:
@@ -153,8 +162,9 @@ class CompressRecipe(_Frozen):
     @property
     def learns(self) -> bool:
         """Whether training rows are needed."""
-        adaptive = self.quantise is not None and self.quantise.adaptive is not None
-        return self.distil is not None or self.prune is not None or adaptive
+        quantise = self.quantise
+        calibrated = quantise is not None and (quantise.adaptive is not None or quantise.retrain is not None)
+        return self.distil is not None or self.prune is not None or calibrated
 
     @cached_property
     def digest(self) -> str:
@@ -226,5 +236,5 @@ def _complaint(item: Any) -> str:
 
 
 def _known_keys() -> list[str]:
-    kinds = (CompressRecipe, HeldOutRows, Distil, Prune, Quantise, Adaptive, Optimiser)
+    kinds = (CompressRecipe, HeldOutRows, Distil, Prune, Quantise, Retrain, Adaptive, Optimiser)
     return [name for kind in kinds for name in kind.model_fields]

@@ -14,7 +14,7 @@ from pipelines.training.compress import chain as links
 from pipelines.training.compress.candidate import Candidate, with_weights
 from pipelines.training.compress.chain import Chain
 from pipelines.training.compress.export import FILES
-from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, Prune, Quantise
+from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil, Prune, Quantise, Retrain
 from pipelines.training.compress.weights import Weight, stored
 from pipelines.training.kinds import TrainingRecipe
 from pipelines.training.pull import open_rows
@@ -106,6 +106,32 @@ def _stands(chain: Chain, precisions: set[str]) -> None:
     assert again.measured == chain.measured
     assert {weight.precision for weight in chain.best.weights.values()} == precisions
     assert all("rolled back" in step.why for step in chain.steps if not step.kept)
+
+
+def test_a_stage_that_is_taken_back_is_tried_once_more_with_training(
+    text: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, made = links.quantised, list[str]()
+
+    def spoiled_at_first(candidate: Candidate, precision: Any) -> Candidate:
+        made.append(precision)
+        found = whole(candidate, precision)
+        if made.count("int8") == 1 and precision == "int8":
+            with torch.no_grad():
+                _turned(found.trained.model)
+        return found
+
+    monkeypatch.setattr(links, "quantised", spoiled_at_first)
+    chain = Chain(text.model, 1000, text.rows)
+    retrain = Retrain(epochs=1)
+    chain.quantise(Quantise(max_loss_fp16=0.05, max_loss_int8=0.05, retrain=retrain), _rows(text))
+    assert [(step.name, step.kept) for step in chain.steps] == [
+        ("trained", True), ("fp16", True), ("int8", False), ("int8, retrained", True)
+    ]  # fmt: skip
+    assert made == ["fp16", "int8", "int8"] and "1 epochs with its rounding" in chain.steps[-1].why
+    _stands(chain, {"int8", "fp16"})
+    pairs = zip(chain.best.trained.model.parameters(), text.model.model.parameters(), strict=True)
+    assert not any(torch.allclose(ours, theirs, atol=1e-6) for ours, theirs in pairs), "all have learned"
 
 
 @pytest.mark.parametrize("ruin", sorted(RUINS))
