@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 RECIPE = {
     "task": "classification",
     "columns": {"id": "id", "text": "text", "label": "label"},
-    "policy": {"kind": "learned", "rounds": 0, "review_budget": 60},
+    "policy": {"kind": "learned", "rounds": 0, "review_budget": 60, "relabel_fdr": 0},
 }
 
 
