@@ -7,6 +7,13 @@ arithmetic into floats in numba); no load ever leaves the buffer.
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -39,14 +46,39 @@ __all__ = [
     "trailing_zeros",
 ]
 
-kernel = njit(nogil=True, cache=True)
-"""Decorates a compiled function: it holds no GIL and is compiled once a machine."""
+KERNELS = Path(__file__).parents[1], Path(__file__).parents[2] / "duplicates"
+"""Where kernels lie."""
 
-lean = njit(nogil=True, cache=True, _nrt=False)
+
+@cache
+def _sources() -> str:
+    """A digest of everything a kernel may be made of: numba compares the file of the kernel itself, not of those it
+    calls, and would go on with what those were when it compiled them."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in KERNELS for path in folder.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = njit(nogil=True, cache=True, **options)(function)
+        with suppress(AttributeError):  # names of numba's own; without them its rule alone holds
+            index = made._cache._cache_file
+            index._source_stamp = index._source_stamp, _sources()
+        return made
+
+    return decorate
+
+
+kernel = _compiled()
+"""Decorates a compiled function: it holds no GIL and is compiled once a machine, and again when a kernel changes."""
+
+lean = _compiled(_nrt=False)
 """A kernel that allocates nothing, so that it need not count references to its arrays: counting costs a call 50 ns, ten
 times what a short word does. A lean kernel calls lean kernels."""
 
-inlined = njit(nogil=True, cache=True, forceinline=True, _nrt=False)
+inlined = _compiled(forceinline=True, _nrt=False)
 """A lean kernel that becomes part of its callers."""
 
 U = np.uint64
