@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_new, now
+from curator.catalog.database import Database, hold_manifests, insert_new, now
 from curator.catalog.events import emit
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
+from curator.catalog.schema import runs
 from curator.catalog.schema_review import policy_aliases, policy_moves, policy_versions
 from curator.errors import ConflictError, NotFoundError
 from curator.promotion import GateCheck, checks_of
@@ -95,10 +96,9 @@ class Policies:
         learned it stays its maker."""
         about = {"task": task, "run": run, "recipe_digest": recipe_digest, "path": path, "sha256": sha256}
         key = {"tenant": tenant, "name": name}
-        latest = sa.select(sa.func.max(policy_versions.c.number)).filter_by(**key)
         with self._db.write() as connection:
             while True:
-                number = (connection.execute(latest).scalar() or 0) + 1
+                number = _next_number(connection, **key)
                 values = {**key, "number": number, "policy": policy, **about, "scorecard": dict(scorecard)}
                 inserted = insert_new(connection, policy_versions, **values, created_at=now())
                 query = sa.select(*_VERSION).filter_by(**key, policy=policy)
@@ -160,7 +160,8 @@ class Policies:
         for. Raises NotFoundError; ConflictError when the gate stays shut, naming every check that failed, or when
         `version` (If-Match) is not the present one."""
         with self._db.write() as connection:
-            wanted = _version(connection, tenant, name, number)
+            hold_manifests(connection)
+            wanted = _living(connection, tenant, name, number)
             present = _locked(connection, tenant, name, alias, version)
             checks: tuple[GateCheck, ...] = ()
             if alias == "champion":
@@ -180,11 +181,14 @@ class Policies:
     ) -> PolicyAlias:
         """Points an alias where it pointed before its last move that was not rolled back; after the first move that is
         nowhere. Ungated: what it goes back to has been there. Raises NotFoundError; ConflictError with nothing to go
-        back to, or as `promote`."""
+        back to, when that was deleted with its run, or as `promote`."""
         with self._db.write() as connection:
+            hold_manifests(connection)
             _known(connection, tenant, name)
             present = _locked(connection, tenant, name, alias, version)
             before = _before(_moves(connection, tenant, name, alias))
+            if before is not None:
+                _there_still(connection, tenant, name, before)
             return _moved(connection, tenant, name, present, before, kind="rollback", by=by, note=note, gate=[])
 
     def moves(self, tenant: str, name: str, *, cursor: str | None = None, limit: int = 100) -> Page[PolicyMove]:
@@ -278,3 +282,29 @@ def _version(connection: sa.Connection, tenant: str, name: str, number: int) -> 
     if row is None:
         raise NotFoundError(f"there is no version {number} of policy {name!r}; check both and the credential")
     return PolicyVersion(**row)
+
+
+def _living(connection: sa.Connection, tenant: str, name: str, number: int) -> PolicyVersion:
+    """A version that an alias may be moved to: one whose run was not deleted, which would take it along."""
+    found = _version(connection, tenant, name, number)
+    deleted = sa.select(runs.c.id).where(runs.c.id == found.run, runs.c.deleted_at.is_not(None))
+    if connection.execute(deleted).first() is not None:
+        raise NotFoundError(f"version {number} of policy {name!r} goes with its run, which was deleted")
+    return found
+
+
+def _there_still(connection: sa.Connection, tenant: str, name: str, number: int) -> None:
+    try:
+        _living(connection, tenant, name, number)
+    except NotFoundError as error:
+        raise ConflictError(
+            f"the alias stood at version {number} of {name!r} before, which was deleted with its run; nothing was "
+            "moved. Promote another version"
+        ) from error
+
+
+def _next_number(connection: sa.Connection, tenant: str, name: str) -> int:
+    """One that no version has and no move names: a number that was purged with its run is never another policy's."""
+    columns = (policy_versions.c.number, policy_moves.c.to_number)
+    queries = [sa.select(sa.func.max(column)).filter_by(tenant=tenant, name=name) for column in columns]
+    return 1 + max(connection.execute(query).scalar() or 0 for query in queries)

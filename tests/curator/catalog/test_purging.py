@@ -122,6 +122,27 @@ def test_a_deleted_run_is_hidden_everywhere_and_then_forgotten(kept: Catalog, en
     assert purge(kept, {}) == []
 
 
+def test_an_alias_never_stands_at_what_was_purged(kept: Catalog, ended: Made) -> None:
+    def learn(run: str, policy: str) -> int:
+        about = {"task": "text", "run": run, "recipe_digest": "d", "path": "p", "sha256": "0" * 64}
+        return kept.policies.record("local", "text-1", policy, **about, scorecard={}).number
+
+    first, second = ended("man_1"), ended("man_2")
+    last = ended("man_3")
+    assert (learn(first, "judge_1"), learn(second, "judge_2")) == (1, 2)
+    for number in (1, 2, 1):
+        kept.policies.promote("local", "text-1", "candidate", number, by="me")
+    kept.purging.delete_run("local", second)
+    with pytest.raises(NotFoundError, match="deleted"):
+        kept.policies.promote("local", "text-1", "candidate", 2, by="me")  # the purge would take it from under it
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="version 2 of 'text-1' before, which was deleted"):
+            kept.policies.roll_back("local", "text-1", "candidate", by="me")
+        purge(kept, {name: set() for name in ("man_1", "man_2", "man_3")})
+    assert kept.policies.alias("local", "text-1", "candidate").number == 1
+    assert learn(last, "judge_3") == 3
+
+
 def test_a_run_that_may_go_on_is_not_deleted(kept: Catalog) -> None:
     run = kept.runs.create("local", REQUEST)
     with pytest.raises(ConflictError, match="queued; cancel it first"):
