@@ -39,6 +39,7 @@ def configure_logs(form: LogFormat, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole URLs, and a presigned one is a credential
 
 
 class _Text(logging.Formatter):

@@ -47,5 +47,18 @@ def test_an_errors_words_stay_out(form: str) -> None:
     assert "ValueError at" in told and "line 11" in told
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_presigned_urls_signature_stays_out(form: str) -> None:
+    program = f"""
+import httpx
+from curator.log_lines import configure_logs
+configure_logs({form!r})
+with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))) as client:
+    client.get("https://bucket.example/shard?X-Amz-Signature=f00d")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "f00d" not in done.stderr
+
+
 def test_the_level_holds() -> None:
     assert logging.getLogger("winnow.test").getEffectiveLevel() <= logging.WARNING
