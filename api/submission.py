@@ -64,7 +64,7 @@ def submit(
     version = service.catalog.datasets.version(tenant, dataset)
     if version.error is not None:
         raise ConflictError(f"dataset {dataset} was rejected: {version.error['message']}; register a corrected one")
-    chosen = resolved(service.catalog, tenant, recipe, found.columns, seed)
+    chosen = resolved(service, tenant, recipe, found.columns, seed)
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
     _require_earlier(service, tenant, chosen)
@@ -100,13 +100,14 @@ def ready_version(catalog: Catalog, tenant: str, dataset: str) -> tuple[Dataset,
 
 
 def resolved(
-    catalog: Catalog, tenant: str, recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None
+    service: Service, tenant: str, recipe: str | dict[str, Any], columns: dict[str, str], seed: int | None
 ) -> Recipe:
     """A preset, a kept recipe (`rcp_…`) or a whole one. The dataset's `columns` (role → name) fill in what a whole
     recipe or a preset does not say of its own; a kept one is what its id says. Names are never looked up as files.
-    Raises RecipeError, NotFoundError for an id that is not the tenant's."""
+    Raises RecipeError, also for files and encoders that a server does not open; NotFoundError for an id that is not the
+    tenant's."""
     if isinstance(recipe, str) and recipe.startswith("rcp_"):
-        value = catalog.recipes.get(tenant, recipe).recipe
+        value = service.catalog.recipes.get(tenant, recipe).recipe
     elif isinstance(recipe, str):
         if recipe not in preset_names():
             near = difflib.get_close_matches(recipe, preset_names(), 1)
@@ -127,7 +128,18 @@ def resolved(
             f"process: {', '.join(reading)} names files, and a server reads none that a recipe names; curate with it "
             "on the command line (winnow curate), or leave it out"
         )
+    _require_known_encoders(chosen, service.settings.encoders)
     return chosen
+
+
+def _require_known_encoders(recipe: Recipe, known: Sequence[str]) -> None:
+    """A name is a path or a model of a hub to whoever loads it: whoever runs the server says which may be loaded."""
+    for modality, name in recipe.encoder.model_dump().items():
+        if name not in ("builtin", *known):
+            raise RecipeError(
+                f"encoder.{modality}: this server does not load {name!r}; take {', '.join(('builtin', *known))} "
+                "(WINNOW_ENCODERS), or curate with it on the command line (winnow curate)"
+            )
 
 
 def submission_of(store: Store, run_id: str) -> Submission | None:

@@ -55,6 +55,9 @@ class Settings(BaseModel):
     inspection_cpu_s: int = Field(86_400, gt=0, description="processor time it may take; terabytes need hours")
     inspection_wall_s: float = Field(86_400.0, gt=0, description="how long it may take; then the dataset is rejected")
     fetch_s: float = Field(3600.0, gt=0, description="how long a dataset behind an https address may take to come")
+    encoders: tuple[str, ...] = Field(
+        (), description="names and paths of encoders a recipe sent to the server may name besides `builtin`"
+    )
     dry_run_s: float = Field(60.0, gt=0, description="how long the dry run of a recipe may take")
     projection_cache_bytes: int = Field(
         4 * 2**30, ge=0, description="disk a server may use for shards it serves with some of their columns"
@@ -123,7 +126,7 @@ class Settings(BaseModel):
             raise ValueError(f"root {root} is an object store and cannot hold SQLite; set WINNOW_DATABASE_URL")
         return {**values, "database_url": f"sqlite:///{os.path.join(os.path.abspath(root), 'winnow.db')}"}
 
-    @field_validator("allowed_hosts", "input_roots", "webhook_roots", mode="before")
+    @field_validator("allowed_hosts", "input_roots", "webhook_roots", "encoders", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

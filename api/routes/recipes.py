@@ -112,7 +112,7 @@ class DryRun(View):
 def create_recipe(request: Request, caller: Writer, body: NewRecipe) -> Response:
     """Keeps a recipe, as it would run. An equal one is the same: it keeps its first name."""
     service = service_of(request)
-    recipe = resolved(service.catalog, caller.tenant, body.recipe, body.columns, None)
+    recipe = resolved(service, caller.tenant, body.recipe, body.columns, None)
 
     def make(_: str) -> tuple[int, str, RecipeView]:
         value = recipe.model_dump(mode="json")
@@ -143,7 +143,7 @@ def get_recipe(request: Request, caller: Reader, recipe_id: str) -> Response:
 @routes.post("/recipes:validate", response_model=RecipeView)
 def validate_recipe(request: Request, caller: Reader, body: RecipeToCheck) -> Response:
     """The recipe as it would run; a 422 says what to correct. Nothing is kept."""
-    recipe = resolved(service_of(request).catalog, caller.tenant, body.recipe, body.columns, None)
+    recipe = resolved(service_of(request), caller.tenant, body.recipe, body.columns, None)
     return reply(request, _view(recipe, body.recipe if isinstance(body.recipe, str) else None))
 
 
@@ -153,7 +153,7 @@ def dry_run_recipe(request: Request, caller: Writer, body: NewDryRun) -> Respons
     difficulties ranked and a policy learned among those rows alone; trusted samples are for runs."""
     service = service_of(request)
     dataset, version = ready_version(service.catalog, caller.tenant, body.dataset)
-    recipe = resolved(service.catalog, caller.tenant, body.recipe, dataset.columns, body.seed)
+    recipe = resolved(service, caller.tenant, body.recipe, dataset.columns, body.seed)
     fitted(recipe, list(version.columns or {}))  # what the process would find out, said before one is started
     found = service.rehearsals.tried(caller.tenant, version, recipe, body.rows)
     return reply(request, DryRun(dataset=dataset.id, version=version.number, recipe_id=recipe.id, **found))

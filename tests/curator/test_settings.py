@@ -27,6 +27,7 @@ def test_variables_fill_their_fields() -> None:
             "WINNOW_LEASE_S": "4",
             "WINNOW_HEARTBEAT_S": "0.5",
             "WINNOW_INPUT_ROOTS": "/data/in, s3://bucket/in,",
+            "WINNOW_ENCODERS": "acme/small, /models/own",
             "WINNOW_API_KEY": "wnw_secret",
             "RAY_ADDRESS": "ray://head:10001",
             "HOME": "/root",
@@ -35,6 +36,7 @@ def test_variables_fill_their_fields() -> None:
     assert (settings.root, settings.port, settings.lease_s, settings.heartbeat_s) == ("/data/w", 9000, 4.0, 0.5)
     assert settings.database_url == "sqlite:////data/w/winnow.db"
     assert settings.input_roots == ("/data/in", "s3://bucket/in")
+    assert settings.encoders == ("acme/small", "/models/own")
     assert settings.ray_address == "ray://head:10001"
     assert settings.api_key is not None and settings.api_key.get_secret_value() == "wnw_secret"
     assert "wnw_secret" not in repr(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from api.submission import resolved
 from curator.catalog import Scope
 from curator.recipe import parse, preset_names
 
@@ -49,6 +51,24 @@ def test_what_is_wrong_is_said(house: Any, recipe: Any, word: str) -> None:
     answer = house.one.post("/v1/recipes:validate", json={"recipe": recipe})
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_recipe")
     assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["/etc", "acme/small", "sentence-transformers:/etc", "/nowhere", "builtin "])
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_no_road_loads_an_encoder_the_server_does_not_list(
+    house: Any, dataset: dict[str, Any], name: str, modality: str
+) -> None:
+    recipe = {**RECIPE, "encoder": {modality: name}}
+    kept = house.service.catalog.recipes.keep(house.tenant, parse(recipe).id, parse(recipe).model_dump(mode="json"))
+    roads = [("/v1/recipes", {}), ("/v1/recipes:validate", {})]
+    roads += [(road, {"dataset": dataset["id"]}) for road in ("/v1/recipes:dry-run", "/v1/runs")]
+    for road, more in roads:
+        for asked in (recipe, kept.id):
+            answer = house.one.post(road, json={"recipe": asked, **more})
+            assert (answer.status_code, answer.json()["code"]) == (422, "bad_recipe"), (road, answer.text)
+            assert f"encoder.{modality}" in answer.text and "WINNOW_ENCODERS" in answer.text
+    listing = house.service.settings.model_copy(update={"encoders": (name,)})
+    assert resolved(replace(house.service, settings=listing), house.tenant, recipe, {}, None) == parse(recipe)
 
 
 def test_a_recipe_is_kept_under_its_content(house: Any) -> None:
