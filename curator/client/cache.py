@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from curator.client.arriving import Arriving
+from curator.client.locks import alone
 from curator.errors import DiskFullError, IntegrityError, RequestError
 
 __all__ = ["FileCache", "claim", "default_cache_dir", "require", "sweep", "trim"]
@@ -48,12 +49,12 @@ class FileCache:
     def __init__(self, root: str | os.PathLike[str] | None = None, *, limit_bytes: int | None = None):
         self.root = Path(root) if root is not None else default_cache_dir()
         self.limit_bytes = limit_bytes
-        self._syncing: _Syncing | None = None
+        self._syncing: dict[int, _Syncing] = {}  # by process: a fork has no threads
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_syncing": None}
+        return {**self.__dict__, "_syncing": {}}
 
     def require(self, num_bytes: int) -> None:
         """Raises RequestError when one file of this size is over the limit."""
@@ -62,8 +63,9 @@ class FileCache:
     def get(self, name: str, digest: str, fetch: Fetch) -> Any:
         """The file as a mapped `pyarrow.Buffer`; `fetch` writes it when it is not here.
 
-        A file whose SHA-256 is not `digest` is deleted and fetched once more. One that is right is given out at once;
-        it gets its name when it is synced, beside the fetching of the next. Raises IntegrityError naming it when it
+        One of those who want it fetches it, the others wait. A file whose SHA-256 is not `digest` is deleted and
+        fetched once more. One that is right is given out at once; it gets its name when it is synced, beside the
+        fetching of the next. Raises IntegrityError naming it when it
         arrived wrong twice, DiskFullError, also of the file before, and what `fetch` raises.
         """
         path = self.root / name
@@ -76,8 +78,8 @@ class FileCache:
 
     def settle(self) -> None:
         """Waits until what arrived is synced and has its name. Raises DiskFullError."""
-        if self._syncing is not None:
-            self._syncing.wait()
+        if syncing := self._syncing.get(os.getpid()):
+            syncing.wait()
 
     def discard(self, name: str) -> None:
         """Deletes a copy if it is here."""
@@ -86,33 +88,37 @@ class FileCache:
 
     def _map(self, path: Path) -> Any:
         try:
-            os.utime(path)
+            with contextlib.suppress(PermissionError):  # another user's
+                os.utime(path)
             return _mapped(path)
         except FileNotFoundError:
             return None
 
     def _arrive(self, path: Path, name: str, digest: str, fetch: Fetch) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self._syncing is None or self._syncing.process != os.getpid():  # a fork has no threads
-            self._syncing = _Syncing(self.root, self.limit_bytes)
-        buffer, found = self._syncing.coming(path), ""
-        for _ in range(2 if buffer is None else 0):
-            temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-            with contextlib.ExitStack() as undone, told(name, self.root):
-                undone.callback(temporary.unlink, missing_ok=True)
-                file = undone.enter_context(temporary.open("w+b"))
-                claim(file)
-                arriving = Arriving(file)
-                fetch(arriving)
-                found = arriving.digest()
-                if found == digest:
-                    self._syncing.wait()
-                    buffer = _mapped(temporary)
-                    self._syncing.begin(path, temporary, buffer, file)
-                    undone.pop_all()
-                    return buffer
-        if buffer is not None:
+        syncing = self._syncing.setdefault(os.getpid(), _Syncing(self.root, self.limit_bytes))
+        if (buffer := syncing.coming(path)) is not None:
             return buffer
+        found = ""
+        with contextlib.ExitStack() as held:
+            held.enter_context(alone(path.parent))
+            if (buffer := self._map(path)) is not None:  # somebody else's fetch was waited for
+                return buffer
+            for _ in range(2):
+                temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+                with told(name, self.root), contextlib.ExitStack() as undone:
+                    undone.callback(temporary.unlink, missing_ok=True)
+                    file = undone.enter_context(temporary.open("w+b"))
+                    claim(file)
+                    arriving = Arriving(file)
+                    fetch(arriving)
+                    found = arriving.digest()
+                    if found == digest:
+                        syncing.wait()
+                        buffer = _mapped(temporary)
+                        undone.pop_all()
+                        syncing.begin(path, temporary, buffer, file, held.pop_all())
+                        return buffer
         raise IntegrityError(
             f"{name} arrived twice with the digest {found}, so it is not what its name says. Its origin is damaged: "
             "restore it there."
@@ -124,7 +130,6 @@ class _Syncing:
     thread, one at a time."""
 
     def __init__(self, root: Path, limit_bytes: int | None):
-        self.process = os.getpid()
         self._root, self._limit_bytes = root, limit_bytes
         self._thread = ThreadPoolExecutor(1, "winnow-sync")
         self._files: dict[Path, tuple[Any, Future[None]]] = {}
@@ -134,8 +139,9 @@ class _Syncing:
         found = self._files.get(path)
         return None if found is None else found[0]
 
-    def begin(self, path: Path, temporary: Path, buffer: Any, file: BinaryIO) -> None:
-        self._files[path] = buffer, self._thread.submit(self._keep, path, temporary, file)
+    def begin(self, path: Path, temporary: Path, buffer: Any, file: BinaryIO, held: contextlib.ExitStack) -> None:
+        """held: is closed when the file has its name."""
+        self._files[path] = buffer, self._thread.submit(self._keep, path, temporary, file, held)
 
     def wait(self) -> None:
         """Until all have their names. Raises DiskFullError."""
@@ -145,9 +151,9 @@ class _Syncing:
             finally:
                 self._files.pop(path, None)
 
-    def _keep(self, path: Path, temporary: Path, file: BinaryIO) -> None:
+    def _keep(self, path: Path, temporary: Path, file: BinaryIO, held: contextlib.ExitStack) -> None:
         try:
-            with told(str(path.relative_to(self._root)), self._root):
+            with held, told(str(path.relative_to(self._root)), self._root):
                 with file:
                     os.fsync(file.fileno())
                 os.utime(temporary)

@@ -10,12 +10,14 @@ import itertools
 import os
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 from pydantic import ValidationError
 
 from curator.client.cache import claim, sweep, trim
+from curator.client.locks import alone
 from curator.errors import DiskFullError, IntegrityError
 from curator.shards.manifest import ShardInfo
 from curator.shards.open_shard import OpenShard, page_checksum
@@ -50,8 +52,13 @@ class DecodedCopies:
         itself where there is no room."""
         copy = self._opened(shard)
         if copy is None and self._may_fit(shard):
-            self._write(shard)
-            copy = self._opened(shard)
+            folder = self._data(shard.info.digest).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            with alone(folder):
+                copy = self._opened(shard)  # somebody else may have made it
+                if copy is None:
+                    self._write(shard)
+                    copy = self._opened(shard)
         return copy if copy is not None else shard  # removed by another process meanwhile: the shard itself serves
 
     def discard(self, digest: str) -> None:
@@ -83,7 +90,8 @@ class DecodedCopies:
         digest = shard.info.digest
         try:
             info = ShardInfo.model_validate_json(self._note(digest).read_text())
-            os.utime(self._data(digest))
+            with suppress(PermissionError):  # another user's
+                os.utime(self._data(digest))
             with pa.memory_map(str(self._data(digest))) as source:
                 return OpenShard(info, source.read_buffer(), shard.index, shard.label, mapped=True)
         except (FileNotFoundError, ValidationError, IntegrityError):
@@ -92,7 +100,6 @@ class DecodedCopies:
 
     def _write(self, shard: OpenShard) -> None:
         digest = shard.info.digest
-        self._data(digest).parent.mkdir(parents=True, exist_ok=True)
         temporary = self._data(digest).with_name(f"{digest}.{uuid.uuid4().hex[:12]}.tmp")
         try:
             with temporary.open("wb") as file:

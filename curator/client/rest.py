@@ -324,6 +324,8 @@ class Client:
             self._wire.api_key,
             cache_dir,
             cache_limit_bytes=cache_limit_bytes,
+            timeout_s=self._wire.timeout_s,
+            retries=self._wire.retries + 4,  # training waits some 50 s for a server that starts again
             transport=self._wire.transport,
         )
 

@@ -12,13 +12,14 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 
+from curator.client.locks import alone
 from curator.shards.batch_cache import BatchCache
 
 __all__ = ["SCRATCH_BYTES", "Scratch"]
@@ -26,7 +27,6 @@ __all__ = ["SCRATCH_BYTES", "Scratch"]
 SCRATCH_BYTES: Final = 2 * 2**30
 """The most a stream's scratch holds when it is not told."""
 PREFIX: Final = "winnow-scratch-"
-NUM_LOCKS: Final = 256
 ROOM_SHARE: Final = 8
 """A process writes an eighth of what is free before it looks again at what all have written."""
 MEMORY_BYTES: Final = 2**28
@@ -81,7 +81,7 @@ class Scratch:
         rows = _mapped(path)
         if rows is not None:
             return rows
-        with _locked(self.folder / f"{int(name[:8], 16) % NUM_LOCKS}.lock"):
+        with alone(self.folder / f"{name[:2]}.lock"):
             rows = _mapped(path)
             if rows is None:
                 rows = made = make()
@@ -126,17 +126,6 @@ class Scratch:
                 Path(path).unlink(missing_ok=True)
                 total -= stat.st_size
         self._room = max(self.max_bytes - total, 0) // ROOM_SHARE
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One thread of one process at a time; everybody where the folder is gone."""
-    with ExitStack() as stack:
-        with suppress(OSError):
-            file = stack.enter_context(path.open("wb"))
-            fcntl.flock(file, fcntl.LOCK_EX)
-            stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open, too
-        yield
 
 
 def _mapped(path: Path) -> pa.RecordBatch | None:

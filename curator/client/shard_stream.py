@@ -384,7 +384,11 @@ def _ahead(drafts: Iterator[Drafted]) -> Iterator[Chunk]:
             draft = next(drafts, None)
             return None if draft is None else gatherer.submit(draft.chunk)
 
-        coming = deque(drafter.submit(begun) for _ in range(AHEAD))
-        while (chunk := coming.popleft().result()) is not None:
-            coming.append(drafter.submit(begun))
-            yield chunk.result()
+        try:
+            coming = deque(drafter.submit(begun) for _ in range(AHEAD))
+            while (chunk := coming.popleft().result()) is not None:
+                coming.append(drafter.submit(begun))
+                yield chunk.result()
+        finally:  # who stops early waits for what is under way alone
+            drafter.shutdown(wait=False, cancel_futures=True)
+            gatherer.shutdown(wait=False, cancel_futures=True)

@@ -39,7 +39,8 @@ class Wire:
         transport: httpx.BaseTransport | None,
     ):
         self.base_url, self.api_key, self.transport = _address(base_url), api_key, transport
-        self._retries, self._backoff_s, self._answered = retries, backoff_s, False
+        self.timeout_s, self.retries = timeout_s, retries
+        self._backoff_s, self._answered = backoff_s, False
         self._http = httpx.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -87,7 +88,7 @@ class Wire:
         """One request until it is answered. `body` makes the content anew for every try. Raises what the server
         names, TransportError when it stays silent, UnreachableError when nobody ever answered at the address."""
         problem: Exception | None = None
-        for attempt in range(self._retries + 1):
+        for attempt in range(self.retries + 1):
             wait_s = self._backoff_s * 2**attempt
             try:
                 if body is not None:
@@ -97,17 +98,17 @@ class Wire:
                 problem = error
             else:
                 self._answered = True
-                if response.status_code not in (429, 503) or attempt == self._retries:
+                if response.status_code not in (429, 503) or attempt == self.retries:
                     raise_for(response)
                     return response
                 asked = response.headers.get("retry-after", "")
                 wait_s = max(wait_s, float(asked) if asked.isdigit() else 0.0)
-            if attempt < self._retries:
+            if attempt < self.retries:
                 time.sleep(wait_s)
         if isinstance(problem, httpx.ConnectError) and not self._answered:
             raise unreachable(self.base_url, problem) from problem
         raise TransportError(
-            f"{self.base_url} did not answer {method} {path} in {self._retries + 1} tries "
+            f"{self.base_url} did not answer {method} {path} in {self.retries + 1} tries "
             f"({type(problem).__name__}: {problem}); check the address, and that `winnow serve` is running"
         ) from problem
 

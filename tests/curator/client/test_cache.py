@@ -5,11 +5,14 @@ import hashlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from curator.client.cache import STALE_S, FileCache, claim, default_cache_dir, trim
-from curator.errors import DiskFullError, RequestError
+from curator.errors import DiskFullError, RequestError, TransportError
+
+SHARD = hashlib.sha256(b"shard").hexdigest()
 
 
 def put(cache, number, size=100):
@@ -120,3 +123,28 @@ def test_where_the_cache_lies(monkeypatch, tmp_path):
     monkeypatch.delenv("WINNOW_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "winnow"
+
+
+def test_of_many_who_want_a_file_one_fetches_it(tmp_path):
+    fetched = []
+
+    def fetch(file):
+        fetched.append(1)
+        time.sleep(0.2)
+        file.write(b"shard")
+
+    caches = [FileCache(tmp_path) for _ in range(3)]
+    with ThreadPoolExecutor(6) as pool:
+        given = [pool.submit(caches[n % 3].get, "a.arrow", SHARD, fetch) for n in range(6)]
+        assert {bytes(buffer.result()) for buffer in given} == {b"shard"}
+    assert len(fetched) == 1
+
+
+def test_a_fetch_that_fails_lets_the_next_try(tmp_path):
+    def fails(file):
+        raise TransportError("gone")
+
+    for _ in range(2):
+        with pytest.raises(TransportError):
+            FileCache(tmp_path).get("a.arrow", SHARD, fails)
+    assert bytes(FileCache(tmp_path).get("a.arrow", SHARD, lambda file: file.write(b"shard"))) == b"shard"
