@@ -294,10 +294,10 @@ def test_review_asks_about_open_rows_most_in_doubt(make_pool: Callable[..., Any]
 
 def test_the_promise_holds_over_audits_of_whole_judges(make_pool: Callable[..., Any]) -> None:
     """Mean share of good rows dropped over independent audits is at most alpha, within two standard errors."""
-    pool, lost = make_pool(400, noise=0.25, seed=5), []
+    pool, lost = make_pool(500, noise=0.25, seed=5), []
     config = PolicySpec(rounds=0, max_false_drop=0.1, confidence=0, relabel_fdr=0)
-    for seed in range(5):
-        truth = pool.trusted(200, seed)
+    for seed in range(6):
+        truth = pool.trusted(250, seed)
         judge = taught(pool, truth, config=config, seed=seed)
         good = (truth < 0) & ~pool.bad
         lost.append(float((judge.decide(pool.rows).actions[good] == DROP).mean()))
