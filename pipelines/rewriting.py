@@ -61,7 +61,8 @@ def _packed(catalog: Catalog, store: Store, manifest: Manifest, lease: RewriteLe
     rows = plan.num_positions(epoch)
     record = pack(plan, manifest, ShardReader(store), store, epoch, on_rows=lambda done: lease.progress(done, rows))
     packed = Manifest.load(store, record.manifest)
-    shelve(catalog.manifests, store, claimed.tenant, packed, run=None)
+    run = catalog.manifests.get(claimed.tenant, manifest.id).run  # which it goes with, when that is deleted
+    shelve(catalog.manifests, store, claimed.tenant, packed, run=run)
     return _result(packed, manifest)
 
 

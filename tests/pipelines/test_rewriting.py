@@ -76,6 +76,8 @@ def test_an_adaptive_epoch_is_packed_under_the_ratios_decided(
     assert done.state == JobState.SUCCEEDED
     assert Pack.load(Store.open(settings.root), journal.on(plan), 1).manifest == (done.result or {})["manifest"]
     assert late.state == JobState.FAILED and "not decided yet" in (late.error or {})["message"]
+    packed = catalog.manifests.get("local", (done.result or {})["manifest"])
+    assert (packed.parent, packed.run) == (manifest.id, "run_1")  # so it goes with the run, and does not hold it
 
 
 def test_a_stop_gives_it_back_and_a_lost_one_is_done_again(
