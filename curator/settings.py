@@ -77,7 +77,9 @@ class Settings(BaseModel):
     log_requests: bool = Field(False, description="a log line for every request, not only for what went wrong")
     upload_days: float = Field(7.0, gt=0, description="how long an upload stays open that nothing comes for")
     retention_run_days: float | None = Field(
-        None, gt=0, description="runs that ended longer ago and that nothing needs are deleted; none: never"
+        None,
+        gt=0,
+        description="runs that ended longer ago and that nothing needs (nor `latest` names) are deleted; none: never",
     )
     retention_export_days: float | None = Field(
         None, gt=0, description="exports that ended longer ago are deleted with their files; none: never"

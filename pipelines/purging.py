@@ -44,7 +44,7 @@ def would_go(catalog: Catalog, settings: Settings) -> Iterator[tuple[str, str, s
     """(tenant, id, why) of what `purge_due` would delete or purge now, and of what is too old but held: by whom."""
     if settings.retention_run_days is not None:
         for tenant, run_id in catalog.purging.ended(settings.retention_run_days * DAY_S):
-            held = catalog.purging.holders(tenant, run_id)
+            held = catalog.purging.holders(tenant, run_id, keep_latest=True)
             yield tenant, run_id, f"too old, but held by {', '.join(held)}" if held else "too old: would be deleted"
     grace_s = settings.retention_deleted_days * DAY_S
     for deleted in catalog.purging.due(grace_s):
@@ -58,7 +58,7 @@ def would_go(catalog: Catalog, settings: Settings) -> Iterator[tuple[str, str, s
 
 def _delete(catalog: Catalog, tenant: str, run_id: str) -> None:
     try:
-        catalog.purging.delete_run(tenant, run_id)
+        catalog.purging.delete_run(tenant, run_id, keep_latest=True)
     except (ConflictError, NotFoundError) as error:
         log.debug("kept: %s", error)
         return

@@ -4,27 +4,27 @@ Knows manifests by id only. Every move leaves a line that is never changed or re
 
 `latest` is the manifest of the tenant's run that succeeded last, `latest@<dataset>` that of the dataset's; both are
 moved in the transaction that ends the run. When verdicts of that manifest are overturned, or it is compacted, they
-move on to the child. Nobody sets them by hand.
+move on to the child. When its run is deleted they fall back to where they stood before. Nobody sets them by hand.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_new, now
+from curator.catalog.database import Database, hold_manifests, insert_new, now
 from curator.catalog.events import emit
 from curator.catalog.manifests import manifest_row
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
-from curator.catalog.schema import manifest_aliases
+from curator.catalog.schema import manifest_aliases, manifests
 from curator.catalog.schema_plans import manifest_moves
 from curator.errors import ConflictError, NotFoundError
 
-__all__ = ["LATEST", "Alias", "AliasMove", "Aliases", "moves_by_itself", "run_succeeded"]
+__all__ = ["LATEST", "Alias", "AliasMove", "Aliases", "fall_back", "itself", "moves_by_itself", "run_succeeded"]
 
 LATEST: Final = "latest"
 
@@ -61,6 +61,12 @@ _MOVE: Final = [manifest_moves.c[name] for name in AliasMove.model_fields]
 def moves_by_itself(name: str) -> bool:
     """Whether it is `latest`, of all or of one dataset."""
     return name.partition("@")[0] == LATEST
+
+
+def itself() -> sa.ColumnElement[bool]:
+    """`moves_by_itself` as a condition."""
+    name = manifest_aliases.c.name
+    return sa.or_(name == LATEST, name.startswith(f"{LATEST}@", autoescape=True))
 
 
 class Aliases:
@@ -103,6 +109,7 @@ class Aliases:
         if moves_by_itself(name):
             raise ConflictError(f"{name!r} follows what runs make and is not set by hand; choose another name")
         with self._db.write() as connection:
+            hold_manifests(connection)
             manifest_row(connection, tenant, manifest)
             present = _locked(connection, tenant, name, manifest)
             if version is not None and present.version != version:
@@ -116,6 +123,7 @@ class Aliases:
         """Names that move by themselves go from a manifest to the child that replaces it; others stay."""
         query = sa.select(manifest_aliases.c.name).filter_by(tenant=tenant, manifest=parent)
         with self._db.write() as connection:
+            hold_manifests(connection)
             names = sorted(filter(moves_by_itself, connection.execute(query).scalars()))
             rows = [_locked(connection, tenant, name, child) for name in names]
             _move(connection, tenant, [row for row in rows if row.manifest == parent], child, by, f"child of {parent}")
@@ -125,6 +133,28 @@ def run_succeeded(connection: sa.Connection, tenant: str, run: str, manifest: st
     """`latest` moves: part of the transaction that ends the run, before its event."""
     names = [LATEST, *([f"{LATEST}@{dataset}"] if dataset is not None else [])]
     _move(connection, tenant, [_locked(connection, tenant, name, manifest) for name in names], manifest, run, "")
+
+
+def fall_back(connection: sa.Connection, tenant: str, gone: Collection[str], *, by: str) -> None:
+    """Names that move by themselves leave manifests that were just deleted for the last place of theirs that is left;
+    without one they go, with their moves. Part of the transaction that deletes, before its event."""
+    query = sa.select(manifest_aliases.c.name).where(manifest_aliases.c.tenant == tenant, itself())
+    stuck = query.where(manifest_aliases.c.manifest.in_(gone)).order_by(manifest_aliases.c.name)
+    for name in connection.execute(stuck.with_for_update()).scalars().all():
+        place = _last_place(connection, tenant, name)
+        if place is not None:
+            _move(connection, tenant, [_locked(connection, tenant, name, place)], place, by, "its run was deleted")
+            continue
+        for table in (manifest_aliases, manifest_moves):
+            connection.execute(sa.delete(table).filter_by(tenant=tenant, name=name))
+
+
+def _last_place(connection: sa.Connection, tenant: str, name: str) -> str | None:
+    """The manifest that a name stood at last, of those that are not deleted."""
+    moves, theirs = manifest_moves.c, manifests.c
+    there = sa.and_(theirs.tenant == moves.tenant, theirs.id == moves.to_manifest, theirs.deleted_at.is_(None))
+    query = sa.select(moves.to_manifest).join(manifests, there).where(moves.tenant == tenant, moves.name == name)
+    return connection.execute(query.order_by(moves.sequence.desc()).limit(1)).scalar()
 
 
 def _move(connection: sa.Connection, tenant: str, rows: Sequence[Alias], manifest: str, by: str, note: str) -> None:

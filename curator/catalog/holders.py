@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from curator.catalog.aliases import itself
 from curator.catalog.leased import JobState
 from curator.catalog.schema import epoch_plans, manifest_aliases, manifests, runs, training_jobs
 from curator.catalog.schema_exports import exports
@@ -22,14 +23,15 @@ __all__ = ["UNFINISHED", "holders_of", "made_by", "other_maker", "own"]
 UNFINISHED: Final = (JobState.QUEUED, JobState.RUNNING)
 
 
-def holders_of(connection: sa.Connection, tenant: str, run_id: str) -> list[str]:
-    """In words; empty: it may be deleted."""
+def holders_of(connection: sa.Connection, tenant: str, run_id: str, *, keep_latest: bool) -> list[str]:
+    """In words; empty: it may be deleted. `keep_latest`: names that move by themselves hold it too."""
     mine = own(connection, tenant, run_id)
     children = (manifests.c.parent.in_(mine), manifests.c.id.not_in(mine), manifests.c.deleted_at.is_(None))
     trained_on = training_jobs.c.spec["manifest"].as_string()
     named = sa.cast(runs.c.request, sa.Text).contains(run_id, autoescape=True)
+    names = manifest_aliases.c.manifest.in_(mine) if keep_latest else manifest_aliases.c.manifest.in_(mine) & ~itself()
     columns: list[tuple[str, sa.Column[Any], tuple[sa.ColumnElement[bool], ...]]] = [
-        ("alias {!r}", manifest_aliases.c.name, (manifest_aliases.c.manifest.in_(mine),)),
+        ("alias {!r}", manifest_aliases.c.name, (names,)),
         ("{}, a child of its manifest", manifests.c.id, children),
         ("run {}, which goes on from it", runs.c.id, (named, runs.c.id != run_id, runs.c.deleted_at.is_(None))),
         ("epoch plan {}", epoch_plans.c.id, (epoch_plans.c.manifest.in_(mine),)),

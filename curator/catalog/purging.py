@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.aliases import LATEST, moves_by_itself
+from curator.catalog.aliases import LATEST, fall_back, moves_by_itself
 from curator.catalog.columns import metadata
 from curator.catalog.database import Database, hold_manifests, now
 from curator.catalog.events import emit
@@ -65,26 +65,28 @@ class Purging:
 
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def holders(self, tenant: str, run_id: str) -> list[str]:
-        """Who needs the run or a manifest it made, in words; empty: it may be deleted. Raises NotFoundError."""
+    def holders(self, tenant: str, run_id: str, *, keep_latest: bool = False) -> list[str]:
+        """Who needs the run or a manifest it made, in words; empty: it may be deleted. `keep_latest`: a name that moves
+        by itself needs it too. Raises NotFoundError."""
         with self._db.read() as connection:
             locked(connection, run_id, tenant=tenant, lock=False)
-            return holders_of(connection, tenant, run_id)
+            return holders_of(connection, tenant, run_id, keep_latest=keep_latest)
 
     def manifests_of(self, tenant: str, run_id: str) -> list[str]:
         """The manifests that go with a run: all it made, but for those that another run made as well."""
         with self._db.read() as connection:
             return own(connection, tenant, run_id)
 
-    def delete_run(self, tenant: str, run_id: str, *, version: int | None = None) -> Deleted:
-        """Hides a run that has ended, and its manifests. Raises NotFoundError; ConflictError for one that may go on,
+    def delete_run(self, tenant: str, run_id: str, *, version: int | None = None, keep_latest: bool = False) -> Deleted:
+        """Hides a run that has ended, and its manifests; `latest` falls back to where it stood before, unless with
+        `keep_latest` it holds the run. Raises NotFoundError; ConflictError for one that may go on,
         for a `version` (If-Match) that is not the present one, and naming whoever needs it."""
         with self._db.write() as connection:
             hold_manifests(connection, alone=True)
             row = locked(connection, run_id, tenant=tenant, version=version)
             if row.state not in TERMINAL:
                 raise ConflictError(f"run {run_id} is {row.state}; cancel it first, then delete it")
-            held = holders_of(connection, tenant, run_id)
+            held = holders_of(connection, tenant, run_id, keep_latest=keep_latest)
             if held:
                 raise ConflictError(f"run {run_id} is held by {', '.join(held[:10])}; release those first")
             _hand_over(connection, tenant, run_id)
@@ -93,6 +95,7 @@ class Purging:
             connection.execute(hidden.values(deleted_at=now()))
             gone = sa.update(runs).where(runs.c.id == run_id)
             connection.execute(gone.values(deleted_at=now(), version=runs.c.version + 1))
+            fall_back(connection, tenant, mine, by=run_id)
             emit(connection, tenant, "run.deleted", run_id, {"manifests": mine})
         return Deleted(tenant=tenant, run=run_id, manifests=tuple(mine))
 
@@ -147,7 +150,8 @@ class Purging:
         itself, and for a `version` (If-Match) that is not the present one."""
         if moves_by_itself(name):
             raise ConflictError(
-                f"{name!r} follows what runs make and is not deleted by hand; it moves with the next run"
+                f"{name!r} follows what runs make and is not deleted by hand; it moves with the "
+                "next run, or when its run is deleted"
             )
         with self._db.write() as connection:
             mine = sa.and_(manifest_aliases.c.tenant == tenant, manifest_aliases.c.name == name)

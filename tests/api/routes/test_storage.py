@@ -36,15 +36,19 @@ def test_a_run_is_deleted_and_purged(
     monkeypatch.setitem(RECIPE, "process", [{"length": {"min_chars": 61}}])  # a manifest of its own
     dataset = register(house, parquet)
     run = work_through(house, dataset)
-    latest = house.one.delete(f"/v1/runs/{run['id']}")
-    assert latest.status_code == 409 and "alias 'latest'" in latest.json()["detail"]
+    assert house.one.get(f"/v1/runs/{run['id']}/deletion").json()["held_by"] == []  # the newest run can go as well
+    named = {"manifest": run["summary"]["manifest"]}
+    house.one.put("/v1/aliases/needed", json=named, headers={"If-Match": "*"}).raise_for_status()
+    refused = house.one.delete(f"/v1/runs/{run['id']}")
+    assert refused.status_code == 409 and "alias 'needed'" in refused.json()["detail"]
     seen = house.one.get("/v1/runs").headers["etag"]
     monkeypatch.setitem(RECIPE, "process", ["exact_duplicates"])
     other = work_through(house, register(house, parquet))
     assert house.one.get(f"/v1/manifests/{run['summary']['manifest']}").status_code == 200
     assert other["summary"]["manifest"] != run["summary"]["manifest"]
     told = house.one.get(f"/v1/runs/{run['id']}/deletion").json()
-    assert told["held_by"] == [f"alias 'latest@{dataset['id']}'"] and told["bytes"] > 0
+    assert told["held_by"] == ["alias 'needed'"] and told["bytes"] > 0
+    assert house.one.delete("/v1/aliases/needed", headers={"If-Match": "*"}).status_code == 204
     house.one.delete(f"/v1/datasets/{dataset['id']}")
     catalog = house.service.catalog
     settings = house.service.settings.model_copy(update={"retention_deleted_days": 0.0})

@@ -86,9 +86,22 @@ def test_what_is_needed_stays_and_says_by_whom(kept: Catalog, ended: Made, kind:
     assert kept.runs.get("local", run).id == run and kept.manifests.get("local", "man_1").run == run
 
 
-def test_latest_holds_too(kept: Catalog, ended: Made) -> None:
+def test_latest_falls_back_to_where_it_stood_before(kept: Catalog, ended: Made) -> None:
+    first, second, third = (ended(f"man_{number}") for number in (1, 2, 3))
     with pytest.raises(ConflictError, match="alias 'latest'"):
-        kept.purging.delete_run("local", ended("man_1"))
+        kept.purging.delete_run("local", third, keep_latest=True)
+    assert kept.purging.holders("local", third) == []
+    kept.purging.delete_run("local", second)
+    assert kept.aliases.get("local", "latest").manifest == "man_3"
+    kept.purging.delete_run("local", third)
+    back = kept.aliases.get("local", "latest")
+    assert (back.manifest, back.version) == ("man_1", 4)
+    line = kept.aliases.moves("local", "latest").items[0]
+    assert (line.from_manifest, line.to_manifest, line.by) == ("man_3", "man_1", third)
+    kept.purging.delete_run("local", first)
+    assert kept.aliases.page("local").items == ()
+    ended("man_4")
+    assert kept.aliases.get("local", "latest").manifest == "man_4"
 
 
 def test_a_deleted_run_is_hidden_everywhere_and_then_forgotten(kept: Catalog, ended: Made) -> None:
