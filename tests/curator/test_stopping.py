@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.duplicates import DuplicateIndex
+from curator.duplicates import DuplicateIndex, Shape
 from curator.errors import LeaseLostError, StoppedError, TransportError
 from curator.run import StopRequest
 from curator.stopping import hear, listening
+from curator.storage import Store
 
 
 def test_nobody_listens() -> None:
@@ -48,11 +49,13 @@ def test_a_question_that_does_not_get_through_is_put_again_and_a_lost_lease_is_t
 
 
 def test_long_work_hears_it(tmp_path: Path) -> None:
-    """Looking for pairs among many rows, band by band."""
+    """Looking for pairs among many rows: each range of keys, and the pairs some at a time."""
     asked: list[StopRequest | None] = [None, None, "cancel"]
-    index = DuplicateIndex(str(tmp_path), bands=4)
+    index = DuplicateIndex(Store.open(tmp_path), "index", Shape(rows=(50,), num_perm=16, bands=4))
     rng = np.random.default_rng(0)
-    index.add(0, rng.integers(0, 9, (50, 2)).astype(np.uint64), rng.integers(0, 2, (50, 16)).astype(np.uint32))
+    with index.adding(0) as add:
+        add(rng.integers(0, 9, (50, 2)).astype(np.uint64), rng.integers(0, 2, (50, 16)).astype(np.uint32))
     with pytest.raises(StoppedError), listening(lambda: asked.pop(0)):
-        index.edges(0.5)
+        assert index.seek(0) > 0
+        index.match(0, 0.5)
     assert not asked
