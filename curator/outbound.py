@@ -23,6 +23,10 @@ __all__ = ["address_of", "allowed_url", "below", "followed", "sent"]
 Resolve = Callable[[str, int], list[Any]]
 MOST_REDIRECTS: Final = 5
 _DEFAULT_PORT: Final = {"https": 443, "http": 80}
+_ENDS_IN_IPV4: Final = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::/96")]
+"""What a translator (RFC 6052) or an old tunnel (RFC 4291, 2.5.5.1) passes on to the IPv4 address at the end."""
+_INSIDE: Final = [ipaddress.IPv6Network(text) for text in ("fec0::/10", "64:ff9b:1::/48")]
+"""Site-local (RFC 3879) and local translation (RFC 8215), which `is_global` does not know everywhere."""
 
 
 def below(url: str, roots: Sequence[str]) -> bool:
@@ -101,8 +105,15 @@ def followed(
             if not answer.has_redirect_location:
                 yield answer
                 return
-            place = urljoin(place, answer.headers["location"])
+            place = _led_to(place, answer.headers["location"])
     raise RequestError(f"{url} was redirected more than {MOST_REDIRECTS} times; name the place it leads to")
+
+
+def _led_to(place: str, location: str) -> str:
+    try:
+        return urljoin(place, location)
+    except ValueError as error:
+        raise RequestError(f"{place} redirects to what is no URL") from error
 
 
 def _is_literal(host: str) -> bool:
@@ -117,5 +128,10 @@ def _is_literal(host: str) -> bool:
 
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
-    return parsed.is_global and not parsed.is_multicast and (mapped is None or mapped.is_global)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed.is_global and not parsed.is_multicast
+    within = parsed.ipv4_mapped or parsed.sixtofour
+    if any(parsed in network for network in _ENDS_IN_IPV4):
+        within = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    outside = parsed.is_global and not parsed.is_multicast and not any(parsed in network for network in _INSIDE)
+    return outside and (within is None or (within.is_global and not within.is_multicast))

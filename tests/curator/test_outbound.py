@@ -58,6 +58,7 @@ def test_what_lies_below_is_taken() -> None:
         "127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1",
         "fe80::1%eth0", "fd00::1",
         "::ffff:127.0.0.1", "2002:7f00:1::", "224.0.0.1",
+        "64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::808:808", "::7f00:1", "::a9fe:a9fe", "fec0::1",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_inside_is_not_called(address: str) -> None:
@@ -68,6 +69,7 @@ def test_a_name_that_leads_inside_is_not_called(address: str) -> None:
 
 def test_the_address_looked_at_is_the_one_called() -> None:
     assert address_of("https://hooks.example.com/team/x", ROOTS, answers("93.184.216.34")) == ("93.184.216.34", 443)
+    assert address_of("https://hooks.example.com/team/x", ROOTS, answers("64:ff9b::808:808"))[0] == "64:ff9b::808:808"
     assert address_of("https://hooks.example.com:8443/team/x", ROOTS, answers("93.184.216.34"))[1] == 8443
 
 
