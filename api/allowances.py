@@ -59,9 +59,16 @@ class Allowances:
         """Room for so many bytes more; 0: for what will be known later, so that there must be some left."""
         quota, use = self.of(tenant), self._catalog.quotas.use(tenant)
         if upload:
-            _fits("upload_bytes", quota.upload_bytes, use.upload_bytes, size, "delete uploads no longer needed")
+            _fits("upload_bytes", quota.upload_bytes, use.upload_bytes, max(size, 1), "delete uploads no longer needed")
         told = "delete runs, uploads and exports no longer needed (GET /v1/storage tells where the bytes are)"
         _fits("stored_bytes", quota.stored_bytes, use.stored_bytes, max(size, 1), told)
+
+    def upload_room(self, tenant: str) -> int:
+        """How many bytes one upload more may have."""
+        quota, use = self.of(tenant), self._catalog.quotas.use(tenant)
+        bounds = [(quota.upload_bytes, use.upload_bytes), (quota.stored_bytes, use.stored_bytes)]
+        left = [most - used for most, used in bounds if most is not None]
+        return max(0, min([self._settings.max_upload_bytes, *left]))
 
     def take_dataset(self, tenant: str) -> None:
         """Room for one dataset more."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from api.allowances import Allowances
+from api.limits import Places
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog, DatasetVersion
 from curator.errors import InputError, RequestError, RetryableError, TransportError
@@ -25,6 +27,7 @@ __all__ = ["Fetcher", "is_web", "name_of"]
 
 ROOTS: Final = "WINNOW_INPUT_ROOTS"
 TRIES: Final = 3
+LOOKS_AT_ONCE: Final = 4
 SILENCE_S: Final = 10.0
 """How long the other side may send nothing; also how long a server that ends may wait for it."""
 _HEADERS: Final = {"User-Agent": "Winnow", "Accept-Encoding": "identity"}
@@ -42,9 +45,10 @@ def name_of(url: str) -> str:
 class Fetcher:
     """Threads share it."""
 
-    def __init__(self, catalog: Catalog, uploads: UploadFiles, settings: Settings):
-        self._catalog, self._uploads, self._settings = catalog, uploads, settings
+    def __init__(self, catalog: Catalog, uploads: UploadFiles, allowances: Allowances, settings: Settings):
+        self._catalog, self._uploads, self._allowances, self._settings = catalog, uploads, allowances, settings
         self._ending = threading.Event()
+        self._looks = Places(LOOKS_AT_ONCE, "too_many_checks", "a look at an origin")
 
     def fetched(self, tenant: str, version: DatasetVersion) -> DatasetVersion:
         """The version with its bytes here. Raises InputError or RequestError for what cannot be had, and
@@ -61,12 +65,16 @@ class Fetcher:
         words = str(fault) if isinstance(fault, TransportError) else type(fault).__name__
         raise InputError(f"{url} could not be fetched in {TRIES} tries ({words}); register it again when it can be")
 
-    def changed(self, version: DatasetVersion) -> tuple[bool | None, str | None, str | None]:
+    def changed(self, tenant: str, version: DatasetVersion) -> tuple[bool | None, str | None, str | None]:
         """Whether the place holds something else now (None: it does not tell), and its ETag and Last-Modified now.
-        Raises InputError when it does not answer, RequestError when it may not be asked any more."""
+        Raises InputError when it does not answer, RequestError when it may not be asked any more, Refusal 429 when
+        others are asking."""
         origin = version.origin or {}
         try:
-            with self._asked(str(origin["url"]), {"Range": "bytes=0-0"}) as answer:
+            with (
+                self._looks.one(tenant),
+                self._asked(str(origin["url"]), {"Range": "bytes=0-0"}, good=(200, 206)) as answer,
+            ):
                 now = answer.headers.get("etag"), answer.headers.get("last-modified")
         except (httpx.HTTPError, httpx.InvalidURL, TransportError) as error:
             raise InputError(f"{origin['url']} does not answer ({type(error).__name__})") from error
@@ -80,15 +88,19 @@ class Fetcher:
 
     def _once(self, tenant: str, version: DatasetVersion, url: str) -> DatasetVersion:
         with self._asked(url, {}) as answer:
-            upload = self._uploads.keep(tenant, name_of(url), self._chunks(answer, url))
+            upload = self._uploads.keep(tenant, name_of(url), self._chunks(answer, url), self._allowances)
             told = {"etag": answer.headers.get("etag"), "last_modified": answer.headers.get("last-modified")}
         origin = {"url": url, **told, "sha256": upload.sha256, "bytes": upload.size_bytes}
         origin["fetched_at"] = upload.updated_at.isoformat()
-        place = self._uploads.path(tenant, upload.id)
-        return self._catalog.datasets.fetched(tenant, version.dataset, version.number, [place], origin)
+        try:
+            place = self._uploads.path(tenant, upload.id)
+            return self._catalog.datasets.fetched(tenant, version.dataset, version.number, [place], origin)
+        except BaseException:  # the dataset, or its tenant, was deleted meanwhile
+            self._uploads.discard(tenant, upload.id)
+            raise
 
     @contextmanager
-    def _asked(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def _asked(self, url: str, headers: dict[str, str], good: Sequence[int] = (200,)) -> Iterator[httpx.Response]:
         """A good answer. Raises InputError for one that will not get better, TransportError for one that may."""
         roots = [root for root in self._settings.input_roots if is_web(root)]
         with (
@@ -98,7 +110,7 @@ class Fetcher:
             status = answer.status_code
             if status == 429 or status >= 500:
                 raise TransportError(f"HTTP {status}")
-            if status not in (200, 206):
+            if status not in good:
                 raise InputError(f"{url} answered HTTP {status}; nothing was kept")
             yield answer
 

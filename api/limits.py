@@ -14,7 +14,7 @@ from typing import Final
 
 from api.errors import Refusal
 
-__all__ = ["Buckets", "Streams"]
+__all__ = ["Buckets", "Places", "Streams"]
 
 _MOST_CALLERS: Final = 10_000
 
@@ -47,6 +47,30 @@ class Buckets:
     def _refilled(self, caller: str) -> float:
         left, at = self._left.get(caller, (self._burst, self._clock()))
         return min(self._burst, left + (self._clock() - at) * self._per_s)
+
+
+class Places:
+    """So many at work at once, one of a tenant. Threads share it; `code` and `what` are told to those who come late."""
+
+    def __init__(self, most: int, code: str, what: str):
+        self._most, self._code, self._what = most, code, what
+        self._lock, self._tenants = threading.Lock(), set[str]()
+
+    @contextmanager
+    def one(self, tenant: str) -> Iterator[None]:
+        """A place. Raises Refusal 429 where there is none."""
+        with self._lock:
+            if tenant in self._tenants or len(self._tenants) == self._most:
+                detail = (
+                    f"{self._what} of this tenant is under way, or {self._most} of others are; ask again in a moment"
+                )
+                raise Refusal(429, self._code, detail, {"Retry-After": "5"})
+            self._tenants.add(tenant)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tenants.discard(tenant)
 
 
 class Streams:

@@ -13,14 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
-from api.errors import Refusal
 from api.inspection import confined_environment
 from api.intake import first_units, without_folders
+from api.limits import Places
 from curator.catalog import DatasetVersion
 from curator.errors import InputError, RecipeError, RequestError, RetryableError
 from curator.recipe import Recipe
@@ -41,7 +39,7 @@ class Rehearsals:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._lock, self._tenants = threading.Lock(), set[str]()
+        self._places = Places(AT_ONCE, "too_many_dry_runs", "a dry run")
         self._children: set[subprocess.Popen[bytes]] = set()
 
     def tried(self, tenant: str, version: DatasetVersion, recipe: Recipe, rows: int) -> dict[str, Any]:
@@ -53,7 +51,7 @@ class Rehearsals:
         asked["units"] = [unit.model_dump(mode="json") for unit in units]
         asked |= {"memory_bytes": self._settings.inspection_memory_bytes, "disk_bytes": DISK_BYTES}
         asked |= {"cpu_s": int(self._settings.dry_run_s) * 4}
-        with self._place(tenant), tempfile.TemporaryDirectory(prefix="winnow-dry-") as folder:
+        with self._places.one(tenant), tempfile.TemporaryDirectory(prefix="winnow-dry-") as folder:
             told = self._answer({**asked, "folder": folder})
         if "refused" in told:
             kind, message = _KINDS.get(told["refused"]["code"], RequestError), str(told["refused"]["message"])
@@ -65,19 +63,6 @@ class Rehearsals:
         """Ends what is under way."""
         for child in list(self._children):
             _end(child)
-
-    @contextmanager
-    def _place(self, tenant: str) -> Iterator[None]:
-        with self._lock:
-            if tenant in self._tenants or len(self._tenants) == AT_ONCE:
-                detail = f"a dry run of this tenant is under way, or {AT_ONCE} of others are; ask again in a moment"
-                raise Refusal(429, "too_many_dry_runs", detail, {"Retry-After": "5"})
-            self._tenants.add(tenant)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._tenants.discard(tenant)
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -65,7 +65,8 @@ class Service:
         if settings.webhook_roots:
             catalog.webhooks.sealed_with(Seal.of(settings))
         uploads = UploadFiles(catalog, store, settings)
-        fetcher = Fetcher(catalog, uploads, settings)
+        allowances = Allowances(catalog, settings)
+        fetcher = Fetcher(catalog, uploads, allowances, settings)
         return cls(
             settings=settings,
             catalog=catalog,
@@ -81,7 +82,7 @@ class Service:
             outbox=Outbox(catalog),
             ray=RayDoor(settings.ray_address),
             stocktaking=Stocktaking(catalog, store),
-            allowances=Allowances(catalog, settings),
+            allowances=allowances,
             runner_alive=runner_alive,
         )
 

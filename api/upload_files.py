@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from anyio import CancelScope, to_thread
 
+from api.allowances import Allowances
 from api.errors import Refusal
 from curator.catalog import Catalog, Upload, UploadState
 from curator.catalog.ids import new_id
@@ -139,21 +140,20 @@ class UploadFiles:
         except IntegrityError as error:
             raise Refusal(422, "checksum_mismatch", str(error)) from error
 
-    def keep(self, tenant: str, name: str, chunks: Iterable[bytes]) -> Upload:
+    def keep(self, tenant: str, name: str, chunks: Iterable[bytes], allowances: Allowances) -> Upload:
         """A whole file that comes from elsewhere, as a complete upload of the tenant's: it counts in the quota, and is
         there or not at all. Raises InputError for a name no reader knows, RequestError for a file that is empty, larger
         than an upload may be or than there is room for."""
         upload_id, digest, size = new_id("upl"), hashlib.sha256(), 0
         place = _place(upload_id, name)
-        quota = self._settings.upload_quota_bytes
-        room = min(self._settings.max_upload_bytes, quota - self._catalog.uploads.bytes_in_use(tenant))
+        room, quota = allowances.upload_room(tenant), allowances.of(tenant).upload_bytes
         with self._store.writer(place) as sink:
             for chunk in chunks:
                 size += len(chunk)
                 if size > room:
                     raise RequestError(
-                        f"{name} has more than the {room} bytes that may be taken (WINNOW_MAX_UPLOAD_BYTES, "
-                        "WINNOW_UPLOAD_QUOTA_BYTES); nothing was kept"
+                        f"{name} has more than the {room} bytes that may be taken (WINNOW_MAX_UPLOAD_BYTES, the "
+                        "tenant's quota of upload_bytes and stored_bytes); nothing was kept"
                     )
                 digest.update(chunk)
                 sink.write(chunk)
@@ -161,14 +161,24 @@ class UploadFiles:
                 raise RequestError(f"{name} is empty")
         sha256 = digest.hexdigest()
         try:
+            allowances.take_bytes(tenant, size, upload=True)  # others may have taken the room meanwhile
+            quota = self._settings.upload_quota_bytes if quota is None else quota
             self._catalog.uploads.create(
                 tenant, name, size, sha256, part_bytes=size, quota_bytes=quota, upload_id=upload_id
             )
-        except RequestError:  # another upload took the room meanwhile
-            self._store.delete(place)
+            self._catalog.uploads.record_part(tenant, upload_id, 0, size, sha256)
+            return self._catalog.uploads.complete(tenant, upload_id, sha256)
+        except BaseException:
+            self.discard(tenant, upload_id)
             raise
-        self._catalog.uploads.record_part(tenant, upload_id, 0, size, sha256)
-        return self._catalog.uploads.complete(tenant, upload_id, sha256)
+
+    def discard(self, tenant: str, upload_id: str) -> None:
+        """Removes what there is of an upload, though its row, or the tenant itself, is gone already."""
+        try:
+            with suppress(NotFoundError):
+                self._catalog.uploads.delete(tenant, upload_id)
+        finally:
+            self._store.delete_folder(_folder(upload_id))
 
     def delete(self, tenant: str, upload_id: str) -> None:
         """Forgets an upload and removes its bytes. Raises NotFoundError."""

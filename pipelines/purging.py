@@ -132,7 +132,8 @@ def purge_tenant(catalog: Catalog, settings: Settings, tenant: str) -> dict[str,
     working = catalog.purging.working(tenant)
     if working:
         raise ConflictError(
-            f"{len(working)} of its runs and jobs may go on ({', '.join(working[:5])}); cancel them first"
+            f"{len(working)} of its runs, jobs and datasets are unfinished ({', '.join(working[:5])}); cancel or "
+            "delete them first"
         )
     for key in catalog.keys.of_tenant(tenant):
         catalog.keys.revoke(tenant, key.id)

@@ -132,7 +132,7 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
     def make(dataset_id: str) -> tuple[int, str, DatasetView]:
         service.allowances.take_dataset(caller.tenant)
         if body.uri and is_web(body.uri):  # it is fetched into the tenant's uploads
-            service.allowances.take_bytes(caller.tenant, 0)
+            service.allowances.take_bytes(caller.tenant, 0, upload=True)
         dataset, version = service.catalog.datasets.create(
             caller.tenant,
             body.name or _name(service, caller, body),
@@ -175,7 +175,7 @@ def check_origin(request: Request, caller: Writer, dataset_id: str) -> Response:
     version = service.catalog.datasets.version(caller.tenant, dataset_id)
     if version.origin is None or version.origin.get("sha256") is None:
         raise ConflictError(f"dataset {dataset_id} was not fetched from the web, or is not here yet")
-    changed, etag, last_modified = service.fetcher.changed(version)
+    changed, etag, last_modified = service.fetcher.changed(caller.tenant, version)
     url = str(version.origin["url"])
     return reply(request, OriginNow(url=url, changed=changed, etag=etag, last_modified=last_modified))
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from curator.catalog.aliases import LATEST, fall_back, moves_by_itself
 from curator.catalog.columns import metadata
 from curator.catalog.database import Database, hold_manifests, now
+from curator.catalog.datasets import VersionState
 from curator.catalog.events import emit
 from curator.catalog.holders import UNFINISHED, holders_of, made_by, other_maker, own
 from curator.catalog.schema import (
@@ -249,13 +250,17 @@ class Purging:
             connection.execute(sa.delete(exports).where(mine))
 
     def working(self, tenant: str) -> list[str]:
-        """Ids of a tenant's runs, jobs, exports and rewrites that somebody may be working on."""
+        """Ids of a tenant's runs, jobs, exports and rewrites that somebody may be working on, and of its datasets that
+        are still being fetched or validated."""
         with self._db.read() as connection:
             found = _ids(connection, runs, tenant, runs.c.state.not_in(sorted(TERMINAL)))
             managed = sa.and_(training_jobs.c.state.in_(UNFINISHED), training_jobs.c.mode == "managed")
             found += _ids(connection, training_jobs, tenant, managed)
             for table in (exports, rewrites):
                 found += _ids(connection, table, tenant, table.c.state.in_(UNFINISHED))
+            unsettled = sa.select(dataset_versions.c.dataset).where(dataset_versions.c.state == VersionState.VALIDATING)
+            left = sa.and_(datasets.c.deleted_at.is_(None), datasets.c.id.in_(unsettled))
+            found += _ids(connection, datasets, tenant, left)
         return found
 
     def everything_of(self, tenant: str) -> dict[str, list[str]]:

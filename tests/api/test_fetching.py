@@ -6,15 +6,19 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import fetching
 from curator import outbound
+from curator.catalog import Quota
+from curator.errors import WinnowError
 from tests.api.conftest import House, open_house
 
 ROWS = b"".join(b'{"text": "number %d of the rows that lie elsewhere"}\n' % number for number in range(50))
@@ -219,6 +223,113 @@ def test_nothing_is_kept_of_what_is_too_large(reading: House, elsewhere: Elsewhe
     assert found["state"] == "rejected" and "WINNOW_MAX_UPLOAD_BYTES" in found["error"]["message"]
     assert reading.service.catalog.uploads.bytes_in_use(reading.tenant) == before
     assert list(reading.service.store.list("uploads")) == stored
+
+
+@pytest.mark.parametrize("limit", ["upload_bytes", "stored_bytes"])
+def test_nothing_is_kept_beyond_the_tenants_own_quota(
+    reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr("api.allowances._KNOWN_S", 0.0)
+    elsewhere.files["/sets/rows.jsonl"] = ROWS
+    catalog = reading.service.catalog
+    used, stored = catalog.uploads.bytes_in_use(reading.tenant), list(reading.service.store.list("uploads"))
+    try:
+        catalog.quotas.set(reading.tenant, Quota(**{limit: used + len(ROWS) - 1}))
+        found = settled(reading, f"{elsewhere.url}/rows.jsonl")
+        assert found["state"] == "rejected" and limit in found["error"]["message"]
+        assert catalog.uploads.bytes_in_use(reading.tenant) == used
+        assert list(reading.service.store.list("uploads")) == stored
+        catalog.quotas.set(reading.tenant, Quota(**{limit: used}))
+        full = reading.one.post("/v1/datasets", json={"uri": f"{elsewhere.url}/rows.jsonl"})
+        assert (full.status_code, full.json()["code"]) == (413, "quota_exceeded") and limit in full.text
+    finally:
+        catalog.quotas.set(reading.tenant, Quota())
+        reading.service.allowances.of(reading.tenant)  # what was known is forgotten
+
+
+def test_what_is_fetched_for_a_dataset_deleted_meanwhile_goes_too(reading: House, elsewhere: Elsewhere) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def waiting(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(ROWS)))
+        handler.end_headers()
+        asked.set()
+        go_on.wait(20)
+        handler.wfile.write(ROWS)
+
+    elsewhere.files["/sets/waiting.jsonl"] = waiting
+    service = reading.service
+    used, stored = service.catalog.uploads.bytes_in_use(reading.tenant), list(service.store.list("uploads"))
+    made = reading.one.post("/v1/datasets", json={"uri": f"{elsewhere.url}/waiting.jsonl"}).json()
+    assert asked.wait(20)
+    [future] = service.intake._under_way.values()
+    assert reading.one.delete(f"/v1/datasets/{made['id']}").status_code == 204
+    go_on.set()
+    future.result(20)
+    assert service.catalog.uploads.bytes_in_use(reading.tenant) == used
+    assert list(service.store.list("uploads")) == stored
+
+
+def test_nothing_is_left_of_a_tenant_removed_meanwhile(reading: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, tenant = reading.service, reading.service.catalog.keys.tenant("leaving").id
+    stored = list(service.store.list("uploads"))
+
+    def removed() -> Iterator[bytes]:
+        yield ROWS
+        with service.catalog.purging.forget_tenant(tenant):
+            pass
+
+    with pytest.raises((WinnowError, SQLAlchemyError)):
+        service.uploads.keep(tenant, "rows.jsonl", removed(), service.allowances)
+    assert list(service.store.list("uploads")) == stored
+
+
+def test_a_part_nobody_asked_for_is_not_the_whole(reading: House, elsewhere: Elsewhere) -> None:
+    def part(handler: Handler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-99/{len(ROWS)}")
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(ROWS[:100])
+
+    elsewhere.files["/sets/part.jsonl"] = part
+    found = settled(reading, f"{elsewhere.url}/part.jsonl")
+    assert found["state"] == "rejected" and "HTTP 206" in found["error"]["message"]
+
+
+def test_a_redirect_to_what_is_no_address_is_a_clear_refusal(reading: House, elsewhere: Elsewhere) -> None:
+    elsewhere.files["/sets/turning.jsonl"] = ROWS
+    found = settled(reading, f"{elsewhere.url}/turning.jsonl")
+    elsewhere.files["/sets/turning.jsonl"] = to("http://[")
+    answer = reading.one.post(f"/v1/datasets/{found['id']}:check-origin")
+    assert answer.status_code in (400, 422) and "no URL" in answer.json()["detail"], answer.text
+
+
+def test_a_silent_host_takes_one_place_of_a_tenant(
+    reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.files["/sets/silent.jsonl"] = ROWS
+    found = settled(reading, f"{elsewhere.url}/silent.jsonl")
+    asked, go_on = threading.Event(), threading.Event()
+
+    def silent(handler: Handler) -> None:
+        asked.set()
+        go_on.wait(20)
+        handler.send_response(404)
+        handler.end_headers()
+
+    elsewhere.files["/sets/silent.jsonl"] = silent
+    road = f"/v1/datasets/{found['id']}:check-origin"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reading.client_of_one().post, road)
+        assert asked.wait(20)
+        late = reading.one.post(road)
+        assert (late.status_code, late.json()["code"]) == (429, "too_many_checks") and late.headers["Retry-After"]
+        go_on.set()
+        assert first.result().status_code == 422
+    elsewhere.files["/sets/silent.jsonl"] = ROWS
+    assert reading.one.post(road).json()["changed"] is False, "the place is free again"
 
 
 @pytest.mark.parametrize(("answer", "word"), [(short, "could not be fetched in 1 tries"), (None, "HTTP 404")])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.allowances import Allowances
 from api.fetching import Fetcher
 from api.inspection import Bounds
 from api.intake import Intake
@@ -23,7 +24,7 @@ from curator.storage import Store
 def intake(tmp_path: Path) -> Iterator[Intake]:
     settings, store = Settings(root=str(tmp_path)), Store.open(tmp_path)
     with Catalog.open(settings.database_url) as catalog:
-        fetcher = Fetcher(catalog, UploadFiles(catalog, store, settings), settings)
+        fetcher = Fetcher(catalog, UploadFiles(catalog, store, settings), Allowances(catalog, settings), settings)
         made = Intake(catalog, Bounds.of(settings), fetcher=fetcher)
         yield made
         made.close()

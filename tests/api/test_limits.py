@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.errors import Refusal
-from api.limits import Buckets, Streams
+from api.limits import Buckets, Places, Streams
 
 
 def test_a_burst_then_a_rate() -> None:
@@ -26,6 +26,20 @@ def test_a_burst_then_a_rate() -> None:
         buckets.spend("a")
     with pytest.raises(Refusal):
         buckets.spend("a")  # what is not spent is not saved up beyond the burst
+
+
+def test_a_tenant_has_one_place_and_all_have_a_few() -> None:
+    places = Places(2, "too_many", "a look")
+    with places.one("a"):
+        with pytest.raises(Refusal, match="a look of this tenant"):
+            places.one("a").__enter__()
+        with places.one("b"), pytest.raises(Refusal) as refused:
+            places.one("c").__enter__()
+        assert (refused.value.status, refused.value.code) == (429, "too_many")
+        with pytest.raises(KeyError), places.one("c"):
+            raise KeyError
+        with places.one("c"):
+            pass
 
 
 def test_streams_are_counted_by_tenant_and_freed_by_errors() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from api.allowances import Allowances
 from api.fetching import Fetcher
 from api.inspection import inspected
 from api.rehearsal import Rehearsals
@@ -78,7 +79,8 @@ def fetches(folder: Path, megabytes: int = 256) -> None:
     with web(folder) as url:
         settings = Settings(root=str(folder / "root"), input_roots=(url,))
         with Catalog.open(settings.database_url) as catalog:
-            fetcher = Fetcher(catalog, UploadFiles(catalog, Store.open(settings.root), settings), settings)
+            uploads = UploadFiles(catalog, Store.open(settings.root), settings)
+            fetcher = Fetcher(catalog, uploads, Allowances(catalog, settings), settings)
             _, version = catalog.datasets.create(LOCAL_TENANT, "big", "text", {}, [f"{url}big.jsonl"])
             started = time.monotonic()
             fetcher.fetched(LOCAL_TENANT, version)

@@ -258,6 +258,16 @@ def test_holders_are_let_go(kept: Catalog, ended: Made) -> None:
                 getattr(kept.purging, f"forget_{forget}")(tenant, name)
 
 
+def test_a_dataset_still_on_its_way_is_worked_on_until_it_is_settled_or_deleted(kept: Catalog) -> None:
+    tenant = kept.keys.tenant("other").id
+    first, second = (kept.datasets.create(tenant, "a", "text", {}, ["https://a/a.csv"])[0].id for _ in range(2))
+    kept.datasets.create("local", "a", "text", {}, ["a.csv"])
+    assert kept.purging.working(tenant) == sorted([first, second])
+    kept.datasets.reject(tenant, first, 1, code="bad_input", message="gone")
+    kept.datasets.delete(tenant, second)
+    assert kept.purging.working(tenant) == []
+
+
 def test_a_tenant_goes_whole_and_nobody_else(kept: Catalog, ended: Made, summary: RunSummary) -> None:
     tenant = kept.keys.tenant("other").id
     run = kept.runs.create(tenant, REQUEST)
