@@ -1,8 +1,9 @@
-"""What the catalog keeps but whoever reads it must not know: sealed with a key that lies beside the root, not in it.
+"""What the catalog keeps but whoever reads it must not know: sealed with a key that is not in the catalog.
 
 The key is 32 random bytes in `<root>/server.key` (mode 600), or in the file `WINNOW_SECRET_KEY_FILE` names, which every
-server and runner of one catalog shares. Each secret is hidden by a pad of its own, HMAC-SHA256 of its name under the
-key. Knows nothing of what is sealed.
+server and runner of one catalog shares. A backup of the whole root holds both; who wants them apart names a file
+elsewhere. Each secret is hidden by a pad of its own, HMAC-SHA256 of its name under the key, and followed by a check of
+16 bytes, so that another key than the one it was sealed with does not open it. Knows nothing of what is sealed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import os
 import secrets
 from typing import Final
 
-from curator.errors import RequestError
+from curator.errors import IntegrityError, RequestError
 from curator.settings import Settings
 
 __all__ = ["Seal"]
 
 _SEALED: Final = "sealed:"
 _BYTES: Final = 32
+_CHECK_BYTES: Final = 16
 
 
 class Seal:
@@ -46,16 +48,28 @@ class Seal:
     def close(self, name: str, secret: str) -> str:
         """The secret as the catalog keeps it."""
         prefix, _, spelt = secret.rpartition("_")
-        return f"{_SEALED}{prefix}_{base64.b64encode(self._masked(name, base64.b64decode(spelt))).decode()}"
+        hidden = self._masked(name, base64.b64decode(spelt))
+        return f"{_SEALED}{prefix}_{base64.b64encode(hidden + self._check(name, hidden)).decode()}"
 
     def open(self, name: str, kept: str) -> str:
-        """The secret again."""
+        """The secret again. Raises IntegrityError for one that was sealed with another key or under another name."""
         prefix, _, spelt = kept.removeprefix(_SEALED).rpartition("_")
-        return f"{prefix}_{base64.b64encode(self._masked(name, base64.b64decode(spelt))).decode()}"
+        sealed = base64.b64decode(spelt)
+        hidden, check = sealed[:-_CHECK_BYTES], sealed[-_CHECK_BYTES:]
+        if not hmac.compare_digest(check, self._check(name, hidden)):
+            raise IntegrityError(
+                f"the secret of {name} was sealed with another key than this server's, and nothing is signed with it; "
+                "put back the server.key (or WINNOW_SECRET_KEY_FILE) it was made with, or make it anew"
+            )
+        return f"{prefix}_{base64.b64encode(self._masked(name, hidden)).decode()}"
 
     @staticmethod
     def is_closed(kept: str) -> bool:
         return kept.startswith(_SEALED)
+
+    def _check(self, name: str, hidden: bytes) -> bytes:
+        """No pad: those are of names alone, which hold no zero byte."""
+        return hmac.digest(self._key, name.encode() + b"\0" + hidden, hashlib.sha256)[:_CHECK_BYTES]
 
     def _masked(self, name: str, data: bytes) -> bytes:
         pad = hmac.digest(self._key, name.encode(), hashlib.sha256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import logging
 import secrets
 from collections.abc import Collection, Sequence
 from enum import StrEnum
@@ -22,11 +23,12 @@ from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import events
 from curator.catalog.schema_watch import webhook_deliveries, webhooks
-from curator.errors import NotFoundError, RequestError
+from curator.errors import IntegrityError, NotFoundError, RequestError
 from curator.sealing import Seal
 
 __all__ = ["Delivery", "DeliveryState", "DueDelivery", "Webhook", "Webhooks"]
 
+log: Final = logging.getLogger(__name__)
 MOST_OF_A_TENANT: Final = 20
 MAX_ATTEMPTS: Final = 12
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
@@ -89,12 +91,19 @@ class Webhooks:
         self._seal: Seal | None = None
 
     def sealed_with(self, seal: Seal) -> None:
-        """Keeps secrets under this seal from now on, those that an earlier version kept readable too."""
+        """Keeps secrets under this seal from now on, those that an earlier version kept readable too; says in the log
+        which were sealed with another."""
         self._seal = seal
         query = sa.select(webhooks.c.id, webhooks.c.secret)
         with self._db.read() as connection:
-            plain = [row for row in connection.execute(query).all() if not Seal.is_closed(row.secret)]
-        for row in plain:
+            found = connection.execute(query).all()
+        for row in found:
+            if Seal.is_closed(row.secret):
+                try:
+                    seal.open(row.id, row.secret)
+                except IntegrityError as error:
+                    log.warning("%s", error)
+                continue
             with self._db.write() as connection:
                 mine = sa.and_(webhooks.c.id == row.id, webhooks.c.secret == row.secret)
                 connection.execute(sa.update(webhooks).where(mine).values(secret=seal.close(row.id, row.secret)))
@@ -190,7 +199,7 @@ class Webhooks:
 
     def due(self, limit: int = 20) -> list[DueDelivery]:
         """Deliveries whose time has come, held for a minute: nobody else gets them, and should this process die they
-        come due again."""
+        come due again. One whose secret this seal does not open has failed that attempt."""
         table, seal = webhook_deliveries, self._sealing()
         ripe = sa.select(table.c.id).where(table.c.state == DeliveryState.OWED, table.c.next_at <= now())
         ripe = ripe.order_by(table.c.next_at).limit(limit).with_for_update(skip_locked=True)
@@ -203,9 +212,15 @@ class Webhooks:
             )
             joined = joined.join(webhooks, webhooks.c.id == table.c.webhook).where(table.c.id.in_(ids))
             rows = [dict(row) for row in connection.execute(joined).mappings()]
-        for row in rows:
-            row["secret"] = seal.open(row.pop("webhook"), row["secret"])
-        return [DueDelivery(**row) for row in rows]
+        return [opened for row in rows if (opened := self._opened(seal, row)) is not None]
+
+    def _opened(self, seal: Seal, row: dict[str, Any]) -> DueDelivery | None:
+        webhook, kept = row.pop("webhook"), row.pop("secret")
+        try:
+            return DueDelivery(**row, secret=seal.open(webhook, kept))
+        except IntegrityError as error:
+            self.settle(DueDelivery(**row, secret=""), status=None, error=str(error))
+            return None
 
     def settle(self, delivery: DueDelivery, *, status: int | None, error: str | None) -> DeliveryState:
         """Writes down an attempt: taken, tried again later, or given up after the last."""

@@ -159,3 +159,23 @@ def test_no_secret_is_made_or_told_without_a_seal(catalog: Catalog) -> None:
         unsealed.create(LOCAL_TENANT, URL, [])
     with pytest.raises(RequestError, match="seal"):
         unsealed.due()
+
+
+def test_nothing_is_signed_once_the_key_was_replaced(
+    catalog: Catalog, request_: RunRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, secret = catalog.webhooks.create(LOCAL_TENANT, URL, [])
+    catalog.runs.create(LOCAL_TENANT, request_)
+    catalog.webhooks.owe()
+    catalog.webhooks.sealed_with(Seal(b"x" * 32))
+    assert f"secret of {made.id} was sealed with another key" in caplog.text
+    catalog.webhooks.create(LOCAL_TENANT, URL, [])
+    catalog.runs.create(LOCAL_TENANT, request_)
+    catalog.webhooks.owe()
+    assert len(catalog.webhooks.due()) == 1  # the other's: one lost secret holds nobody up
+    failed = catalog.webhooks.deliveries(LOCAL_TENANT, made.id).items
+    assert {(row.state, row.attempts) for row in failed} == {(DeliveryState.OWED, 1)}
+    assert all("server.key" in str(row.error) for row in failed)
+    catalog.webhooks.sealed_with(Seal(b"k" * 32))  # put back
+    ripen(catalog)
+    assert secret in {delivery.secret for delivery in catalog.webhooks.due()}
