@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from curator.digest import sha256_hex
 from curator.errors import InputError, RequestError
+from curator.shards.publishing import held
 from curator.storage import Store
 
 __all__ = [
@@ -84,8 +85,9 @@ def write_snapshot(store: Store, batches: Iterable[tuple[str, np.ndarray]]) -> s
     means = rows.group_by("sample_id", use_threads=False).aggregate([("loss", "mean")]).sort_by("sample_id")
     data = _bytes(pa.table([means["sample_id"], means["loss_mean"].cast(pa.float32())], schema=_SNAPSHOT))
     name = f"feedback/snapshots/{sha256_hex(data)}.arrow"
-    if not store.exists(name):
-        store.write_bytes(name, data)
+    with held(store, name):
+        if not store.renew(name, len(data)):  # so that no sweep takes it before a run says that it reads it
+            store.write_bytes(name, data)
     return name
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from curator.catalog import Catalog, Deleted
+from curator.client.packing import forget_packs
 from curator.errors import ConflictError, NotFoundError, WinnowError
 from curator.settings import Settings
 from curator.shards.layout import manifest_name
@@ -67,11 +68,17 @@ def _delete(catalog: Catalog, tenant: str, run_id: str) -> None:
 
 def _purge_run(catalog: Catalog, store: Store, deleted: Deleted) -> None:
     freed = store.delete_folder(f"runs/{deleted.run}")
-    catalog.purging.forget_run(
-        deleted, lambda name: _digests(store, name), lambda name: store.delete(manifest_name(name))
-    )
+    catalog.purging.forget_run(deleted, lambda name: _digests(store, name), lambda name: _remove(store, [name]))
     _audited(catalog, deleted.tenant, "retention: purge run", deleted.run)
     log.info("run %s was purged: %d bytes, %d manifests", deleted.run, freed, len(deleted.manifests))
+
+
+def _remove(store: Store, manifests: Collection[str]) -> None:
+    """The files of manifests that no tenant has any more, and what says that they are packed epochs."""
+    if manifests:
+        forget_packs(store, manifests)
+    for name in manifests:
+        store.delete(manifest_name(name))
 
 
 def _digests(store: Store, manifest: str) -> set[str]:
@@ -138,14 +145,16 @@ def purge_tenant(catalog: Catalog, settings: Settings, tenant: str) -> dict[str,
     for key in catalog.keys.of_tenant(tenant):
         catalog.keys.revoke(tenant, key.id)
     store, found = Store.open(settings.root), catalog.purging.everything_of(tenant)
+    read = catalog.purging.snapshots(tenant)
     folders = {"runs": ("runs",), "training_jobs": ("feedback", "training"), "exports": ("exports",)}
     for kind, places in {**folders, "uploads": ("uploads",)}.items():
         for name in found[kind]:
             for place in places:
                 store.delete_folder(f"{place}/{name}")
     with catalog.purging.forget_tenant(tenant) as orphaned:
-        for name in orphaned:
-            store.delete(manifest_name(name))
+        _remove(store, orphaned)
+    for snapshot in read - catalog.purging.snapshots():
+        store.delete(snapshot)
     return {kind: len(ids) for kind, ids in found.items()}
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from curator.catalog import Catalog
 from curator.errors import WinnowError
 from curator.settings import Settings
-from curator.shards.sweeping import sweep_orphans
+from curator.shards.sweeping import sweep_orphans, sweep_snapshots
 from curator.storage import Store
 
 __all__ = ["forget_abandoned", "sweep_forgotten", "sweep_unfinished", "tidy"]
@@ -59,11 +59,15 @@ def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
 
 
 def sweep_forgotten(catalog: Catalog, settings: Settings) -> None:
-    """Shards and indexes that no manifest lists go after some days, but for those of runs that may still go on."""
+    """Shards and indexes that no manifest lists go after some days, but for those of runs that may still go on; so do
+    snapshots of feedback that no run reads."""
+    store, older_than_s = Store.open(settings.root), settings.retention_orphan_days * _DAY_S
+    snapshots = catalog.purging.snapshots()
     written = catalog.outputs.unfinished("write")  # before the manifests are read: see `sweep_orphans`
     in_use = {shard["digest"] for outputs in written for shard in outputs["shards"]}
     try:
-        swept = sweep_orphans(Store.open(settings.root), in_use, settings.retention_orphan_days * _DAY_S)
+        sweep_snapshots(store, snapshots, older_than_s)
+        swept = sweep_orphans(store, in_use, older_than_s)
     except (OSError, WinnowError) as error:
         log.warning("forgotten shards in %s could not be swept: %s", settings.root, error)
         return

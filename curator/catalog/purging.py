@@ -249,6 +249,13 @@ class Purging:
                 raise ConflictError(f"export {export_id} is {state}; cancel it first, then delete it")
             connection.execute(sa.delete(exports).where(mine))
 
+    def snapshots(self, tenant: str | None = None) -> set[str]:
+        """The snapshots of feedback that runs were told to read, by a tenant's or by anybody's."""
+        named = runs.c.request["feedback"].as_string()
+        query = sa.select(named).where(named.is_not(None)).distinct()
+        with self._db.read() as connection:
+            return set(connection.execute(query if tenant is None else query.where(runs.c.tenant == tenant)).scalars())
+
     def working(self, tenant: str) -> list[str]:
         """Ids of a tenant's runs, jobs, exports and rewrites that somebody may be working on, and of its datasets that
         are still being fetched or validated."""

@@ -9,7 +9,8 @@ for any rank and from any position; but each shard is fetched once, in order, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from curator.shards.reader import ShardReader
 from curator.shards.writer import TARGET_BYTES, ShardWriter
 from curator.storage import Store
 
-__all__ = ["Pack", "pack", "unpack"]
+__all__ = ["Pack", "forget_packs", "pack", "unpack"]
 
 CODE = "winnow.difficulty"
 """The packed shards' column of difficulty codes, int8; null for padding."""
@@ -191,6 +192,17 @@ def _decoded(codes: Any) -> Any:
     else:
         data = codes.cast(pa.uint8()).fill_null(PADDING).to_numpy()
     return named_difficulties(data)
+
+
+def forget_packs(store: Store, manifests: Collection[str]) -> None:
+    """Removes the records of packs whose rows these manifests list."""
+    for name in store.list("packs"):
+        try:
+            packed = json.loads(store.read_bytes(name))["manifest"]
+        except (NotFoundError, ValueError, KeyError, TypeError):
+            continue  # removed a moment ago, or no record
+        if packed in manifests:
+            store.delete(name)
 
 
 def _name(plan: str, epoch: int) -> str:

@@ -18,7 +18,7 @@ from curator.errors import IntegrityError, NotFoundError
 from curator.shards.publishing import held
 from curator.storage import Store
 
-__all__ = ["orphans", "sweep_orphans"]
+__all__ = ["orphans", "sweep_orphans", "sweep_snapshots"]
 
 _FOLDERS: Final = ("shards", "indexes")
 
@@ -36,6 +36,14 @@ def sweep_orphans(store: Store, in_use: Collection[str], older_than_s: float) ->
                 store.delete(name)
                 swept += 1
     return swept
+
+
+def sweep_snapshots(store: Store, in_use: Collection[str], older_than_s: float) -> None:
+    """As `sweep_orphans`, of feedback's snapshots, by name, that no run reads."""
+    for name in sorted({*store.list("feedback/snapshots")} - {*in_use}):
+        with held(store, name, alone=True):
+            if _is_old(store, name, older_than_s):
+                store.delete(name)
 
 
 def orphans(store: Store, in_use: Collection[str], older_than_s: float) -> Iterator[str]:

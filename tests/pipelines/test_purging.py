@@ -212,11 +212,19 @@ def test_a_tenant_goes_with_all_its_files_and_no_one_elses(catalog: Catalog, set
     own = RunRequest(inputs=(str(texts),), recipe=text_recipe(process=[]))
     alone = run_here(catalog, settings, shelving(catalog, partial(execute)), request=own, tenant=other)
     assert theirs.manifest == mine.manifest != alone.manifest
-    queued = catalog.runs.create(other, request)
+    for name, manifest in (("a", alone.manifest), ("b", mine.manifest)):
+        store.write_bytes(f"packs/epd_{name}/000000.json", f'{{"manifest": "{manifest}"}}'.encode())
+        store.write_bytes(f"feedback/snapshots/{name}.arrow", b"losses")
+    queued = catalog.runs.create(other, request.model_copy(update={"feedback": "feedback/snapshots/a.arrow"}))
+    for tenant in ("local", other):
+        both = request.model_copy(update={"feedback": "feedback/snapshots/b.arrow"})
+        catalog.runs.request_stop(tenant, catalog.runs.create(tenant, both).id, "cancel")
     with pytest.raises(ConflictError, match=queued.id):
         purge_tenant(catalog, settings, other)
     catalog.runs.request_stop(other, queued.id, "cancel")
     told = purge_tenant(catalog, settings, other)
-    assert (told["runs"], told["manifests"]) == (3, 2)
+    assert (told["runs"], told["manifests"]) == (4, 2)
     assert {name.split("/")[1] for name in store.list("runs")} == {mine.run}
+    assert store.list("packs") == ["packs/epd_b/000000.json"]
+    assert store.list("feedback") == ["feedback/snapshots/b.arrow"]
     assert store.list("manifests") == [manifest_name(mine.manifest)] and readable(store, mine.manifest)

@@ -71,6 +71,20 @@ def test_shards_of_a_run_stay_while_it_may_go_on(tmp_path: Path, texts: Path, en
         assert not any(path.exists() for path in everything)
 
 
+def test_a_snapshot_of_feedback_goes_once_no_run_reads_it(tmp_path: Path) -> None:
+    settings = Settings(root=str(tmp_path / "root"))
+    store = Store.open(settings.root)
+    names = [f"feedback/snapshots/{name}.arrow" for name in ("fresh", "read", "left")]
+    with Catalog.open(settings.database_url) as catalog:
+        for name in names:
+            store.write_bytes(name, b"losses")
+        for name in names[1:]:
+            os.utime(store.path(name), (time.time() - MONTH_S,) * 2)
+        catalog.runs.create("local", RunRequest(inputs=("a",), recipe={"task": "text"}, feedback=names[1]))
+        sweep_forgotten(catalog, settings)
+        assert store.list("feedback") == sorted(names[:2])
+
+
 def test_an_upload_nobody_goes_on_with_goes_with_its_parts_and_its_quota(tmp_path: Path) -> None:
     settings = Settings(root=str(tmp_path / "root"), upload_days=1.0)
     store = Store.open(settings.root)
