@@ -7,7 +7,6 @@ Runs read the copy, so that what they read is what was validated. Knows HTTP and
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from api.allowances import Allowances
+from api.deadline import Deadline
 from api.limits import Places
 from api.upload_files import UploadFiles
 from curator.catalog import Catalog, DatasetVersion
@@ -48,20 +48,23 @@ class Fetcher:
     def __init__(self, catalog: Catalog, uploads: UploadFiles, allowances: Allowances, settings: Settings):
         self._catalog, self._uploads, self._allowances, self._settings = catalog, uploads, allowances, settings
         self._ending = threading.Event()
+        self._lock, self._deadlines = threading.Lock(), set[Deadline]()
         self._looks = Places(LOOKS_AT_ONCE, "too_many_checks", "a look at an origin")
 
     def fetched(self, tenant: str, version: DatasetVersion) -> DatasetVersion:
-        """The version with its bytes here. Raises InputError or RequestError for what cannot be had, and
-        RetryableError when the server ends meanwhile."""
+        """The version with its bytes here. Raises InputError or RequestError for what cannot be had, or not in time,
+        and RetryableError when the server ends meanwhile."""
         [url] = version.inputs
         fault: Exception | None = None
-        for attempt in range(TRIES):
-            try:
-                return self._once(tenant, version, url)
-            except (httpx.HTTPError, httpx.InvalidURL, TransportError) as error:
-                fault = error
-            if attempt + 1 < TRIES and self._ending.wait(2.0**attempt):
-                raise RetryableError("the server ended while it was fetched; it will be tried again")
+        with self._within(self._settings.fetch_s) as deadline:
+            for attempt in range(TRIES):
+                try:
+                    return self._once(tenant, version, url, deadline)
+                except (httpx.HTTPError, httpx.InvalidURL, TransportError) as error:
+                    fault = error
+                if attempt + 1 < TRIES:
+                    self._ending.wait(2.0**attempt)
+                self._require_time(deadline, url)
         words = str(fault) if isinstance(fault, TransportError) else type(fault).__name__
         raise InputError(f"{url} could not be fetched in {TRIES} tries ({words}); register it again when it can be")
 
@@ -73,7 +76,8 @@ class Fetcher:
         try:
             with (
                 self._looks.one(tenant),
-                self._asked(str(origin["url"]), {"Range": "bytes=0-0"}, good=(200, 206)) as answer,
+                self._within(SILENCE_S) as deadline,
+                self._asked(str(origin["url"]), {"Range": "bytes=0-0"}, deadline, good=(200, 206)) as answer,
             ):
                 now = answer.headers.get("etag"), answer.headers.get("last-modified")
         except (httpx.HTTPError, httpx.InvalidURL, TransportError) as error:
@@ -85,10 +89,36 @@ class Fetcher:
     def close(self) -> None:
         """Ends what is under way."""
         self._ending.set()
+        with self._lock:
+            for deadline in self._deadlines:
+                deadline.end()
 
-    def _once(self, tenant: str, version: DatasetVersion, url: str) -> DatasetVersion:
-        with self._asked(url, {}) as answer:
-            upload = self._uploads.keep(tenant, name_of(url), self._chunks(answer, url), self._allowances)
+    @contextmanager
+    def _within(self, most_s: float) -> Iterator[Deadline]:
+        """Whatever is asked inside has so many seconds in all, and ends with the server."""
+        with Deadline(most_s) as deadline:
+            with self._lock:
+                self._deadlines.add(deadline)
+            if self._ending.is_set():
+                deadline.end()
+            try:
+                yield deadline
+            finally:
+                with self._lock:
+                    self._deadlines.discard(deadline)
+
+    def _require_time(self, deadline: Deadline, url: str) -> None:
+        """Raises RetryableError if the server ends, RequestError if it has taken too long."""
+        if self._ending.is_set():
+            raise RetryableError("the server ended while it was fetched; it will be tried again")
+        if deadline.over:
+            most_s = self._settings.fetch_s
+            raise RequestError(f"{url} took longer than {most_s:g} s (WINNOW_FETCH_S); nothing was kept")
+
+    def _once(self, tenant: str, version: DatasetVersion, url: str, deadline: Deadline) -> DatasetVersion:
+        with self._asked(url, {}, deadline) as answer:
+            chunks = self._chunks(answer, url, deadline)
+            upload = self._uploads.keep(tenant, name_of(url), chunks, self._allowances)
             told = {"etag": answer.headers.get("etag"), "last_modified": answer.headers.get("last-modified")}
         origin = {"url": url, **told, "sha256": upload.sha256, "bytes": upload.size_bytes}
         origin["fetched_at"] = upload.updated_at.isoformat()
@@ -100,12 +130,15 @@ class Fetcher:
             raise
 
     @contextmanager
-    def _asked(self, url: str, headers: dict[str, str], good: Sequence[int] = (200,)) -> Iterator[httpx.Response]:
+    def _asked(
+        self, url: str, headers: dict[str, str], deadline: Deadline, good: Sequence[int] = (200,)
+    ) -> Iterator[httpx.Response]:
         """A good answer. Raises InputError for one that will not get better, TransportError for one that may."""
+        watched = {"trace": deadline.trace}
         roots = [root for root in self._settings.input_roots if is_web(root)]
         with (
             httpx.Client(timeout=SILENCE_S, trust_env=False) as client,
-            followed(client, url, roots, ROOTS, headers={**_HEADERS, **headers}) as answer,
+            followed(client, url, roots, ROOTS, headers={**_HEADERS, **headers}, extensions=watched) as answer,
         ):
             status = answer.status_code
             if status == 429 or status >= 500:
@@ -114,13 +147,9 @@ class Fetcher:
                 raise InputError(f"{url} answered HTTP {status}; nothing was kept")
             yield answer
 
-    def _chunks(self, answer: httpx.Response, url: str) -> Iterator[bytes]:
+    def _chunks(self, answer: httpx.Response, url: str, deadline: Deadline) -> Iterator[bytes]:
         """The bytes as they are stored there. Raises RequestError when they take too long."""
-        most_s = self._settings.fetch_s
-        deadline = time.monotonic() + most_s
         for chunk in answer.iter_raw():
-            if self._ending.is_set():
-                raise RetryableError("the server ended while it was fetched; it will be tried again")
-            if time.monotonic() > deadline:
-                raise RequestError(f"{url} took longer than {most_s:g} s (WINNOW_FETCH_S); nothing was kept")
+            self._require_time(deadline, url)
             yield chunk
+        self._require_time(deadline, url)  # what was hung up on may look whole

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from api.fetching import ROOTS, Fetcher, is_web
 from api.inspection import Bounds, Nursery
+from api.turns import Turns
 from curator.catalog import Catalog, DatasetVersion
 from curator.errors import ConflictError, InputError, NotFoundError, RequestError, WinnowError
 from curator.outbound import allowed_url, below
@@ -30,17 +32,18 @@ from curator.settings import Settings
 
 __all__ = ["Intake", "allowed", "first_units", "here", "preview", "readable_folders", "without_folders"]
 
+FETCHES: Final = 4
 log: Final = logging.getLogger(__name__)
 
 
 class Intake:
-    """Validates versions in the background, two at a time; small ones are done before the answer goes out. `within`:
-    the folders that their local files must lie in, links followed."""
+    """Validates versions in the background, two at a time, fetched ones beside them, one of a tenant; small ones are
+    done before the answer goes out. `within`: the folders that their local files must lie in, links followed."""
 
     def __init__(self, catalog: Catalog, bounds: Bounds, within: Sequence[str] | None = None, *, fetcher: Fetcher):
         self._catalog, self._nursery, self._within, self._fetcher = catalog, Nursery(bounds), within, fetcher
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="intake")
-        self._web_pool = ThreadPoolExecutor(2, thread_name_prefix="fetch")  # what comes slowly holds nothing else up
+        self._web_pool = Turns(FETCHES, "fetch")  # what comes slowly holds nothing else up, nor other tenants'
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, int], Future[None]] = {}
 
@@ -51,8 +54,9 @@ class Intake:
         with self._lock:
             future = self._under_way.get(key)
             if future is None:
-                pool = self._web_pool if _is_away(version) else self._pool
-                future = self._under_way[key] = pool.submit(self._settle, tenant, version)
+                settle = partial(self._settle, tenant, version)
+                future = self._web_pool.submit(tenant, settle) if _is_away(version) else self._pool.submit(settle)
+                self._under_way[key] = future
         if wait_s:
             with suppress(TimeoutError):
                 future.result(timeout=wait_s)

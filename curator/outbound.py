@@ -82,11 +82,12 @@ def sent(
     shown = f"[{address}]" if ":" in address else address
     target = httpx.URL(url).copy_with(host=shown.strip("[]"), port=port)
     headers = {"Host": parts.netloc, **request.pop("headers", {})}
+    extensions = {"sni_hostname": str(parts.hostname), **request.pop("extensions", {})}
     with client.stream(
         method,
         target,
         headers=headers,
-        extensions={"sni_hostname": str(parts.hostname)},
+        extensions=extensions,
         follow_redirects=False,
         **request,
     ) as answer:

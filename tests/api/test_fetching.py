@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import fetching
 from curator import outbound
-from curator.catalog import Quota
+from curator.catalog import DatasetVersion, Quota
 from curator.errors import WinnowError
 from tests.api.conftest import House, open_house
 
@@ -77,6 +77,17 @@ def dripping(handler: Handler) -> None:
     for _ in range(600):
         try:
             handler.wfile.write(b'{"text": "slow"}\n')
+            time.sleep(0.05)
+        except OSError:
+            return
+
+
+def dripping_headers(handler: Handler) -> None:
+    """A byte of a header now and then: never silent, never there."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    for _ in range(600):
+        try:
+            handler.wfile.write(b"x")
             time.sleep(0.05)
         except OSError:
             return
@@ -359,15 +370,62 @@ def test_a_busy_server_is_asked_again(reading: House, elsewhere: Elsewhere) -> N
     assert reading.one.post(f"/v1/datasets/{found['id']}:check-origin").status_code == 422, "out of answers"
 
 
-def test_what_takes_too_long_is_given_up(reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dripping", [dripping, dripping_headers])
+def test_what_takes_too_long_is_given_up(
+    reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, dripping: Any
+) -> None:
     hurried = reading.service.settings.model_copy(update={"fetch_s": 0.3})
     monkeypatch.setattr(reading.service.fetcher, "_settings", hurried)
     elsewhere.files["/sets/slow.jsonl"] = dripping
-    assert "WINNOW_FETCH_S" in settled(reading, f"{elsewhere.url}/slow.jsonl")["error"]["message"]
+    assert "WINNOW_FETCH_S" in settled(reading, f"{elsewhere.url}/slow.jsonl", 10)["error"]["message"]
 
 
+def test_all_tries_together_have_one_deadline(
+    reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried = reading.service.settings.model_copy(update={"fetch_s": 0.5})
+    monkeypatch.setattr(reading.service.fetcher, "_settings", hurried)
+
+    def failing(handler: Handler) -> None:
+        handler.send_response(503)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    elsewhere.files["/sets/failing.jsonl"] = failing
+    assert "WINNOW_FETCH_S" in settled(reading, f"{elsewhere.url}/failing.jsonl")["error"]["message"]
+
+
+def test_an_origin_that_drips_is_not_waited_for(
+    reading: House, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.files["/sets/tiring.jsonl"] = ROWS
+    found = settled(reading, f"{elsewhere.url}/tiring.jsonl")
+    elsewhere.files["/sets/tiring.jsonl"] = dripping_headers
+    monkeypatch.setattr(fetching, "SILENCE_S", 0.5)
+    answer = reading.one.post(f"/v1/datasets/{found['id']}:check-origin", timeout=10)
+    assert answer.status_code == 422 and "does not answer" in answer.json()["detail"]
+
+
+def test_one_tenants_slow_hosts_hold_up_no_other(tmp_path: Path, elsewhere: Elsewhere) -> None:
+    elsewhere.files |= {"/sets/slow.jsonl": dripping_headers, "/sets/rows.jsonl": ROWS}
+    for house in open_house(tmp_path, elsewhere.url + "/"):  # type: ignore[arg-type]
+        for _ in range(4):
+            house.service.intake.validate(house.tenant, _away(house, f"{elsewhere.url}/slow.jsonl"))
+        made = house.two.post("/v1/datasets", json={"uri": f"{elsewhere.url}/rows.jsonl"}).json()
+        deadline = time.monotonic() + 10
+        while house.two.get(f"/v1/datasets/{made['id']}").json()["state"] == "validating":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _away(house: House, url: str) -> DatasetVersion:
+    make = house.service.catalog.datasets.create
+    return make(house.tenant, "slow.jsonl", "text", {}, [url], origin={"url": url})[1]
+
+
+@pytest.mark.parametrize("dripping", [dripping, dripping_headers])
 def test_a_run_waits_for_what_is_still_being_fetched_and_an_ending_server_does_not(
-    tmp_path: Path, elsewhere: Elsewhere
+    tmp_path: Path, elsewhere: Elsewhere, dripping: Any
 ) -> None:
     elsewhere.files["/sets/slow.jsonl"] = dripping
     for house in open_house(tmp_path, elsewhere.url + "/"):  # type: ignore[arg-type]
