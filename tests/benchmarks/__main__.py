@@ -15,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SHORT = {
+    "cascade": "--megabytes 24 --runs 1 --peer-megabytes 1",
     "compress": "--seeds 1",
     "curate_noisyag": "--draws 1",
     "dashboards": "--seconds 20",
@@ -27,7 +28,9 @@ SHORT = {
     "kill_soak": "--kills 10 --minutes 3",
     "leases": "--rows 50000 --consumers 1,2",
     "loader": "--rounds 1 --seconds 1",
+    "near_duplicates": "--docs 4000 --pairs 1000 --peer-docs 200",
     "pull_ranks": "--epochs 2",
+    "service_training": "--small --engine inline --epochs 1",
     "training_motion": "--seeds 1 --epochs 3 --clips 500",
     "training_parallel": "--seeds 1 --epochs 1",
     "worker_memory": "--megabytes 20",

@@ -1,17 +1,19 @@
 """FineWeb's cascade end to end, Parquet in, kept shards and ledger out: MB of text per CPU-second, beside datatrove.
 
-    python tests/benchmarks/cascade.py --data tech_docs.parquet --megabytes 96 --peer PYTHON --peer-megabytes 4
+    python tests/benchmarks/cascade.py [--data tech_docs.parquet] [--megabytes 96] [--peer PYTHON] [--peer-megabytes 4]
 
 The recipe is `fineweb` without language identification and near-duplicates. The text is DATA's column `text`, and
 then again with the paragraphs of each document in another order, until there are so many megabytes. Each figure is the
 median of `--runs` after a run over 64 rows, so that imports and compiled kernels are there; CPU seconds are user and
-system time of the process. PYTHON has `datatrove[io,processing] spacy` and runs the four filters on the first rows.
+system time of the process. PYTHON has `datatrove[io,processing] spacy` (an environment is made when it is not given)
+and runs the four filters on the first rows.
 Also printed: two processes with half of the files each, a tenth of the text, and what the ledger takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import resource
 import statistics
@@ -31,6 +33,10 @@ from curator.recipe import Recipe, load
 from curator.run import RunSummary
 from pipelines.runs import curate_here
 
+sys.path.insert(0, str(Path(__file__).parent))
+from _peer_env import DATATROVE, peer_python
+
+DATA = Path(os.environ.get("WINNOW_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FILES = 8
 PEER = Path(__file__).with_name("_datatrove_cascade.py")
 
@@ -145,12 +151,16 @@ def main() -> None:
         worker(sys.argv[2:])
         return
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--data", type=Path, default=DATA / "tech_docs.parquet")
     options.add_argument("--megabytes", type=float, default=96)
     options.add_argument("--runs", type=int, default=3)
-    options.add_argument("--peer")
+    options.add_argument("--peer", help="a Python that has datatrove")
     options.add_argument("--peer-megabytes", type=float, default=4)
     chosen = options.parse_args()
+    if not chosen.data.exists():
+        print(f"no data at {chosen.data}; set WINNOW_DATA")
+        return
+    peer = chosen.peer or peer_python("datatrove", DATATROVE)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         small, _ = write_corpus(folder / "warm", chosen.data, 0.3, 1)
@@ -163,11 +173,11 @@ def main() -> None:
         one = workers_wall(small[0], [whole])
         two = workers_wall(small[0], [whole[::2], whole[1::2]])
         print(f"two processes: {one / two:.2f} times one ({one:.2f} s, {two:.2f} s)", flush=True)
-        if chosen.peer:
+        if peer:
             rows, peer_size = write_corpus(folder / "peer", chosen.data, chosen.peer_megabytes, 1)
             measure("same rows as datatrove", rows, peer_size, chosen.runs)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            done = subprocess.run([chosen.peer, str(PEER), *rows], check=True, capture_output=True, text=True)
+            done = subprocess.run([peer, str(PEER), *rows], check=True, capture_output=True, text=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             print(f"datatrove: {done.stdout.strip()}; {spent:.1f} CPU-s with its imports")

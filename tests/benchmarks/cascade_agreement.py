@@ -1,19 +1,21 @@
 """Rule by rule, which rows Winnow's FineWeb cascade drops and which datatrove's own filters drop.
 
-    python tests/benchmarks/cascade_agreement.py --data DIR --peer PYTHON
+    python tests/benchmarks/cascade_agreement.py [--data DIR] [--peer PYTHON]
 
 DIR holds hplt_web_docs_human.parquet, web_lines_human.parquet and tech_docs.parquet; PYTHON is an interpreter with
-`datatrove[io,processing] spacy`. Of the web documents the English ones are read, of the web lines the English
-documents, joined again. Each rule of datatrove runs alone (every other threshold off); its FineWeb rules see the text
-that its C4 filter leaves, as in FineWeb. Rows of the table: drops by datatrove, drops by Winnow, precision, recall, F1;
-then the rows kept by the whole cascade.
+`datatrove[io,processing] spacy`; an environment is made when it is not given. Of the web documents the English ones are
+read, of the web lines the English documents, joined again. Each rule of datatrove runs alone (every other threshold
+off); its FineWeb rules see the text that its C4 filter leaves, as in FineWeb. Rows of the table: drops by datatrove,
+drops by Winnow, precision, recall, F1; then the rows kept by the whole cascade.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,11 @@ from curator.signals.c4 import C4Quality
 from curator.signals.fineweb import FinewebQuality
 from curator.signals.gopher import GopherQuality, GopherRepetition
 from curator.signals.types import Bound
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _peer_env import DATATROVE, peer_python
+
+DATA = Path(os.environ.get("WINNOW_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 PEER = Path(__file__).with_name("_datatrove_rules.py")
 
@@ -77,14 +84,18 @@ def f1(reference: np.ndarray, found: np.ndarray) -> str:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--peer", required=True)
+    options.add_argument("--data", type=Path, default=DATA, help="a folder")
+    options.add_argument("--peer", help="a Python that has datatrove")
     options.add_argument("--show", type=int, default=0, help="rows of disagreement to name, by set and number")
     chosen = options.parse_args()
+    peer = chosen.peer or peer_python("datatrove", DATATROVE)
+    if peer is None or not chosen.data.is_dir():
+        print(f"nothing to compare: no datatrove, or no data at {chosen.data} (set WINNOW_DATA)")
+        return
     sets = texts_of(chosen.data)
     every = [text for texts in sets.values() for text in texts]
     places = [(name, row) for name, texts in sets.items() for row in range(len(texts))]
-    reference, found = theirs(chosen.peer, every), ours(every)
+    reference, found = theirs(peer, every), ours(every)
     print({name: len(texts) for name, texts in sets.items()})
     print("| rule | datatrove drops | Winnow drops | precision | recall | F1 |\n|---|---|---|---|---|---|")
     for name, mask in found.items():

@@ -1,8 +1,8 @@
 """Near duplicates end to end: read, shingle, sign, band, verify, cluster, filter, write; recall by similarity, what new
-rows cost, memory a document; datatrove's MinHash beside it where a Python that has it is given.
+rows cost, memory a document; datatrove's MinHash beside it.
 
 `--texts FILE.parquet` gives the text to make documents of (default: the documentation of the installed packages);
-`--peer PYTHON` runs datatrove (`pip install "datatrove[io,processing]" spacy`) on the same first documents.
+datatrove runs on the same first documents, by `--peer PYTHON` or in an environment made for it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from curator.storage import Store
 from pipelines.demo.corpus import write_corpus
 from pipelines.job import Job
 from pipelines.runs import curate_here
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _peer_env
 
 DOC_BYTES: Final = 5_000
 THRESHOLD: Final = 0.8
@@ -310,8 +313,8 @@ def main() -> None:
         precision(files, edges)
         recall(parts, chosen.pairs)
         later(scratch / "roots", files[:-1], files[-1:])
-        if chosen.peer:
-            peer(chosen.peer, files, scratch, chosen.peer_docs)
+        if datatrove := chosen.peer or _peer_env.peer_python("datatrove", _peer_env.DATATROVE):
+            peer(datatrove, files, scratch, chosen.peer_docs)
 
 
 if __name__ == "__main__":
