@@ -88,7 +88,7 @@ def submit(
         by=by,
     )
     service.store.write_bytes(_name(run_id), words.model_dump_json(indent=1).encode())
-    return service.catalog.runs.create(tenant, request, priority=priority, run_id=run_id)
+    return service.catalog.runs.create(tenant, request, priority=priority, run_id=run_id, against=chosen.against)
 
 
 def ready_version(catalog: Catalog, tenant: str, dataset: str) -> tuple[Dataset, DatasetVersion]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from curator.catalog.database import Database
+from curator.catalog.database import Database, hold_manifests
 from curator.catalog.ids import new_id
 from curator.catalog.leased import Claim, JobState, Work
+from curator.catalog.manifests import manifest_row
 from curator.catalog.queued import QueuedWork
 from curator.catalog.schema_exports import exports
 
@@ -37,6 +38,9 @@ class Exports(QueuedWork[Export, ClaimedExport]):
         super().__init__(database, exports, Export, ClaimedExport, "export")
 
     def create(self, tenant: str, manifest: str, form: ExportFormat, *, export_id: str | None = None) -> Export:
-        """A queued export. A reserved id makes one."""
+        """A queued export. A reserved id makes one. Raises NotFoundError for a manifest that is not there."""
         values = {"id": export_id or new_id("exp"), "tenant": tenant, "manifest": manifest, "format": form}
-        return self._leases.add(**values, state=JobState.QUEUED)
+        with self._db.write() as connection:
+            hold_manifests(connection)  # or it could be deleted between the look and the export that holds it
+            manifest_row(connection, tenant, manifest)
+            return self._leases.add_in(connection, **values, state=JobState.QUEUED)

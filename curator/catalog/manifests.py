@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.catalog.database import Database, hold_manifests, ignoring, insert_new, now
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
-from curator.catalog.schema import manifest_shards, manifests
+from curator.catalog.schema import manifest_shards, manifests, runs
 from curator.errors import NotFoundError
 
 __all__ = ["ManifestRow", "Manifests", "ShardPlace", "manifest_row"]
@@ -63,13 +63,17 @@ class Manifests:
         parent: str | None = None,
     ) -> ManifestRow:
         """Makes a manifest and its shards known. Equal content has an equal id, so a second time (another run, a
-        resumed one) changes nothing and the first run stays its maker."""
+        resumed one) changes nothing and the first run stays its maker. Raises NotFoundError for a `parent` that is not
+        there, or a `run` that was deleted: what comes of them would belong to nothing."""
         row = {"tenant": tenant, "id": manifest_id, "run": run, "parent": parent, "path": path, "created_at": now()}
         # In the order of their names, so that two writers of overlapping sets cannot wait for each other.
         ordered = sorted(shards, key=lambda shard: shard.digest)
         places = [{"tenant": tenant, **shard.model_dump()} for shard in ordered]
         with self._db.write() as connection:
             hold_manifests(connection)
+            if parent is not None:
+                manifest_row(connection, tenant, parent)
+            _not_deleted(connection, run)
             if not insert_new(connection, manifests, **row):  # one that was deleted is wanted again
                 mine = sa.and_(manifests.c.tenant == tenant, manifests.c.id == manifest_id)
                 back = sa.update(manifests).where(mine, manifests.c.deleted_at.is_not(None))
@@ -126,6 +130,12 @@ class Manifests:
         if row is None:
             raise NotFoundError(f"there is no shard {digest!r}; its manifest lists the digests that exist")
         return ShardPlace(**row)
+
+
+def _not_deleted(connection: sa.Connection, run: str | None) -> None:
+    query = sa.select(runs.c.id).where(runs.c.id == run, runs.c.deleted_at.is_not(None))
+    if connection.execute(query).first() is not None:
+        raise NotFoundError(f"run {run} was deleted meanwhile, so nothing more is made of it")
 
 
 def manifest_row(connection: sa.Connection, tenant: str, manifest_id: str) -> ManifestRow:

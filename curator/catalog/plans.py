@@ -12,8 +12,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from curator.catalog.database import Database, insert_new, now
+from curator.catalog.database import Database, hold_manifests, insert_new, now
 from curator.catalog.ids import new_id
+from curator.catalog.manifests import manifest_row
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.catalog.schema import epoch_plans, plan_epochs
 from curator.digest import content_id
@@ -61,11 +62,14 @@ class Plans:
         digest: str | None = None,
         plan_id: str | None = None,
     ) -> PlanRow:
-        """The plan's row; a tenant's equal plan (same digest, by default of the canonical JSON) is the same row."""
+        """The plan's row; a tenant's equal plan (same digest, by default of the canonical JSON) is the same row.
+        Raises NotFoundError for a manifest that is not there."""
         digest = digest or content_id("epd", dict(plan))
         values = {"id": plan_id or new_id("epl"), "tenant": tenant, "manifest": manifest, "digest": digest}
         query = sa.select(epoch_plans).where(epoch_plans.c.tenant == tenant, epoch_plans.c.digest == digest)
         with self._db.write() as connection:
+            hold_manifests(connection)
+            manifest_row(connection, tenant, manifest)
             insert_new(connection, epoch_plans, **values, plan=dict(plan), created_at=now())
             return PlanRow(**connection.execute(query).mappings().one())
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from curator.catalog.database import Database
+from curator.catalog.database import Database, hold_manifests
 from curator.catalog.ids import new_id
 from curator.catalog.leased import Claim, JobState, Work
+from curator.catalog.manifests import manifest_row
 from curator.catalog.queued import QueuedWork
 from curator.catalog.schema_plans import rewrites
 
@@ -51,6 +52,10 @@ class Rewrites(QueuedWork[Rewrite, ClaimedRewrite]):
         epoch: int | None = None,
         rewrite_id: str | None = None,
     ) -> Rewrite:
-        """A queued rewrite. A reserved id makes one."""
+        """A queued rewrite. A reserved id makes one. Raises NotFoundError for a manifest that is not there."""
         values = {"kind": kind, "manifest": manifest, "plan": plan, "epoch": epoch}
-        return self._leases.add(id=rewrite_id or new_id("rwr"), tenant=tenant, state=JobState.QUEUED, **values)
+        values |= {"id": rewrite_id or new_id("rwr"), "tenant": tenant}
+        with self._db.write() as connection:
+            hold_manifests(connection)
+            manifest_row(connection, tenant, manifest)
+            return self._leases.add_in(connection, **values, state=JobState.QUEUED)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from curator.catalog.aliases import run_succeeded
-from curator.catalog.database import Database, hold_claims, insert_new, now
+from curator.catalog.database import Database, hold_claims, hold_manifests, insert_new, now
 from curator.catalog.events import PROGRESS, emit
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
@@ -44,9 +44,14 @@ class Runs:
         *,
         priority: int = 0,
         run_id: str | None = None,
+        against: str | None = None,
     ) -> Run:
-        """Queues a run. With a `run_id` reserved by an idempotency key, asking twice gives the one run."""
+        """Queues a run. With a `run_id` reserved by an idempotency key, asking twice gives the one run. Raises
+        NotFoundError when `against`, the run it goes on from, is not there."""
         with self._db.write() as connection:
+            if against is not None:
+                hold_manifests(connection)
+                locked(connection, against, tenant=tenant, lock=False)
             row = _create(connection, tenant, request, priority, run_id)
         return _run(row)
 
@@ -300,13 +305,7 @@ class Runs:
             return _let_go(connection, row, attempts=attempts)
 
 
-def _create(
-    connection: sa.Connection,
-    tenant: str,
-    request: RunRequest,
-    priority: int,
-    run_id: str | None,
-) -> Row:
+def _create(connection: sa.Connection, tenant: str, request: RunRequest, priority: int, run_id: str | None) -> Row:
     stored = request.model_dump(mode="json")
     values = {
         "id": run_id or new_id("run"),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from curator.catalog import Catalog, Export, JobState
+from curator.catalog.shelf import shelve
 from curator.errors import LeaseLostError, RetryableError, TransportError
 from curator.settings import Settings
 from curator.shards import Manifest, ShardWriter, write_index
@@ -37,7 +38,7 @@ def catalog(settings: Settings) -> Iterator[Catalog]:
 
 
 @pytest.fixture
-def manifest(settings: Settings) -> str:
+def manifest(catalog: Catalog, settings: Settings) -> str:
     """A manifest of 9,000 living rows under the root."""
     store = Store.open(settings.root)
     ids = np.random.default_rng(1).integers(0, 256, (ROWS, 16), np.uint8)
@@ -47,7 +48,9 @@ def manifest(settings: Settings) -> str:
     writer.write(pa.record_batch([pa.array(range(ROWS)), named], schema=schema))
     [shard] = writer.close()
     info = shard.with_index(*write_index(store, np.zeros(ROWS, np.uint8), np.ones(ROWS, bool), ids))
-    return Manifest.of(schema=schema, shards=[info]).save(store)
+    made = Manifest.of(schema=schema, shards=[info])
+    shelve(catalog.manifests, store, "local", made, run=None)
+    return made.id
 
 
 def once(catalog: Catalog, settings: Settings, shutdown: threading.Event | None = None) -> bool:
@@ -146,6 +149,7 @@ def test_a_passing_fault_is_tried_again_and_then_failed(
 
 
 def test_what_cannot_be_exported_fails_with_its_reason(catalog: Catalog, settings: Settings) -> None:
+    catalog.manifests.record("local", "man_nothing", path="m", shards=[])  # its file is lost
     export = catalog.exports.create("local", "man_nothing", "jsonl")
     assert once(catalog, settings)
     failed = catalog.exports.get("local", export.id)

@@ -191,6 +191,7 @@ def test_the_uploads_of_a_deleted_dataset_go_when_no_run_reads_them(catalog: Cat
 
 
 def test_an_export_goes_with_its_files(catalog: Catalog, settings: Settings) -> None:
+    catalog.manifests.record("local", "man_1", path="man_1", shards=[])
     store, export = Store.open(settings.root), catalog.exports.create("local", "man_1", "jsonl")
     store.write_bytes(f"exports/{export.id}/00001/a.jsonl", b"{}")
     old = settings.model_copy(update={"retention_export_days": 1e-9})

@@ -14,6 +14,11 @@ from curator.errors import ConflictError, LeaseLostError, NotFoundError
 J = JobState
 
 
+@pytest.fixture(autouse=True)
+def manifest(catalog: Catalog) -> None:
+    catalog.manifests.record("local", "man_1", path="man_1", shards=[])
+
+
 def expire(catalog: Catalog) -> None:
     with catalog.database.write() as connection:
         connection.execute(sa.update(exports).values(lease_until=exports.c.created_at - 1.0))
@@ -94,4 +99,5 @@ def test_a_reserved_id_makes_one_and_strangers_see_none(catalog: Catalog) -> Non
 
 
 def test_exports_on_postgresql(postgresql: Catalog) -> None:
+    postgresql.manifests.record("local", "man_1", path="man_1", shards=[])
     test_a_lost_export_goes_to_another_runner_until_its_attempts_are_used_up(postgresql)

@@ -29,6 +29,7 @@ def nouns(catalog: Catalog, noun: str) -> Any:
 
 def create(catalog: Catalog, noun: str) -> Any:
     if noun == "export":
+        catalog.manifests.record("local", "man_1", path="man_1", shards=[])
         return catalog.exports.create("local", "man_1", "jsonl")
     return catalog.jobs.create("local", "managed", plan="epl_1", spec={"entry": "text"})
 

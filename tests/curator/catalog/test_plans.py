@@ -10,6 +10,11 @@ from curator.errors import NotFoundError
 PLAN = {"curriculum": {"kind": "staged"}, "seed": 0, "num_epochs": 10}
 
 
+@pytest.fixture(autouse=True)
+def manifest(catalog: Catalog) -> None:
+    catalog.manifests.record("local", "man_1", path="man_1", shards=[])
+
+
 def test_equal_plans_are_one(catalog: Catalog) -> None:
     first = catalog.plans.create("local", "man_1", PLAN)
     assert first.id.startswith("epl_")
@@ -50,4 +55,5 @@ def test_another_tenants_plan_does_not_exist(catalog: Catalog) -> None:
         with pytest.raises(NotFoundError):
             act()
     assert catalog.plans.page(other).items == ()
+    catalog.manifests.record(other, "man_1", path="man_1", shards=[])
     assert catalog.plans.create(other, "man_1", PLAN).id != plan

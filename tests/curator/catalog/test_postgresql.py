@@ -228,5 +228,6 @@ def test_the_other_nouns(postgresql: Catalog) -> None:
     jobs: list[object] = []
     together(3, lambda number: jobs.append(postgresql.jobs.claim(f"runner {number}", 60.0)))
     assert len([job for job in jobs if job is not None]) == 1
+    postgresql.manifests.record("local", "man_1", path="man_1", shards=[])
     plan = postgresql.plans.create("local", "man_1", {"seed": 0})
     assert postgresql.plans.decide("local", plan.id, 0, {"easy": 1.0}, None).ratios == {"easy": 1.0}

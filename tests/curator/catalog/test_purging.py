@@ -156,6 +156,28 @@ def test_an_alias_never_stands_at_what_was_purged(kept: Catalog, ended: Made) ->
     assert learn(last, "judge_3") == 3
 
 
+def test_nothing_is_made_of_what_was_deleted_meanwhile(kept: Catalog, ended: Made) -> None:
+    """Each is asked for by somebody who looked at it a moment before."""
+    run = ended("man_1")
+    ended("man_2")
+    kept.purging.delete_run("local", run)
+    for purged in (False, True):
+        for make in (
+            lambda: kept.manifests.record("local", "man_child", path="c", shards=[], run=run, parent="man_1"),
+            lambda: kept.plans.create("local", "man_1", {}),
+            lambda: kept.exports.create("local", "man_1", "jsonl"),
+            lambda: kept.rewrites.create("local", "compact", "man_1"),
+            lambda: kept.runs.create("local", REQUEST, against=run),
+        ):
+            with pytest.raises(NotFoundError):
+                make()
+        if not purged:
+            with pytest.raises(NotFoundError, match="deleted meanwhile"):  # of a parent that another run made too
+                kept.manifests.record("local", "man_child", path="c", shards=[], run=run, parent="man_2")
+            purge(kept, {"man_1": set(), "man_2": set()})
+    assert [row.id for row in kept.manifests.page("local").items] == ["man_2"] and not kept.plans.page("local").items
+
+
 def test_a_run_that_may_go_on_is_not_deleted(kept: Catalog) -> None:
     run = kept.runs.create("local", REQUEST)
     with pytest.raises(ConflictError, match="queued; cancel it first"):

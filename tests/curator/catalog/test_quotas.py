@@ -37,6 +37,7 @@ def test_what_is_taken_is_counted(kept: Catalog) -> None:
     hidden, _ = kept.datasets.create("local", "a", "text", {}, ["a"])
     kept.datasets.create("local", "b", "text", {}, ["b"])
     kept.datasets.delete("local", hidden.id)
+    kept.manifests.record("local", "man_1", path="man_1", shards=[])
     export = kept.exports.create("local", "man_1", "jsonl")
     claimed = kept.exports.claim("me", 60.0)
     assert claimed is not None and claimed.id == export.id

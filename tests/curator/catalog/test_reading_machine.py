@@ -49,6 +49,7 @@ class ReadingMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self.catalog.manifests.record("local", "man_1", path="man_1", shards=[])
         plan = self.catalog.plans.create("local", "man_1", {"seed": 1})
         sizes = {"block_positions": BLOCK, "num_positions": POSITIONS}
         self.reading = self.catalog.readings.open("local", plan.id, 0, "all", **sizes)

@@ -12,6 +12,11 @@ from curator.catalog.schema_plans import reading_blocks
 from curator.errors import LeaseLostError, NotFoundError
 
 
+@pytest.fixture(autouse=True)
+def manifest(catalog: Catalog) -> None:
+    catalog.manifests.record("local", "man_1", path="man_1", shards=[])
+
+
 def begun(catalog: Catalog, *, positions: int = 250, block: int = 100, name: str = "all") -> Reading:
     plan = catalog.plans.create("local", "man_1", {"seed": 1})
     return catalog.readings.open("local", plan.id, 2, name, block_positions=block, num_positions=positions)
@@ -117,6 +122,7 @@ def test_blocks_leave_no_events(catalog: Catalog) -> None:
 def test_many_consumers_at_once_on_postgresql(postgresql: Catalog) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
+    postgresql.manifests.record("local", "man_1", path="man_1", shards=[])
     reading = begun(postgresql, positions=400, block=10)
 
     def consume(name: str) -> list[int]:

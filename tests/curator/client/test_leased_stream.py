@@ -33,6 +33,7 @@ class Counter:
 
     def __init__(self, catalog: Catalog, store: Store, plan: EpochPlan):
         self.catalog, self.store, self.row = catalog, store, None
+        catalog.manifests.record("local", plan.manifest, path="m", shards=[])
         self.row = catalog.plans.create("local", plan.manifest, plan.model_dump(mode="json"), digest=plan.id)
         self.length = plan.num_positions(0)
         self.acked: list[int] = []

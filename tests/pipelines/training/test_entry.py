@@ -141,6 +141,7 @@ def test_a_plan_decides_epochs_batch_curriculum_and_seed(office: Office) -> None
     plan = EpochPlan.of(
         office.manifest, curriculum="constant", num_epochs=2, seed=5, global_batch_size=10, tail="short"
     )
+    office.catalog.manifests.record(LOCAL_TENANT, office.manifest.id, path="m", shards=[])
     row = office.catalog.plans.create(LOCAL_TENANT, office.manifest.id, plan.model_dump(mode="json"), digest=plan.id)
     report = run_job(office.catalog, office.settings, office.job(plan=row.id, manifest=None).id)
     assert report.plan == plan.id and report.steps == plan.num_batches(0) + plan.num_batches(1) == 30
