@@ -116,8 +116,19 @@ def here(version: DatasetVersion) -> tuple[str, ...]:
 
 
 def preview(version: DatasetVersion, limit: int) -> list[pa.RecordBatch]:
-    """The first `limit` rows. Raises ConflictError for a version that is not ready, InputError if its file changed."""
+    """The first `limit` rows. Raises ConflictError for a version that is not ready, InputError if its file changed or
+    is gone; the server's folders are not told."""
     schema, units = first_units(version)
+    try:
+        return _first(schema, units, limit)
+    except RequestError as error:
+        told = without_folders(str(error), version.inputs)
+        raise InputError(
+            f"{told}. The file changed or was deleted after the dataset was read; upload and register it again"
+        ) from None
+
+
+def _first(schema: pa.Schema, units: Sequence[WorkUnit], limit: int) -> list[pa.RecordBatch]:
     batches, left = [], limit
     for unit in units:
         for rows in islice(read(unit, schema=schema, batch_rows=limit), limit):

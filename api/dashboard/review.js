@@ -168,7 +168,7 @@ export class ReviewPage {
         queue.trusted_rows ? el("button", { type: "button", text: "Download as a trusted sample", title: `${count(queue.trusted_rows)} rows of this review, and the run's own trusted rows`, on: { click: () => this.once(() => download(`${this.address}/trusted?with_trusted=true`, `${queue.id}.parquet`)) } }) : null,
         this.last ? el("button", { type: "button", text: "Change my last answer", on: { click: () => this.back() } }) : null)
       : null;
-    return [el("section", { class: "card ending" }, el("p", { class: "big", text: told }), uses), card("What came of it", findings(queue))];
+    return [el("section", { class: "card ending" }, el("p", { class: "big", text: told }), uses), answered(queue) ? card("What came of it", findings(queue)) : null].filter(Boolean);
   }
 
   apply() {
@@ -179,6 +179,9 @@ export class ReviewPage {
     });
   }
 }
+
+// Whether there is anything to tell of a review yet.
+const answered = ({ uncertain, audit, agreement, states }) => Boolean(uncertain.settled || audit.settled || agreement.items || states.disputed);
 
 // Figures of a review that has answers.
 export function findings(queue) {

@@ -21,6 +21,7 @@ from api.service import service_of
 from api.submission import ready_version, resolved
 from curator.catalog import RecipeRow
 from curator.digest import canonical_json, sha256_hex
+from curator.errors import RecipeError
 from curator.recipe import Recipe, fitted, load, preset_names
 
 routes = routes_under("/v1", "recipes")
@@ -154,6 +155,8 @@ def dry_run_recipe(request: Request, caller: Writer, body: NewDryRun) -> Respons
     service = service_of(request)
     dataset, version = ready_version(service.catalog, caller.tenant, body.dataset)
     recipe = resolved(service, caller.tenant, body.recipe, dataset.columns, body.seed)
+    if recipe.against is not None:
+        raise RecipeError("against: a dry run compares with no earlier run; leave `against` out")
     fitted(recipe, list(version.columns or {}))  # what the process would find out, said before one is started
     found = service.rehearsals.tried(caller.tenant, version, recipe, body.rows)
     return reply(request, DryRun(dataset=dataset.id, version=version.number, recipe_id=recipe.id, **found))

@@ -118,6 +118,19 @@ def test_rows_are_claimed_answered_amended_and_given_back(tmp_path: Path) -> Non
     ]
 
 
+def test_the_end_of_a_review_tells_what_came_of_it_once_something_did(tmp_path: Path) -> None:
+    """With every row leased to others nothing has."""
+    settled = {**QUEUE, "audit": {"items": 1, "settled": 1, "confirmed": 1}}
+    told = run(
+        tmp_path,
+        PAGE + "const { ReviewPage } = await import('./review.js');\n"
+        "const shown = (queue) => ReviewPage.prototype.ending.call({ queue }).length;\n"
+        f"const cards = {json.dumps([QUEUE, settled])}.map(shown);\n"
+        "console.log(JSON.stringify({ cards }));",
+    )
+    assert told["cards"] == [1, 2]
+
+
 def test_every_script_is_one_a_browser_can_read(tmp_path: Path) -> None:
     for script in DASHBOARD.glob("*.js"):
         shutil.copy(script, tmp_path / "checked.mjs")

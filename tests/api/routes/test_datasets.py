@@ -33,6 +33,16 @@ def test_the_first_rows_can_be_looked_at(house: Any, dataset: dict[str, Any]) ->
     assert [row["id"] for row in shown["items"]] == ["doc0", "doc1", "doc2"]
 
 
+def test_rows_of_a_deleted_upload_are_gone_and_no_folder_is_told(house: Any, send: Any) -> None:
+    upload = send(house.one, b'{"text": "a"}\n', "gone.jsonl")
+    made = house.one.post("/v1/datasets", json={"upload_ids": [upload]}).json()
+    house.service.store.delete_folder(f"uploads/{upload}")
+    refused = house.one.get(f"/v1/datasets/{made['id']}/versions/1/rows")
+    told = refused.json()["detail"]
+    assert refused.status_code == 422 and "file gone.jsonl" in told and "upload and register it again" in told
+    assert str(house.service.settings.root) not in refused.text
+
+
 def test_what_the_columns_hold_can_be_asked(house: Any, dataset: dict[str, Any]) -> None:
     told = house.one.get(f"/v1/datasets/{dataset['id']}/versions/1/statistics").json()
     assert (told["rows"], told["rows_read"]) == (240, 240)

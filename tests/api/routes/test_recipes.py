@@ -114,6 +114,14 @@ def test_a_run_takes_a_kept_recipe_by_its_id(house: Any, dataset: dict[str, Any]
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
+def test_a_dry_run_compares_with_no_earlier_run(house: Any, dataset: dict[str, Any], finished: dict[str, Any]) -> None:
+    from tests.api.conftest import RECIPE as OF_THE_RUN
+
+    recipe = {**OF_THE_RUN, "process": [{"exact_duplicates": {"against": finished["id"]}}]}
+    told = house.one.post("/v1/recipes:dry-run", json={"dataset": dataset["id"], "recipe": recipe})
+    assert told.status_code == 422 and "leave `against` out" in told.json()["detail"], told.text
+
+
 def test_a_dry_run_says_what_a_run_would(house: Any, dataset: dict[str, Any], finished: dict[str, Any]) -> None:
     """Of all rows: the same counts as the finished run of the same recipe."""
     from tests.api.conftest import RECIPE as OF_THE_RUN
