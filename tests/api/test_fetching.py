@@ -248,6 +248,7 @@ def test_nothing_is_kept_beyond_the_tenants_own_quota(
         catalog.quotas.set(reading.tenant, Quota(**{limit: used + len(ROWS) - 1}))
         found = settled(reading, f"{elsewhere.url}/rows.jsonl")
         assert found["state"] == "rejected" and limit in found["error"]["message"]
+        assert "bytes that may be taken" in found["error"]["message"], "it is given up on the way, not at the end"
         assert catalog.uploads.bytes_in_use(reading.tenant) == used
         assert list(reading.service.store.list("uploads")) == stored
         catalog.quotas.set(reading.tenant, Quota(**{limit: used}))
