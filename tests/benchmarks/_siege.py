@@ -171,7 +171,7 @@ class Siege:
         reached = max((place for place, step in enumerate(ROAD) if step.name in found), default=None)
         if reached is None:
             return ROAD[0].phase if found else ""
-        here = ROAD[reached] if ROAD[reached].per_unit else ROAD[min(reached + 1, len(ROAD) - 1)]
+        here = ROAD[reached] if ROAD[reached].over != "set" else ROAD[min(reached + 1, len(ROAD) - 1)]
         return here.phase
 
     def num_runs(self) -> int:
