@@ -18,6 +18,7 @@ export const titleOf = (run) => run.dataset_name ?? run.id.slice(0, 16);
 
 function line(run, current) {
   const rows = rowsOf(run);
+  const { kept, dropped } = counted(run);
   return el(
     "tr",
     { "aria-current": run.id === current ? "true" : null },
@@ -26,7 +27,7 @@ function line(run, current) {
     el("td", { text: [run.recipe ?? run.task ?? "recipe", run.engine].filter(Boolean).join(" · ") }),
     el("td", { class: "right num", text: rows ? count(rows) : "–" }),
     el("td", { class: "wide" }, stack(outcome(run), rows)),
-    el("td", { class: "right num", text: rows && counted(run).kept ? percent(counted(run).kept, rows) : "–" }),
+    el("td", { class: "right num", text: rows && kept + dropped ? percent(kept, rows) : "–" }),
     el("td", { class: "muted", title: run.created_at, text: ago(run.created_at) }),
   );
 }
