@@ -15,7 +15,7 @@ from curator.errors import RunFailedError
 from pipelines.training.parallel.board import NOTHING, Board
 
 
-def boards(count: int, patience_s: float = 0.15) -> list[Board]:
+def boards(count: int, patience_s: float = 0.4) -> list[Board]:
     store = dist.HashStore()
     return [Board(lambda: store, rank, count, patience_s) for rank in range(count)]
 
