@@ -64,6 +64,7 @@ def test_what_was_used_since_is_spared(tmp_path):
     cache = FileCache(tmp_path)
     for number in (1, 2, 3):
         put(cache, number)
+    cache.settle()
     for age, path in enumerate(sorted(tmp_path.rglob("*.arrow"))):
         os.utime(path, (time.time() - 100 * age,) * 2)
     assert trim(tmp_path, 0, used_before=time.time() - 150) == 200
