@@ -1,6 +1,6 @@
 """`make bench`: every benchmark here, one after another; each prints its own table beside its peer or its limit.
 
-`make bench` runs each as `SHORT` says, enough to see the figures without their spread: about half an hour on two cores.
+`make bench` runs each as `SHORT` says, enough to see the figures without their spread.
 `make bench WHOLE=1` runs each as its own defaults say, which takes hours. `make bench ONLY=curate_noisyag` runs one. A
 benchmark whose data, device or peer is absent says so and is passed over.
 """
