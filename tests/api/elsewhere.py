@@ -57,23 +57,22 @@ def to(place: str) -> Any:
 
 
 def dripping(handler: Handler) -> None:
-    """A byte now and then, for much longer than anybody waits."""
+    """A line now and then, for much longer than anybody waits."""
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(600):
-        try:
-            handler.wfile.write(b'{"text": "slow"}\n')
-            time.sleep(0.05)
-        except OSError:
-            return
+    _drip(handler, b'{"text": "slow"}\n')
 
 
 def dripping_headers(handler: Handler) -> None:
     """A byte of a header now and then: never silent, never there."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    _drip(handler, b"x")
+
+
+def _drip(handler: Handler, piece: bytes) -> None:
     for _ in range(600):
         try:
-            handler.wfile.write(b"x")
+            handler.wfile.write(piece)
             time.sleep(0.05)
         except OSError:
             return
