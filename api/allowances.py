@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from api.errors import Refusal
 from api.limits import Buckets, Streams
 from curator.catalog import Catalog, Quota
 from curator.settings import Settings
@@ -55,13 +54,9 @@ class Allowances:
             bucket = self._buckets.setdefault(most, Buckets(per_s=most, burst=most * _BURST_S))
         bucket.spend(tenant)
 
-    def take_bytes(self, tenant: str, size: int, *, upload: bool = False) -> None:
-        """Room for so many bytes more; 0: for what will be known later, so that there must be some left."""
-        quota, use = self.of(tenant), self._catalog.quotas.use(tenant)
-        if upload:
-            _fits("upload_bytes", quota.upload_bytes, use.upload_bytes, max(size, 1), "delete uploads no longer needed")
-        told = "delete runs, uploads and exports no longer needed (GET /v1/storage tells where the bytes are)"
-        _fits("stored_bytes", quota.stored_bytes, use.stored_bytes, max(size, 1), told)
+    def require_some_room(self, tenant: str, *, uploads: bool = False) -> None:
+        """Room for some bytes more, how many will be known later."""
+        self._catalog.quotas.require_some_room(tenant, self.of(tenant), uploads=uploads)
 
     def upload_room(self, tenant: str) -> int:
         """How many bytes one upload more may have."""
@@ -69,15 +64,6 @@ class Allowances:
         bounds = [(quota.upload_bytes, use.upload_bytes), (quota.stored_bytes, use.stored_bytes)]
         left = [most - used for most, used in bounds if most is not None]
         return max(0, min([self._settings.max_upload_bytes, *left]))
-
-    def take_dataset(self, tenant: str) -> None:
-        """Room for one dataset more."""
-        most, use = self.of(tenant).datasets, self._catalog.quotas.use(tenant).datasets
-        if most is not None and use >= most:
-            told = (
-                f"quota datasets: {use} of {most} are registered; delete one that is no longer needed, or ask for more"
-            )
-            raise Refusal(403, "quota_exceeded", told)
 
     @contextmanager
     def stream(self, tenant: str) -> Iterator[None]:
@@ -96,11 +82,3 @@ class Allowances:
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return found
-
-
-def _fits(name: str, most: int | None, used: int, size: int, what_to_do: str) -> None:
-    if most is not None and used + size > most:
-        told = (
-            f"quota {name}: {used} of {most} bytes are in use and {size} more do not fit; {what_to_do}, or ask for more"
-        )
-        raise Refusal(413, "quota_exceeded", told)

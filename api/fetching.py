@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from api.allowances import Allowances
 from api.deadline import Deadline
 from api.limits import Places
 from api.upload_files import UploadFiles
@@ -45,8 +44,8 @@ def name_of(url: str) -> str:
 class Fetcher:
     """Threads share it."""
 
-    def __init__(self, catalog: Catalog, uploads: UploadFiles, allowances: Allowances, settings: Settings):
-        self._catalog, self._uploads, self._allowances, self._settings = catalog, uploads, allowances, settings
+    def __init__(self, catalog: Catalog, uploads: UploadFiles, settings: Settings):
+        self._catalog, self._uploads, self._settings = catalog, uploads, settings
         self._ending = threading.Event()
         self._lock, self._deadlines = threading.Lock(), set[Deadline]()
         self._looks = Places(LOOKS_AT_ONCE, "too_many_checks", "a look at an origin")
@@ -118,7 +117,7 @@ class Fetcher:
     def _once(self, tenant: str, version: DatasetVersion, url: str, deadline: Deadline) -> DatasetVersion:
         with self._asked(url, {}, deadline) as answer:
             chunks = self._chunks(answer, url, deadline)
-            upload = self._uploads.keep(tenant, name_of(url), chunks, self._allowances)
+            upload = self._uploads.keep(tenant, name_of(url), chunks)
             told = {"etag": answer.headers.get("etag"), "last_modified": answer.headers.get("last-modified")}
         origin = {"url": url, **told, "sha256": upload.sha256, "bytes": upload.size_bytes}
         origin["fetched_at"] = upload.updated_at.isoformat()

@@ -34,6 +34,8 @@ def gathered(service: Service) -> str:
     lines = service.traffic.samples()
     for name, (told, counts) in states.items():
         lines += exposition(name, "gauge", told, [({"state": str(state)}, float(n)) for state, n in counts.items()])
+    kept = [({"kind": kind}, float(size)) for kind, (_, size) in catalog.quotas.sizes().items()]
+    lines += exposition("winnow_stored_bytes", "gauge", "Bytes of uploads, shards and exports.", kept)
     lines += exposition(
         "winnow_event_streams", "gauge", "Open event streams.", [({}, float(service.allowances.streams.num_open))]
     )

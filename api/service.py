@@ -64,9 +64,9 @@ class Service:
         catalog, store = Catalog.open(settings.database_url), Store.open(settings.root)
         if settings.webhook_roots:
             catalog.webhooks.sealed_with(Seal.of(settings))
-        uploads = UploadFiles(catalog, store, settings)
         allowances = Allowances(catalog, settings)
-        fetcher = Fetcher(catalog, uploads, allowances, settings)
+        uploads = UploadFiles(catalog, store, settings, allowances)
+        fetcher = Fetcher(catalog, uploads, settings)
         return cls(
             settings=settings,
             catalog=catalog,

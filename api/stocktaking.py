@@ -46,7 +46,7 @@ class Stocktaking:
             return seen
 
     def _counted(self, tenant: str) -> tuple[dict[str, Kept], int, dt.datetime]:
-        sizes, everything = self._catalog.purging.sizes(tenant), self._catalog.purging.everything_of(tenant)
+        sizes, everything = self._catalog.quotas.sizes(tenant), self._catalog.purging.everything_of(tenant)
         kinds = {kind: Kept(count=count, bytes=size) for kind, (count, size) in sizes.items()}
         for kind, ids, place in (
             ("runs", everything["runs"], "runs"),

@@ -57,8 +57,8 @@ def submit(
 ) -> Run:
     """Queues a run; `feedback` names training jobs whose losses the policy is to see, as they stand now.
 
-    Raises NotFoundError, ConflictError for a dataset that was rejected, RecipeError, TrustedError, RequestError for
-    jobs that have reported nothing.
+    Raises NotFoundError, ConflictError for a dataset that was rejected or whose upload was deleted, RecipeError,
+    TrustedError, RequestError for jobs that have reported nothing.
     """
     found = service.catalog.datasets.get(tenant, dataset)
     version = service.catalog.datasets.version(tenant, dataset)
@@ -68,8 +68,10 @@ def submit(
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
     _require_earlier(service, tenant, chosen)
+    inputs = here(version)
+    service.uploads.require_there(tenant, inputs)
     request = RunRequest(
-        inputs=here(version),
+        inputs=inputs,
         recipe=chosen.model_dump(mode="json"),
         trusted=None if trusted is None else _trusted(service, tenant, trusted),
         feedback=_losses(service, tenant, chosen, feedback) if feedback else None,
@@ -179,6 +181,7 @@ def _trusted(service: Service, tenant: str, named: str) -> str:
     version: DatasetVersion = service.catalog.datasets.version(tenant, named)
     if len(here(version)) != 1:
         raise TrustedError(f"dataset {named} has {len(version.inputs)} inputs; a trusted sample is one file")
+    service.uploads.require_there(tenant, version.inputs)
     return version.inputs[0]
 
 

@@ -10,6 +10,7 @@ Knows the catalog's uploads and the store; nothing of HTTP.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -39,8 +40,8 @@ STEM_BYTES: Final = 120
 class UploadFiles:
     """Uploads of all tenants; every method takes the tenant."""
 
-    def __init__(self, catalog: Catalog, store: Store, settings: Settings):
-        self._catalog, self._store, self._settings = catalog, store, settings
+    def __init__(self, catalog: Catalog, store: Store, settings: Settings, allowances: Allowances):
+        self._catalog, self._store, self._settings, self._allowances = catalog, store, settings, allowances
 
     def open(
         self,
@@ -53,7 +54,7 @@ class UploadFiles:
         upload_id: str | None,
     ) -> Upload:
         """Opens an upload. Raises InputError for a name no reader knows, Refusal 413 for one that is too large,
-        RequestError for a full quota."""
+        SpaceQuotaError."""
         extension_of(name)
         if size > self._settings.max_upload_bytes:
             most = self._settings.max_upload_bytes
@@ -65,14 +66,13 @@ class UploadFiles:
             raise RequestError(
                 f"parts of {chosen} bytes make more than {MAX_PARTS} parts of {size} bytes; take larger ones"
             )
-        own = self._catalog.quotas.get(tenant).upload_bytes
         return self._catalog.uploads.create(
             tenant,
             name,
             size,
             sha256,
             part_bytes=chosen,
-            quota_bytes=self._settings.upload_quota_bytes if own is None else own,
+            quota=self._allowances.of(tenant),
             upload_id=upload_id,
         )
 
@@ -140,13 +140,12 @@ class UploadFiles:
         except IntegrityError as error:
             raise Refusal(422, "checksum_mismatch", str(error)) from error
 
-    def keep(self, tenant: str, name: str, chunks: Iterable[bytes], allowances: Allowances) -> Upload:
+    def keep(self, tenant: str, name: str, chunks: Iterable[bytes]) -> Upload:
         """A whole file that comes from elsewhere, as a complete upload of the tenant's: it counts in the quota, and is
         there or not at all. Raises InputError for a name no reader knows, RequestError for a file that is empty, larger
         than an upload may be or than there is room for."""
         upload_id, digest, size = new_id("upl"), hashlib.sha256(), 0
-        place = _place(upload_id, name)
-        room, quota = allowances.upload_room(tenant), allowances.of(tenant).upload_bytes
+        place, room = _place(upload_id, name), self._allowances.upload_room(tenant)
         with self._store.writer(place) as sink:
             for chunk in chunks:
                 size += len(chunk)
@@ -161,11 +160,8 @@ class UploadFiles:
                 raise RequestError(f"{name} is empty")
         sha256 = digest.hexdigest()
         try:
-            allowances.take_bytes(tenant, size, upload=True)  # others may have taken the room meanwhile
-            quota = self._settings.upload_quota_bytes if quota is None else quota
-            self._catalog.uploads.create(
-                tenant, name, size, sha256, part_bytes=size, quota_bytes=quota, upload_id=upload_id
-            )
+            quota = self._allowances.of(tenant)  # others may have taken the room meanwhile
+            self._catalog.uploads.create(tenant, name, size, sha256, part_bytes=size, quota=quota, upload_id=upload_id)
             self._catalog.uploads.record_part(tenant, upload_id, 0, size, sha256)
             return self._catalog.uploads.complete(tenant, upload_id, sha256)
         except BaseException:
@@ -191,8 +187,28 @@ class UploadFiles:
         upload = self._catalog.uploads.get(tenant, upload_id)
         if upload.state != UploadState.COMPLETE:
             raise ConflictError(f"upload {upload_id} is not complete; send its parts and POST {upload_id}:complete")
-        name = file_name(upload)
-        return self._store.path(name) if self._store.is_local else f"{self._store.uri.rstrip('/')}/{name}"
+        return f"{self._base}/{file_name(upload)}"
+
+    def require_there(self, tenant: str, inputs: Iterable[str]) -> None:
+        """That no input is a file of an upload that was deleted since. Raises ConflictError."""
+        for place in inputs:
+            if (upload_id := self._upload_of(place)) is not None:
+                try:
+                    self._catalog.uploads.get(tenant, upload_id)
+                except NotFoundError:
+                    raise ConflictError(
+                        f"{posixpath.basename(place)} is gone: its upload {upload_id} was deleted; upload it again and "
+                        "register a dataset of it"
+                    ) from None
+
+    def _upload_of(self, place: str) -> str | None:
+        """The upload whose file lies there; None for any other place."""
+        folder = f"{self._base}/uploads/"
+        return place[len(folder) :].split("/", 1)[0] if place.startswith(folder) else None
+
+    @property
+    def _base(self) -> str:
+        return self._store.base if self._store.is_local else self._store.uri.rstrip("/")
 
 
 def extension_of(name: str) -> str:

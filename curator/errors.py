@@ -97,6 +97,16 @@ class ConflictError(RequestError):
     code = "conflict"
 
 
+class QuotaError(RequestError):
+    """The tenant has as many as it may have; what to delete is said."""
+
+    code = "quota_exceeded"
+
+
+class SpaceQuotaError(QuotaError):
+    """The tenant's bytes would be more than it may have."""
+
+
 class IntegrityError(WinnowError):
     """Stored bytes do not match their digest or checksum."""
 

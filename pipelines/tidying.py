@@ -7,6 +7,8 @@ Knows the store and the catalog; nothing of how runs are worked on.
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
 from typing import Final
 
 from curator.catalog import Catalog
@@ -15,7 +17,7 @@ from curator.settings import Settings
 from curator.shards.sweeping import sweep_orphans, sweep_snapshots
 from curator.storage import Store
 
-__all__ = ["forget_abandoned", "sweep_forgotten", "sweep_unfinished", "tidy"]
+__all__ = ["forget_abandoned", "sweep_forgotten", "sweep_unfinished", "sweep_uploads", "tidy"]
 
 log: Final = logging.getLogger(__name__)
 _DAY_S: Final = 86400.0
@@ -26,6 +28,7 @@ def tidy(catalog: Catalog, settings: Settings) -> None:
     sweep_unfinished(settings)
     sweep_forgotten(catalog, settings)
     forget_abandoned(catalog, settings)
+    sweep_uploads(catalog, settings)
     kept_s = settings.retention_event_days * _DAY_S
     catalog.events.prune(kept_s)
     catalog.idempotency.prune()
@@ -49,13 +52,25 @@ def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
     for upload in catalog.uploads.abandoned(settings.upload_days * _DAY_S):
         try:
             catalog.uploads.delete(upload.tenant, upload.id)
-            store = Store.open(settings.root)
-            for name in store.list(f"uploads/{upload.id}"):
-                store.delete(name)
+            Store.open(settings.root).delete_folder(f"uploads/{upload.id}")
         except (OSError, WinnowError) as error:
             log.warning("upload %s, which nobody goes on with, could not be deleted: %s", upload.id, error)
         else:
             log.info("upload %s was deleted: nothing came for it in %g days", upload.id, settings.upload_days)
+
+
+def sweep_uploads(catalog: Catalog, settings: Settings) -> None:
+    """Files of uploads that the catalog does not know, or not any more, go after a day: a server died in between."""
+    store, folders = Store.open(settings.root), defaultdict[str, list[str]](list)
+    try:
+        for name in store.list("uploads"):
+            folders[name.split("/")[1]].append(name)
+        for upload_id in sorted(catalog.uploads.missing(folders)):
+            if all(time.time() - (store.touched_s(name) or 0.0) > _DAY_S for name in folders[upload_id]):
+                store.delete_folder(f"uploads/{upload_id}")
+                log.info("swept what was left of upload %s, which there is not", upload_id)
+    except (OSError, WinnowError) as error:
+        log.warning("what is left of uploads in %s could not be swept: %s", settings.root, error)
 
 
 def sweep_forgotten(catalog: Catalog, settings: Settings) -> None:

@@ -130,9 +130,8 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
     service = service_of(request)
 
     def make(dataset_id: str) -> tuple[int, str, DatasetView]:
-        service.allowances.take_dataset(caller.tenant)
         if body.uri and is_web(body.uri):  # it is fetched into the tenant's uploads
-            service.allowances.take_bytes(caller.tenant, 0, upload=True)
+            service.allowances.require_some_room(caller.tenant, uploads=True)
         dataset, version = service.catalog.datasets.create(
             caller.tenant,
             body.name or _name(service, caller, body),
@@ -141,6 +140,7 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
             _inputs(service, caller, body),
             dataset_id=dataset_id,
             origin={"url": body.uri} if body.uri and is_web(body.uri) else None,
+            quota=service.allowances.of(caller.tenant),
         )
         service.intake.validate(caller.tenant, version, wait_s=SMALL_WAIT_S)
         version = service.catalog.datasets.version(caller.tenant, dataset.id, version.number)

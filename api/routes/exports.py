@@ -78,7 +78,7 @@ def create_export(request: Request, caller: Writer, body: NewExport) -> Response
         raise RequestError(f"{manifest.id} has no kept rows; there is nothing to export")
 
     def make(export_id: str) -> tuple[int, str, ExportView]:
-        service.allowances.take_bytes(caller.tenant, 0)
+        service.allowances.require_some_room(caller.tenant)
         export = service.catalog.exports.create(caller.tenant, manifest.id, body.format, export_id=export_id)
         return 202, f"/v1/exports/{export.id}", export_view(service, export)
 

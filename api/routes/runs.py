@@ -54,7 +54,7 @@ def create_run(request: Request, caller: Writer, body: NewRun) -> Response:
         raise Refusal(403, "forbidden", f"priority {body.priority} goes before other people's runs: an admin key may")
 
     def make(run_id: str) -> tuple[int, str, RunView]:
-        service.allowances.take_bytes(caller.tenant, 0)
+        service.allowances.require_some_room(caller.tenant)
         run = submit(service, caller.tenant, run_id, by=caller.name, **dict(body))
         return 202, f"/v1/runs/{run.id}", run_view(run, service.store)
 

@@ -75,7 +75,6 @@ def create_upload(request: Request, caller: Writer, body: NewUpload) -> Response
 
     def make(upload_id: str) -> tuple[int, str, UploadView]:
         service = service_of(request)
-        service.allowances.take_bytes(caller.tenant, body.size, upload=True)
         upload = service.uploads.open(
             caller.tenant,
             body.name,

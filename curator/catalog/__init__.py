@@ -23,7 +23,7 @@ from curator.catalog.plans import PlanEpoch, PlanRow, Plans
 from curator.catalog.policies import Policies, PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
 from curator.catalog.purging import Deleted, Purging
 from curator.catalog.queued import QueuedWork
-from curator.catalog.quotas import Quota, Quotas, Use
+from curator.catalog.quotas import NO_LIMITS, Quota, Quotas, Use
 from curator.catalog.readings import Block, BlockLease, Reading, Readings, Standing
 from curator.catalog.recipes import RecipeRow, Recipes
 from curator.catalog.review_records import Answer, NewItem, ReviewAction, ReviewItem, ReviewLease, ReviewQueue
@@ -36,6 +36,7 @@ from curator.catalog.webhooks import Delivery, DeliveryState, DueDelivery, Webho
 
 __all__ = [
     "LOCAL_TENANT",
+    "NO_LIMITS",
     "Alias",
     "AliasMove",
     "Answer",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
+from curator.catalog.quotas import NO_LIMITS, Quota, require_room
 from curator.catalog.schema import dataset_versions, datasets
 from curator.errors import ConflictError, NotFoundError
 
@@ -83,9 +84,10 @@ class Datasets:
         format: str | None = None,
         dataset_id: str | None = None,
         origin: Mapping[str, Any] | None = None,
+        quota: Quota = NO_LIMITS,
     ) -> tuple[Dataset, DatasetVersion]:
         """A dataset and its version 1, to be validated. `columns`: role → name (`{"text": "body"}`). `origin`: where
-        its bytes are still to be fetched from."""
+        its bytes are still to be fetched from. Raises QuotaError for one dataset too many."""
         values = {
             "id": dataset_id or new_id("ds"),
             "tenant": tenant,
@@ -100,6 +102,7 @@ class Datasets:
         with self._db.write() as connection:
             if insert_new(connection, datasets, **values):
                 _insert_version(connection, str(values["id"]), 1, inputs, origin)
+                require_room(connection, tenant, quota, datasets=1)
             dataset = _dataset(connection, tenant, str(values["id"]))
             return dataset, _version(connection, dataset.id, 1)
 

@@ -283,25 +283,6 @@ class Purging:
         with self._db.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def sizes(self, tenant: str) -> dict[str, tuple[int, int]]:
-        """(count, bytes) of a tenant's uploads, shards and exports."""
-        there = {uploads: uploads.c.size_bytes, manifest_shards: manifest_shards.c.bytes}
-        live = {uploads: uploads.c.state != "deleted", manifest_shards: sa.true()}
-        with self._db.read() as connection:
-            found = {
-                table.name: connection.execute(
-                    sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(size), 0)).where(
-                        table.c.tenant == tenant, live[table]
-                    )
-                ).one()
-                for table, size in there.items()
-            }
-            written = sa.select(exports.c.result).where(exports.c.tenant == tenant, exports.c.result.is_not(None))
-            results = connection.execute(written).scalars().all()
-        told = {"uploads": found["uploads"], "shards": found["manifest_shards"]}
-        sizes = {kind: (int(count), int(size)) for kind, (count, size) in told.items()}
-        return {**sizes, "exports": (len(results), sum(file["bytes"] for each in results for file in each["files"]))}
-
     @contextmanager
     def forget_tenant(self, tenant: str) -> Iterator[list[str]]:
         """Every row of a tenant goes, the tenant last; what is done inside with the manifests that no other tenant has

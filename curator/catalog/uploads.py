@@ -6,6 +6,7 @@ Knows nothing of where the bytes lie; the API streams them to the store and reco
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from curator.catalog.database import Database, insert_new, now
 from curator.catalog.ids import new_id
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
-from curator.catalog.schema import tenants, upload_parts, uploads
+from curator.catalog.quotas import NO_LIMITS, Quota, require_room
+from curator.catalog.schema import upload_parts, uploads
 from curator.errors import ConflictError, IntegrityError, NotFoundError, RequestError
 
 __all__ = ["Upload", "UploadPart", "UploadState", "Uploads"]
@@ -75,11 +77,11 @@ class Uploads:
         sha256: str,
         *,
         part_bytes: int,
-        quota_bytes: int,
+        quota: Quota = NO_LIMITS,
         upload_id: str | None = None,
     ) -> Upload:
-        """Opens an upload. Raises RequestError for an empty file or when the tenant's uploads, open ones included,
-        would exceed `quota_bytes`."""
+        """Opens an upload. Raises RequestError for an empty file, SpaceQuotaError when the tenant's uploads, open ones
+        included, would exceed the quota."""
         if size_bytes <= 0 or part_bytes <= 0:
             raise RequestError(f"an upload of {size_bytes} bytes in parts of {part_bytes} cannot be opened")
         values = {
@@ -95,15 +97,8 @@ class Uploads:
             "updated_at": now(),
         }
         with self._db.write() as connection:
-            # One tenant's uploads are opened one after another, or two could each find room for itself alone.
-            connection.execute(sa.select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True))
-            used = _bytes_of(connection, tenant)
-            inserted = insert_new(connection, uploads, **values)
-            if inserted and used + size_bytes > quota_bytes:
-                raise RequestError(
-                    f"upload of {size_bytes} bytes refused: {used} of {quota_bytes} bytes are in use; "
-                    "delete uploads that are no longer needed"
-                )
+            if insert_new(connection, uploads, **values):
+                require_room(connection, tenant, quota, upload_bytes=size_bytes)
             return _locked(connection, tenant, str(values["id"]))
 
     def get(self, tenant: str, upload_id: str) -> Upload:
@@ -178,6 +173,12 @@ class Uploads:
         with self._db.read() as connection:
             rows = connection.execute(sa.select(uploads).where(quiet).order_by(uploads.c.id)).mappings()
             return [Upload(**row) for row in rows]
+
+    def missing(self, upload_ids: Collection[str]) -> set[str]:
+        """Those of the ids that no upload of any tenant has, or a deleted one."""
+        there = sa.and_(uploads.c.id.in_(list(upload_ids)), uploads.c.state != UploadState.DELETED)
+        with self._db.read() as connection:
+            return set(upload_ids) - set(connection.execute(sa.select(uploads.c.id).where(there)).scalars())
 
     def delete(self, tenant: str, upload_id: str) -> Upload:
         """Forgets an upload and frees its quota; the caller removes the bytes. Raises NotFoundError."""

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from api.allowances import Allowances
-from api.errors import Refusal
 from curator.catalog import Quota, Scope
+from curator.errors import SpaceQuotaError
 from tests.api.conftest import RECIPE
 
 MIB = 2**20
@@ -92,9 +92,9 @@ def test_the_tenant_sees_limits_and_use(house: Any, limited: Any) -> None:
 def test_a_quota_is_looked_up_once_in_ten_seconds(house: Any) -> None:
     now, tenant = [0.0], house.service.catalog.keys.tenant("patient").id
     allowances = Allowances(house.service.catalog, house.service.settings, clock=lambda: now[0])
-    allowances.take_dataset(tenant)
-    house.service.catalog.quotas.set(tenant, Quota(datasets=0))
-    allowances.take_dataset(tenant)
+    allowances.require_some_room(tenant)
+    house.service.catalog.quotas.set(tenant, Quota(stored_bytes=0))
+    allowances.require_some_room(tenant)
     now[0] = 11.0
-    with pytest.raises(Refusal, match="datasets: 0 of 0"):
-        allowances.take_dataset(tenant)
+    with pytest.raises(SpaceQuotaError, match="stored_bytes: 0 of 0"):
+        allowances.require_some_room(tenant)

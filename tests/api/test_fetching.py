@@ -203,7 +203,7 @@ def test_nothing_is_left_of_a_tenant_removed_meanwhile(reading: House, monkeypat
             pass
 
     with pytest.raises((WinnowError, SQLAlchemyError)):
-        service.uploads.keep(tenant, "rows.jsonl", removed(), service.allowances)
+        service.uploads.keep(tenant, "rows.jsonl", removed())
     assert list(service.store.list("uploads")) == stored
 
 

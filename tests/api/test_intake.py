@@ -24,7 +24,8 @@ from curator.storage import Store
 def intake(tmp_path: Path) -> Iterator[Intake]:
     settings, store = Settings(root=str(tmp_path)), Store.open(tmp_path)
     with Catalog.open(settings.database_url) as catalog:
-        fetcher = Fetcher(catalog, UploadFiles(catalog, store, settings), Allowances(catalog, settings), settings)
+        uploads = UploadFiles(catalog, store, settings, Allowances(catalog, settings))
+        fetcher = Fetcher(catalog, uploads, settings)
         made = Intake(catalog, Bounds.of(settings), fetcher=fetcher)
         yield made
         made.close()

@@ -79,8 +79,8 @@ def fetches(folder: Path, megabytes: int = 256) -> None:
     with web(folder) as url:
         settings = Settings(root=str(folder / "root"), input_roots=(url,))
         with Catalog.open(settings.database_url) as catalog:
-            uploads = UploadFiles(catalog, Store.open(settings.root), settings)
-            fetcher = Fetcher(catalog, uploads, Allowances(catalog, settings), settings)
+            uploads = UploadFiles(catalog, Store.open(settings.root), settings, Allowances(catalog, settings))
+            fetcher = Fetcher(catalog, uploads, settings)
             _, version = catalog.datasets.create(LOCAL_TENANT, "big", "text", {}, [f"{url}big.jsonl"])
             started = time.monotonic()
             fetcher.fetched(LOCAL_TENANT, version)

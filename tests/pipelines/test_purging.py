@@ -172,7 +172,7 @@ def test_what_is_too_old_goes_unless_it_is_held(catalog: Catalog, settings: Sett
 
 def test_the_uploads_of_a_deleted_dataset_go_when_no_run_reads_them(catalog: Catalog, settings: Settings) -> None:
     store = Store.open(settings.root)
-    upload = catalog.uploads.create("local", "a.csv", 5, "ab", part_bytes=5, quota_bytes=9)
+    upload = catalog.uploads.create("local", "a.csv", 5, "ab", part_bytes=5)
     place = store.path(f"uploads/{upload.id}/a.csv")
     store.write_bytes(f"uploads/{upload.id}/a.csv", b"12345")
     assert upload_of(store, place) == upload.id and upload_of(store, "/elsewhere/a.csv") is None

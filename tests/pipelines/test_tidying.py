@@ -16,7 +16,7 @@ from curator.run import RunRequest, StopRequest
 from curator.settings import Settings
 from curator.storage import Store
 from pipelines.execute import execute
-from pipelines.tidying import sweep_forgotten, tidy
+from pipelines.tidying import sweep_forgotten, sweep_uploads, tidy
 from tests.pipelines.test_execute import text_recipe
 
 MONTH_S = 30 * 86400.0
@@ -91,7 +91,7 @@ def test_an_upload_nobody_goes_on_with_goes_with_its_parts_and_its_quota(tmp_pat
     with Catalog.open(settings.database_url) as catalog:
 
         def opened(name: str) -> str:
-            upload = catalog.uploads.create("local", name, 10, "0" * 64, part_bytes=10, quota_bytes=30)
+            upload = catalog.uploads.create("local", name, 10, "0" * 64, part_bytes=10)
             store.write_bytes(f"uploads/{upload.id}/parts/00000", b"0123456789")
             catalog.uploads.record_part("local", upload.id, 0, 10, "0" * 64)
             return upload.id
@@ -106,3 +106,19 @@ def test_an_upload_nobody_goes_on_with_goes_with_its_parts_and_its_quota(tmp_pat
         assert store.list(f"uploads/{stale}") == []
         assert store.list(f"uploads/{fresh}") and store.list(f"uploads/{complete}")
         opened("another.csv")  # there is room for it again
+
+
+def test_what_a_dead_server_left_of_uploads_goes_after_a_day(tmp_path: Path) -> None:
+    settings = Settings(root=str(tmp_path / "root"))
+    store = Store.open(settings.root)
+    with Catalog.open(settings.database_url) as catalog:
+        known, deleted = (catalog.uploads.create("local", "a.csv", 5, "ab", part_bytes=5).id for _ in range(2))
+        catalog.uploads.delete("local", deleted)
+        names = [f"uploads/{upload_id}/a.csv" for upload_id in (known, deleted, "upl_never", "upl_young")]
+        for name in names:
+            store.write_bytes(name, b"text\n")
+        for name in names[:3]:
+            os.utime(store.path(name), (time.time() - 2 * 86400.0,) * 2)
+        sweep_uploads(catalog, settings)
+        assert store.list("uploads") == [names[0], names[3]]
+        assert sorted(os.listdir(store.path("uploads"))) == sorted([known, "upl_young"])

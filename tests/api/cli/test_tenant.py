@@ -51,7 +51,7 @@ def test_a_quota_is_set_and_taken_away(tmp_path: Path) -> None:
 def test_a_tenant_is_removed_after_a_look(tmp_path: Path) -> None:
     tenant, secret = made(tmp_path, "team")
     with Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}") as catalog:
-        catalog.uploads.create(tenant, "a.csv", 5, "ab", part_bytes=5, quota_bytes=9)
+        catalog.uploads.create(tenant, "a.csv", 5, "ab", part_bytes=5)
     assert run(tmp_path, "tenant", "team", "--dry-run")[0] == 2
     code, told = run(tmp_path, "tenant", "team", "--purge", "--dry-run")
     assert code == 0 and "would go" in told and "1 uploads" in told

@@ -81,6 +81,31 @@ def test_a_refused_request_frees_its_key(house: Any, dataset: dict[str, Any]) ->
     house.one.post(f"/v1/runs/{again.json()['id']}:cancel")
 
 
+def test_a_dataset_whose_upload_was_deleted_is_refused_at_once(house: Any, send: Any) -> None:
+    upload = send(house.one, b'{"text": "a"}\n', "rows.jsonl")
+    made = house.one.post("/v1/datasets", json={"upload_ids": [upload]}).json()
+    house.one.delete(f"/v1/uploads/{upload}")
+    before = house.one.get("/v1/runs").json()["items"]
+    refused = house.one.post("/v1/runs", json={"dataset": made["id"], "recipe": RECIPE})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    told = refused.json()["detail"]
+    assert "rows.jsonl is gone" in told and upload in told and "upload it again" in told
+    assert house.service.store.base not in told
+    assert house.one.get("/v1/runs").json()["items"] == before
+
+
+def test_a_trusted_dataset_whose_upload_was_deleted_is_refused_at_once(
+    house: Any, send: Any, dataset: dict[str, Any]
+) -> None:
+    upload = send(house.one, b'{"text": "a"}\n', "trusted.jsonl")
+    trusted = house.one.post("/v1/datasets", json={"upload_ids": [upload]}).json()
+    house.one.delete(f"/v1/uploads/{upload}")
+    body = {"dataset": dataset["id"], "recipe": RECIPE, "trusted": trusted["id"]}
+    refused = house.one.post("/v1/runs", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict"), refused.text
+    assert "trusted.jsonl is gone" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_is_short_and_printable(house: Any, dataset: dict[str, Any], key: str) -> None:
     body = {"dataset": dataset["id"], "recipe": RECIPE}

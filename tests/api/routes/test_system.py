@@ -62,6 +62,7 @@ def test_metrics_count_by_route_and_name_no_id(house: Any, queued: dict[str, Any
     assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'winnow_http_requests_total{method="GET",route="/v1/runs/{run_id}",status="200"}' in told.text
     assert re.search(r'^winnow_runs\{state="queued"\} [1-9]', told.text, re.M)
+    assert re.search(r'^winnow_stored_bytes\{kind="uploads"\} [1-9]', told.text, re.M)
     assert queued["id"] not in told.text
     for line in told.text.splitlines():
         labels_end = line.rfind("}")

@@ -201,7 +201,7 @@ def test_a_reserved_id_makes_one(postgresql: Catalog, request_: RunRequest) -> N
     assert len(postgresql.runs.history("local", "run_1")) == 1
     for _ in range(2):
         postgresql.jobs.create("local", "managed", plan=None, spec={}, job_id="trn_1")
-        postgresql.uploads.create("local", "a", 5, "ab", part_bytes=5, quota_bytes=9, upload_id="upl_1")
+        postgresql.uploads.create("local", "a", 5, "ab", part_bytes=5, upload_id="upl_1")
         postgresql.datasets.create("local", "a", "text", {}, ["x"], dataset_id="ds_1")
     assert len(postgresql.events.after("local", 0, subject="trn_1")) == 1
     assert len(postgresql.datasets.versions("local", "ds_1")) == 1
@@ -212,7 +212,7 @@ def test_the_other_nouns(postgresql: Catalog) -> None:
     together(3, lambda number: secrets.append(postgresql.keys.bootstrap()))
     (secret,) = [secret for secret in secrets if secret is not None]
     assert postgresql.keys.authenticate(secret) is not None
-    upload = postgresql.uploads.create("local", "a", 5, "ab", part_bytes=5, quota_bytes=9)
+    upload = postgresql.uploads.create("local", "a", 5, "ab", part_bytes=5)
     postgresql.uploads.record_part("local", upload.id, 0, 5, "cd")
     assert postgresql.uploads.complete("local", upload.id, "ab").version == 3
     dataset, _ = postgresql.datasets.create("local", "a", "text", {"text": "t"}, [upload.id])

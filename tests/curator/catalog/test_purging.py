@@ -296,7 +296,7 @@ def test_a_tenant_goes_whole_and_nobody_else(kept: Catalog, ended: Made, summary
     assert kept.purging.working(tenant) == [run.id]
     kept.runs.request_stop(tenant, run.id, "cancel")
     kept.keys.create(tenant, "k", [Scope.ADMIN])
-    kept.uploads.create(tenant, "a.csv", 5, "ab", part_bytes=5, quota_bytes=9)
+    kept.uploads.create(tenant, "a.csv", 5, "ab", part_bytes=5)
     kept.datasets.create(tenant, "a", "text", {}, ["a.csv"])
     ended("man_1", "a")
     for name in ("man_1", "man_own"):

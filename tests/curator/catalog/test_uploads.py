@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curator.catalog import Catalog, Upload, UploadState
+from curator.catalog import Catalog, Quota, Upload, UploadState
 from curator.errors import ConflictError, IntegrityError, NotFoundError, RequestError
 
 DIGEST = "ab" * 32
@@ -12,7 +12,7 @@ DIGEST = "ab" * 32
 
 def opened(catalog: Catalog, size: int = 25, *, quota: int = 1000, upload_id: str | None = None) -> Upload:
     return catalog.uploads.create(
-        "local", "rows.parquet", size, DIGEST, part_bytes=10, quota_bytes=quota, upload_id=upload_id
+        "local", "rows.parquet", size, DIGEST, part_bytes=10, quota=Quota(upload_bytes=quota), upload_id=upload_id
     )
 
 
@@ -66,7 +66,7 @@ def test_the_quota_counts_open_uploads_and_forgets_deleted_ones(catalog: Catalog
 
 def test_a_reserved_id_opens_one_upload(catalog: Catalog) -> None:
     first = opened(catalog, quota=25, upload_id="upl_1")
-    assert opened(catalog, quota=25, upload_id="upl_1") == first
+    assert opened(catalog, quota=25, upload_id="upl_1") == first  # though there is no room for another
 
 
 def test_an_empty_file_is_refused(catalog: Catalog) -> None:
