@@ -83,7 +83,7 @@ def observed(run: Callable[[], Any]) -> tuple[str, ...]:
     from torch.profiler import ProfilerActivity, profile
 
     torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:  # or it warns of a next cycle
         run()
         torch.cuda.synchronize()
     return tuple(event.key for event in seen.key_averages())

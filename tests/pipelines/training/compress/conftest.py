@@ -1,4 +1,7 @@
-"""Two small trained classifiers, each with its curated root and rows that were held out. Trained once a session."""
+"""Two small trained classifiers, each with its curated root and rows that were held out. Trained once a session.
+
+On the CPU, also where there is a GPU: that is where equal requests give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pytest
 from curator.storage import Store
 from pipelines.training.checkpoint import TrainedModel, load_model
 from pipelines.training.compress.held_out import HeldOut
-from pipelines.training.kinds import Optimiser, TrainingRecipe
+from pipelines.training.kinds import Device, Optimiser, TrainingRecipe
 from pipelines.training.trainer import train
 from tests.pipelines.training.examples import SMALL, fast, table_for, write_curated
 
@@ -43,8 +46,8 @@ RECIPES: dict[str, TrainingRecipe] = {
 }
 
 
-def trained(kind: str, folder: Path) -> Trained:
-    recipe = RECIPES[kind]
+def trained(kind: str, folder: Path, device: Device = "cpu") -> Trained:
+    recipe = fast(RECIPES[kind], device=device)
     root, made = str(folder / "root"), str(folder / "job")
     manifest = write_curated(Store.open(root), table_for(recipe, 300)).id
     train(root, manifest, recipe, checkpoint_dir=made)

@@ -21,7 +21,8 @@ from pipelines.training.compress.recipe import Adaptive, CompressRecipe, Distil,
 from pipelines.training.compress.report import CompressReport
 from pipelines.training.evaluate import evaluate
 from pipelines.training.kinds import Optimiser
-from tests.pipelines.training.compress.conftest import Trained
+from pipelines.training.precision import place
+from tests.pipelines.training.compress.conftest import Trained, trained
 
 FAST = Optimiser(learning_rate=1e-2)
 WHOLE = {
@@ -63,6 +64,22 @@ def test_the_whole_chain_twice(either: Trained, tmp_path: Path) -> None:
     rows = either.table.slice(0, 120)
     if not first.num_trained_on:
         assert evaluate(again.model, again.recipe, again.class_table, rows).accuracy == first.steps[-1].accuracy
+
+
+@pytest.mark.filterwarnings("ignore")  # the profiler's own
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", sorted(WHOLE))
+def test_the_whole_chain_on_a_gpu(kind: str, tmp_path: Path) -> None:
+    """Kernels sum in any order there, so bytes differ from run to run; the gate and the file hold what they promise."""
+    here, out = trained(kind, tmp_path, "cuda"), tmp_path / "out"
+    report = compress_command(here.folder, WHOLE[kind], [here.held_out], out=out, root=here.root)
+    assert report.rolled_back == () and report.times_smaller > 5 and report.accuracy_kept > 0.9
+    again, measured = load_compact(str(out)), report.steps[-1]
+    assert measured.num_bytes == (out / COMPACT).stat().st_size
+    if not report.num_trained_on:
+        exact = place("cpu", "fp32")
+        found = evaluate(again.model, again.recipe, again.class_table, here.table, placement=exact)
+        assert found.accuracy == measured.accuracy
 
 
 def test_a_job_by_its_name_and_its_default_folder(text: Trained, tmp_path: Path) -> None:
