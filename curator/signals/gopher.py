@@ -74,9 +74,10 @@ class GopherRepetition(RowRule):
     max_duplicate_paragraph_share: float | None = Field(default=0.30, ge=0, le=1)
     max_duplicate_line_char_share: float | None = Field(default=0.20, ge=0, le=1)
     max_duplicate_paragraph_char_share: float | None = Field(default=0.20, ge=0, le=1)
-    count_single: bool = Field(
-        default=True,
-        description="a top n-gram may occur but once, as in datatrove: a text of a few words goes",
+    top_from: Literal[1, 3] = Field(
+        default=1,
+        description="occurrences from which a top n-gram counts: 1 as in datatrove, where a text of a few words goes; "
+        "3 spares it, and a headline that a short text takes up",
     )
     max_top_2_gram: float | None = Field(default=0.20, ge=0)
     max_top_3_gram: float | None = Field(default=0.18, ge=0)
@@ -125,7 +126,7 @@ class GopherRepetition(RowRule):
                 self.max_duplicate_paragraph_char_share,
             ),
         )
-        kind = "top" if self.count_single else "repeated"
+        kind = "top" if self.top_from == 1 else "repeated"
         top = tuple(
             Bound(f"gopher_top_{n}_gram", f"{kind}_{n}_gram_char_share", "above", getattr(self, f"max_top_{n}_gram"))
             for n in (2, 3, 4)

@@ -29,13 +29,13 @@ from curator.storage import Store
 
 DATA = Path(os.environ.get("WINNOW_DATA", Path(__file__).parents[3] / "shared" / "data"))
 NUM_TEXTS, NUM_TRUSTED, FAULT_SHARE = 5_000, 400, 0.1
-RULES = """[encoding_damage, {length: {min_words: 5}}, gopher_repetition, boilerplate, {language: {keep: [en]}},
-          exact_duplicates, {near_duplicates: {threshold: 0.8}}]"""
+RULES = "[{preset: text}, {language: {keep: [en]}}]"
 RECIPES = {
     "rules": f"task: text\ncolumns: {{id: id, text: text}}\nprocess: {RULES}\npolicy: {{kind: rules}}\n",
     "rules and policy": f"task: text\ncolumns: {{id: id, text: text}}\nencoder: {{text: builtin}}\nprocess: {RULES}\n"
     "policy: {kind: learned, max_false_drop: 0.01, rounds: 0}\n",
 }
+COPIES, POLICY = ("exact_duplicate", "near_duplicate"), ("low_quality",)
 SITES = (
     "Accept all cookies. Manage preferences. Privacy policy | Terms of use | Sitemap. All rights reserved {0}.",
     "Home About Contact Login Register Cart ({0}) Search Menu Skip to content Copyright {0} All rights reserved",
@@ -84,9 +84,12 @@ def _run(recipe: str, seed: int) -> dict[str, float]:
     at = pc.index_in(ledger["id"], value_set=table["id"].combine_chunks()).to_numpy()
     kinds, fresh = kinds[at], ~np.isin(at, trusted)
     out = {kind: float(dropped[fresh & (kinds == kind)].mean()) for kind in MAKERS}
+    good, copies = fresh & (kinds == ""), np.isin(ledger["reason"].to_pylist(), COPIES)
     return out | {
         "all faults caught": float(dropped[fresh & (kinds != "")].mean()),
-        "good texts lost": float(dropped[fresh & (kinds == "")].mean()),
+        "good texts lost": float(dropped[good].mean()),
+        "copies of others among them": float((dropped & copies)[good].mean()),
+        "to the policy": float((dropped & np.isin(ledger["reason"].to_pylist(), POLICY))[good].mean()),
     }
 
 

@@ -30,7 +30,7 @@ from curator.signals.text.english.stream import (
 )
 from curator.signals.text.family import Family
 from curator.signals.text.masks import BLOCK, find_words, range_mask
-from curator.signals.text.repetition import DUPLICATE_N, TOP_N, repeat_shares
+from curator.signals.text.repetition import CHANT, DUPLICATE_N, TOP_N, repeat_shares
 from curator.signals.text.unicode import char_classes
 
 __all__ = ["PAGES"]
@@ -49,7 +49,7 @@ _REPETITION: Final = {
         f"top_{n}_gram_char_share": f"characters of the most frequent {n}-gram, all occurrences, per character (Gopher)"
         for n in TOP_N
     },
-    **{f"repeated_{n}_gram_char_share": "the same; 0 where it occurs once" for n in TOP_N},
+    **{f"repeated_{n}_gram_char_share": f"the same; 0 where it occurs fewer than {CHANT} times" for n in TOP_N},
     **{
         f"duplicate_{n}_gram_char_share": f"characters of {n}-grams seen before, each counted once, per character"
         for n in DUPLICATE_N

@@ -15,10 +15,13 @@ import numpy as np
 from curator.signals.text.bytescan import E0, E1, lean
 from curator.signals.text.english.stream import CHARS
 
-__all__ = ["DUPLICATE_N", "MAX_TOKENS", "TOP_N", "repeat_shares"]
+__all__ = ["CHANT", "DUPLICATE_N", "MAX_TOKENS", "TOP_N", "repeat_shares"]
 
 TOP_N: Final = (2, 3, 4)
 DUPLICATE_N: Final = (5, 6, 7, 8, 9, 10)
+
+CHANT: Final = 3
+"""Occurrences from which an n-gram is a chant. Two are often a headline and the sentence that takes it up."""
 
 MAX_TOKENS: Final = (1 << 24) - 2
 """Of a longer text only so many tokens are looked at."""
@@ -42,11 +45,11 @@ def _prefixes(hashes, facts, num_tokens, prefixes, chars):
 
 @lean
 def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state):
-    """Characters of the n-grams that begin at `places` and repeat; marks in `repeats` the places of those that do.
+    """(characters of n-grams that begin at `places` and repeat, count); marks in `repeats` the places of those that do.
 
-    n of 2 to 4: length (spaces included) times count of the most frequent one, the earliest of equals; state counts
-    them. Beyond: characters of n-grams met before, walking left to right and jumping over each one counted; state tells
-    which have been met.
+    n of 2 to 4: length (spaces included) times count of the most frequent one, the earliest of equals, and its count;
+    state counts them. Beyond: characters of n-grams met before, walking left to right and jumping over each one
+    counted; state tells which have been met.
 
     A slot of the table holds the upper 40 bits of an n-gram's hash and, below them, one more than its first candidate;
     the lower bits of the hash choose the slot. Two n-grams are taken for one once in 10^12.
@@ -85,8 +88,8 @@ def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, sta
             state[first] = 1
     if best > 1:
         place = np.int64(places[best_at])
-        return (chars[place + n] - chars[place] + n - 1) * best
-    return total
+        return (chars[place + n] - chars[place] + n - 1) * best, best
+    return total, best
 
 
 @lean
@@ -102,8 +105,9 @@ def _survivors(places, num_places, repeats):
 
 @lean
 def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places, repeats, state, table, out):
-    """Fills out (float32[12]): for n of 2 to 4 the most frequent n-gram's share, then the same where it repeats, then
-    for n of 5 to 10 the share of duplicates. all_chars: of the text, more than 0; the arrays: room for all tokens."""
+    """Fills out (float32[12]): for n of 2 to 4 the most frequent n-gram's share, then the same where it occurs CHANT
+    times, then for n of 5 to 10 the share of duplicates. all_chars: of the text, more than 0; the arrays: room for all
+    tokens."""
     num_tokens = min(num_tokens, MAX_TOKENS)
     _prefixes(hashes, facts, num_tokens, prefixes, chars)
     num_places = max(num_tokens - 1, 0)
@@ -112,9 +116,10 @@ def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places,
     power = _BASE
     for n in range(_FIRST_TOP, _LAST + 1):
         power *= _BASE
-        found = _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state)
-        out[n - _FIRST_TOP + _NUM_TOP] = found / all_chars
+        found, count = _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state)
         if n <= _LAST_TOP:
             once = chars[n] + n - 1 if num_tokens >= n else 0
-            out[n - _FIRST_TOP] = (found if found else once) / all_chars
+            out[n - _FIRST_TOP] = (found if count > 1 else once) / all_chars
+            found = found if count >= CHANT else 0
+        out[n - _FIRST_TOP + _NUM_TOP] = found / all_chars
         num_places = _survivors(places, num_places, repeats)

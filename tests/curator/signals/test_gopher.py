@@ -30,7 +30,7 @@ def test_quality_thresholds_are_those_of_section_a11() -> None:
 
 
 def test_repetition_thresholds_are_those_of_table_a1() -> None:
-    assert list(GopherRepetition().model_dump(exclude={"kind", "count_single"}).values()) == [
+    assert list(GopherRepetition().model_dump(exclude={"kind", "top_from"}).values()) == [
         *(0.30, 0.30, 0.20, 0.20),  # duplicate lines, paragraphs, their characters
         *(0.20, 0.18, 0.16),  # top 2-, 3-, 4-gram
         *(0.15, 0.14, 0.13, 0.12, 0.11, 0.10),  # duplicate 5- to 10-grams
@@ -81,6 +81,15 @@ def test_each_repetition_rule() -> None:
     assert {f"gopher_duplicate_{n}_gram" for n in (5, 6, 7, 8, 9, 10)} <= reasons(GopherRepetition(), chant)
 
 
-def test_a_sequence_that_occurs_once_counts_only_when_asked() -> None:
-    assert "gopher_top_2_gram" in reasons(GopherRepetition(), "hello there friend")
-    assert reasons(GopherRepetition(count_single=False), "hello there friend") == set()
+@pytest.mark.parametrize(
+    ("text", "from_one", "from_three"),
+    [
+        ("hello there friend", True, False),
+        ("Clough of Forest dies . Manager Clough of Forest has died aged 69.", True, False),
+        ("cheap watches here, cheap watches now, cheap watches soon", True, True),
+    ],
+)
+def test_a_sequence_counts_from_as_many_occurrences_as_asked(text: str, from_one: bool, from_three: bool) -> None:
+    for top_from, fires in ((1, from_one), (3, from_three)):
+        found = reasons(GopherRepetition(top_from=top_from), text)
+        assert any(reason.startswith("gopher_top_") for reason in found) is fires

@@ -21,7 +21,7 @@ from curator.signals.text.english.classes import MARKS
 from curator.signals.text.english.lexicon import STOP_WORDS
 from curator.signals.text.lines import SHORT_LINE_CHARS
 from curator.signals.text.phrases import BOILERPLATE_PHRASES, LICENCE_PHRASES
-from curator.signals.text.repetition import DUPLICATE_N, TOP_N
+from curator.signals.text.repetition import CHANT, DUPLICATE_N, TOP_N
 from curator.signals.text.unicode import TERMINAL_PUNCTUATION
 from tests.curator.signals.text.english_reference import sentences, tokens
 from tests.curator.signals.text.personal_reference import personal
@@ -111,7 +111,7 @@ def repetition(text: str) -> dict[str, float]:
     for n in TOP_N:
         chars, count = _top(found, n)
         shares[f"top_{n}_gram_char_share"] = _share(chars, len(text))
-        shares[f"repeated_{n}_gram_char_share"] = _share(chars if count > 1 else 0, len(text))
+        shares[f"repeated_{n}_gram_char_share"] = _share(chars if count >= CHANT else 0, len(text))
     return shares | {f"duplicate_{n}_gram_char_share": _share(_duplicate(found, n), len(text)) for n in DUPLICATE_N}
 
 
