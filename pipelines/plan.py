@@ -35,7 +35,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     recipe: Recipe
     arrow_schema: str
     units: tuple[WorkUnit, ...]

@@ -2,7 +2,7 @@
 workers, and of rows that come later.
 
     units/00000.keys.arrow    a unit's keys, a batch for each shard
-          00000.sketches      its rows' sketches, by which pairs are verified
+          00000.fingerprints  its rows' contents and shingles, by which pairs are verified
     shards/00000.arrow        a range of keys over all units, ascending: what later indexes look their own keys up in
     pairs/00000.arrow         candidates of a shard, a batch for each unit
     index.json                its shape; written last
@@ -14,6 +14,7 @@ hashes and row numbers; neither texts nor which row should stay.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,8 +27,10 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.duplicates.buckets import bucket_pairs
 from curator.duplicates.edges import Edges
-from curator.duplicates.keys import CONTENT_BYTES, row_keys, similarities, sketches
-from curator.errors import IntegrityError
+from curator.duplicates.fingerprints import Fingerprints, fingerprints_writer, read_fingerprints, similarities
+from curator.duplicates.keys import row_keys
+from curator.duplicates.signatures import Signed
+from curator.errors import ConflictError
 from curator.stopping import hear
 from curator.storage import Store
 
@@ -35,8 +38,6 @@ __all__ = ["DuplicateIndex", "Shape"]
 
 SHARD_BYTES: Final = 32 << 20
 """Keys of a shard, of 12 bytes each; seeking takes about four times as much memory."""
-PAIRS_AT_ONCE: Final = 65_536
-"""Pairs whose sketches are held at once while they are compared."""
 
 _KEYS: Final = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
 """row: within the unit."""
@@ -51,7 +52,7 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     rows: tuple[int, ...]
     num_perm: int = 0
     bands: int = 0
@@ -61,8 +62,9 @@ class Shape(BaseModel):
 
 
 class DuplicateIndex:
-    """Lies in a folder of a store and takes there about 300 bytes a row (112 numbers, 14 bands). In memory: of a unit
-    being added 250 bytes a row, of a shard being sought four times `SHARD_BYTES`, of a unit being matched its sketches.
+    """Lies in a folder of a store and takes there about 400 bytes a row (14 bands) and as many bytes as a fifth of the
+    texts. In memory: of a unit being added 250 bytes a row, of a shard being sought four times `SHARD_BYTES`, of a unit
+    being matched the fingerprints of its candidates and of those of one other unit.
 
     earlier: the index this one goes on from, of the same shape but for the rows.
     """
@@ -76,8 +78,15 @@ class DuplicateIndex:
 
     @classmethod
     def open(cls, store: Store, folder: str, earlier: DuplicateIndex | None = None) -> DuplicateIndex:
-        """A sealed one. Raises NotFoundError."""
-        return cls(store, folder, Shape.model_validate_json(store.read_bytes(f"{folder}/index.json")), earlier)
+        """A sealed one. Raises NotFoundError; ConflictError for one of another version."""
+        text = store.read_bytes(f"{folder}/index.json")
+        found, known = json.loads(text).get("version"), Shape.model_fields["version"].default
+        if found != known:
+            raise ConflictError(
+                f"{folder} was made by another version of Winnow (index version {found!r}, this one reads {known}), so "
+                "rows cannot be compared with it; curate its data again with this version"
+            )
+        return cls(store, folder, Shape.model_validate_json(text), earlier)
 
     @property
     def num_shards(self) -> int:
@@ -91,20 +100,19 @@ class DuplicateIndex:
 
     @contextmanager
     def adding(self, unit: int) -> Iterator[Any]:
-        """A function (content_hash uint64[n, 2], signatures uint32[n, P] or None, apart uint64[n] or None) that adds
-        rows of the unit batch by batch; the unit is there on a clean exit, as if for the first time.
+        """A function (content_hash uint64[n, 2], signed or None, apart uint64[n] or None) that adds rows of the unit
+        batch by batch; the unit is there on a clean exit, as if for the first time.
 
         Raises ValueError where the rows do not add up to the unit's, or signatures are not of the index's shape.
         """
         parts: list[np.ndarray] = []
-        with self._store.writer(self._name("units", unit, "sketches")) as sink:
+        with fingerprints_writer(self._store, self._name("units", unit, "fingerprints")) as write:
 
-            def add(
-                content_hash: np.ndarray, signatures: np.ndarray | None = None, apart: np.ndarray | None = None
-            ) -> None:
-                self._check(content_hash, signatures, apart)
+            def add(content_hash: np.ndarray, signed: Signed | None = None, apart: np.ndarray | None = None) -> None:
+                self._check(content_hash, signed, apart)
+                signatures, sets = (None, None) if signed is None else signed
                 parts.append(row_keys(content_hash, signatures, self.shape.bands, apart))
-                sink.write(np.ascontiguousarray(sketches(content_hash, signatures)))
+                write(content_hash, sets)
 
             yield add
             rows = sum(len(part) for part in parts)
@@ -134,12 +142,15 @@ class DuplicateIndex:
         """Verified pairs whose later row is of this unit, once all shards are sought: equal content tied to its first
         row (similarity 1), and every other candidate of similarity >= floor."""
         a, b, exact = self._candidates(unit)
-        own = self._sketches(unit)
+        rows, mine = np.unique(b - self.starts[unit], return_inverse=True)
+        own = self._fingerprints(unit, rows)
         similarity = np.empty(len(a), np.float32)
-        for low in range(0, len(a), PAIRS_AT_ONCE):
-            hear()
-            span = slice(low, low + PAIRS_AT_ONCE)
-            similarity[span] = similarities(self._sketches_of(a[span]), own, b[span] - self.starts[unit])
+        for index in self.line:
+            for theirs, (low, high) in enumerate(pairwise(np.searchsorted(a, index.starts))):
+                if high > low:
+                    hear()
+                    rows, at = np.unique(a[low:high] - index.starts[theirs], return_inverse=True)
+                    similarity[low:high] = similarities(index._fingerprints(theirs, rows), at, own, mine[low:high])
         true = np.where(exact, similarity == 1, (similarity < 1) & (similarity >= np.float32(floor)))
         return Edges(a[true], b[true], similarity[true])
 
@@ -147,11 +158,12 @@ class DuplicateIndex:
         """The index is whole: it can be gone on from."""
         self._store.write_bytes(f"{self._folder}/index.json", self.shape.model_dump_json(indent=1).encode())
 
-    def _check(self, content_hash: np.ndarray, signatures: np.ndarray | None, apart: np.ndarray | None) -> None:
-        width = 0 if signatures is None else signatures.shape[1]
+    def _check(self, content_hash: np.ndarray, signed: Signed | None, apart: np.ndarray | None) -> None:
+        width = 0 if signed is None else signed.signatures.shape[1]
         if width != self.shape.num_perm:
             raise ValueError(f"signatures of {width} numbers for an index of {self.shape.num_perm}")
-        for what, values in (("signatures", signatures), ("numbers to tell rows apart", apart)):
+        signatures, sets = (None, None) if signed is None else signed
+        for what, values in (("signatures", signatures), ("sets", sets), ("numbers to tell rows apart", apart)):
             if values is not None and len(values) != len(content_hash):
                 raise ValueError(f"{len(values)} {what} for {len(content_hash)} content hashes")
 
@@ -220,29 +232,8 @@ class DuplicateIndex:
         new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1]) | (exact[1:] != exact[:-1])
         return a[new], b[new], exact[new]
 
-    def _sketches(self, unit: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """uint8[n, width] of a unit's rows, all of them or these. Raises IntegrityError for a file cut short."""
-        name, width = self._name("units", unit, "sketches"), CONTENT_BYTES + self.shape.num_perm
-        with self._store.open_input(name) as source:
-            raw = np.frombuffer(source.read_buffer(), np.uint8)
-            if raw.size != self.shape.rows[unit] * width:
-                raise IntegrityError(
-                    f"{name} has {raw.size} bytes where {self.shape.rows[unit]} rows of {width} belong: it was cut off "
-                    "or exchanged; start a new run"
-                )
-            table = raw.reshape(-1, width)
-            return table.copy() if rows is None else table[rows]
-
-    def _sketches_of(self, rows: np.ndarray) -> np.ndarray:
-        """uint8[n, width] of ascending row numbers, of this index and those before it."""
-        parts = []
-        for index in self.line:
-            cuts = np.searchsorted(rows, index.starts)
-            for unit, (low, high) in enumerate(pairwise(cuts)):
-                if high > low:
-                    parts.append(index._sketches(unit, rows[low:high] - index.starts[unit]))
-        narrow = min((part.shape[1] for part in parts), default=CONTENT_BYTES)
-        return np.concatenate([part[:, :narrow] for part in parts]) if parts else np.zeros((0, narrow), np.uint8)
+    def _fingerprints(self, unit: int, rows: np.ndarray) -> Fingerprints:
+        return read_fingerprints(self._store, self._name("units", unit, "fingerprints"), self.shape.rows[unit], rows)
 
 
 def _shard_of(keys: np.ndarray, num_shards: int) -> np.ndarray:

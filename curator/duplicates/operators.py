@@ -46,8 +46,8 @@ class NearDuplicates(BaseModel):
 
     14 bands of 8 of 112 permutations over 5-word shingles are FineWeb's numbers (Penedo et al. 2024, section 3.5): a
     pair of Jaccard similarity 0.75 becomes a candidate with probability 0.77, one of 0.8 with 0.92, one of 0.5 with
-    0.05. Unlike there, every candidate is then checked: `threshold` bounds the similarity estimated from all
-    permutations (standard error at most 0.047); it cannot lie below SIMILARITY_FLOOR.
+    0.05. Unlike there, every candidate is then checked: `threshold` bounds the Jaccard similarity of the sets of
+    shingles, counted from hashes of all of them (`shingles`); it cannot lie below SIMILARITY_FLOOR.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""MinHash signatures of texts: how similar two texts are can be read off two short rows of numbers.
+"""MinHash signatures of texts, by which similar ones meet, and the sets of shingles they are made of.
 
 Broder 1997. A word is a run of letters, marks and digits, ASCII capitals folded; characters of scripts written without
 spaces are words of their own. A text of fewer words than a shingle has is one shingle of all its words; a text without
@@ -8,41 +8,56 @@ words has the signature of all ones, which resembles nothing. Knows nothing of p
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from curator.duplicates.shingles import MOST_BYTES, ascending, factors, shingle_hashes, write_set
 from curator.duplicates.words import word_hashes
 from curator.signals.buffers import row_bytes
 from curator.signals.text.bytescan import E1, kernel
 from curator.signals.text.unicode import char_classes
 
-__all__ = ["NO_WORDS", "band_hashes", "minhash"]
+__all__ = ["NO_WORDS", "Signed", "band_hashes", "minhash"]
 
 NO_WORDS: Final = 0xFFFFFFFF
 """What fills the signature of a text without words."""
 
 _WORD_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHINGLE_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
-_SHINGLE_SEED = np.uint32(0x2545F491)
 _FIRST = np.uint32(NO_WORDS)
 
 
-def minhash(texts: pa.Array | pa.ChunkedArray, *, num_perm: int, ngram: int, seed: int) -> np.ndarray:
-    """uint32[n, num_perm]: the least hash of each text's `ngram`-word shingles under each of `num_perm` hash functions.
+class Signed(NamedTuple):
+    """Of n texts: the signatures uint32[n, P], and the sets of shingles large_binary[n] as `shingles` writes them."""
+
+    signatures: np.ndarray
+    sets: pa.LargeBinaryArray
+
+
+def minhash(texts: pa.Array | pa.ChunkedArray, *, num_perm: int, ngram: int, seed: int) -> Signed:
+    """Signatures: the least hash of each text's `ngram`-word shingles under each of `num_perm` hash functions. And the
+    sets of those shingles, which do not depend on the seed.
 
     The share of equal positions of two signatures estimates the Jaccard similarity of the shingle sets, with standard
     error sqrt(J (1 - J) / num_perm). Signatures compare only under equal num_perm, ngram and seed. Nulls have no words.
     """
     rows = row_bytes(texts)
-    multipliers, offsets = _functions(num_perm, seed)
-    factors = _factors(ngram)
     signatures = np.full((len(rows), num_perm), NO_WORDS, np.uint32)
-    most = int(np.diff(rows.offsets).max(initial=0))
-    if most:
-        _minhash(rows.data, rows.offsets, rows.valid, char_classes(), ngram, factors, multipliers, offsets, signatures)
-    return signatures
+    ends = np.zeros(len(rows) + 1, np.int64)
+    sets = _minhash(
+        rows.data,
+        rows.offsets,
+        rows.valid,
+        char_classes(),
+        factors(ngram),
+        *_functions(num_perm, seed),
+        signatures,
+        ends,
+    )
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(sets)]
+    return Signed(signatures, pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), buffers))
 
 
 def band_hashes(signatures: np.ndarray, bands: int) -> np.ndarray:
@@ -62,29 +77,6 @@ def _functions(num_perm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(odd multipliers, offsets), each uint32[num_perm]: x -> (x ^ offset) * multiplier is a bijection."""
     draws = np.random.Generator(np.random.PCG64([seed, 0x6D696E68])).integers(0, 2**32, (2, num_perm), np.uint32)
     return draws[0] | np.uint32(1), draws[1]
-
-
-def _factors(ngram: int) -> np.ndarray:
-    """Odd uint32[ngram], one for each place in a shingle."""
-    draws = np.random.Generator(np.random.PCG64([ngram, 0x73686E67])).integers(0, 2**32, ngram, np.uint32)
-    return draws | np.uint32(1)
-
-
-@kernel
-def _shingles(words, num_words, ngram, factors, out):
-    """Fills each shingle's hash, the mixed sum of its words' hashes times odd factors; returns their number."""
-    count = max(num_words - ngram + 1, 1) if num_words else 0
-    out[:count] = _SHINGLE_SEED
-    for k in range(min(ngram, num_words)):
-        factor, shifted = factors[k], words[k:]
-        for first in range(count):
-            out[first] = np.uint32(out[first] + np.uint32(shifted[first] * factor))
-    for first in range(count):
-        h = out[first]
-        h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-        h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-        out[first] = np.uint32(h ^ np.uint32(h >> np.uint32(16)))
-    return count
 
 
 @kernel
@@ -109,22 +101,34 @@ def _lower(w, x, y, z, multipliers, offsets, signature):
 
 
 @kernel
-def _minhash(data, rows, valid, classes, ngram, factors, multipliers, offsets, signatures):
+def _minhash(data, rows, valid, classes, factors, multipliers, offsets, signatures, ends):
+    """Fills the signatures and where each row's set ends; returns the sets, one after another."""
     bounds = np.empty(0, np.uint64)
     words = np.empty(0, np.uint32)
     shingles = np.empty(0, np.uint32)
+    places = np.empty(512, np.uint64)
+    sets = np.empty(np.int64(rows[-1] - rows[0]) // 4, np.uint8)
+    end = 0
     for row in range(rows.size - 1):
         start, stop = np.uint64(rows[row]), np.uint64(rows[row + 1])
-        if not valid[row] or start == stop:
-            continue
-        if np.int64(stop - start) > words.size:
-            room = 2 * np.int64(stop - start)
-            bounds = np.empty(2 * room, np.uint64)
-            words = np.empty(room, np.uint32)
-            shingles = np.empty(room, np.uint32)
-        count = word_hashes(data, start, stop, classes, bounds, words)
-        count = _shingles(words, count, ngram, factors, shingles)
-        _least(shingles, count, multipliers, offsets, signatures[row])
+        if valid[row] and start != stop:
+            if np.int64(stop - start) > words.size:
+                room = 2 * np.int64(stop - start)
+                bounds = np.empty(2 * room, np.uint64)
+                words = np.empty(room, np.uint32)
+                shingles = np.empty(room, np.uint32)
+            count = word_hashes(data, start, stop, classes, bounds, words)
+            count = shingle_hashes(words, count, factors.size, factors, shingles)
+            count = ascending(shingles, count, words, places)
+            _least(shingles, count, multipliers, offsets, signatures[row])
+            most = end + 2 + MOST_BYTES * count
+            if most > sets.size:
+                wider = np.empty(2 * most, np.uint8)
+                wider[:end] = sets[:end]
+                sets = wider
+            end = write_set(shingles, count, sets, end)
+        ends[row + 1] = end
+    return sets[:end].copy()
 
 
 @kernel

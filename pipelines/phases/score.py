@@ -132,11 +132,11 @@ def _index_writer(
     add, shape = files.enter_context(index.adding(unit)), index.shape
 
     def write(scored: pa.RecordBatch, values: pa.Array) -> None:
-        signatures = None
+        signed = None
         if shape.num_perm:
-            signatures = minhash(values, num_perm=shape.num_perm, ngram=shape.ngram, seed=shape.seed)
+            signed = minhash(values, num_perm=shape.num_perm, ngram=shape.ngram, seed=shape.seed)
         apart = _label_numbers(scored.column("label")) if shape.labelled else None
-        add(bytes_matrix(scored.column("content_hash"), np.uint64), signatures, apart)
+        add(bytes_matrix(scored.column("content_hash"), np.uint64), signed, apart)
 
     return write
 

@@ -257,5 +257,5 @@ def test_a_plan_of_another_version_is_refused(tmp_path: Path, text_request: RunR
     store = Store.open(tmp_path / "root")
     plan = json.loads(store.read_bytes("runs/run_1/plan.json"))
     store.write_bytes("runs/run_1/plan.json", json.dumps({**plan, "version": 99}).encode())
-    with pytest.raises(RunFailedError, match=r"plan version 99, this one follows 2.*resume it with that version"):
+    with pytest.raises(RunFailedError, match=r"plan version 99, this one follows 3.*resume it with that version"):
         go(tmp_path / "root", text_request, journal)

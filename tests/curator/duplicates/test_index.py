@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from curator.duplicates import DuplicateIndex, Edges, Shape, clusters, content_hash, minhash
 from curator.duplicates.buckets import SMALL_BUCKET
 from curator.duplicates.edges import ALMOST_ONE
-from curator.errors import IntegrityError, NotFoundError
+from curator.duplicates.signatures import Signed
+from curator.errors import ConflictError, IntegrityError, NotFoundError
 from curator.storage import Store
+from tests.curator.duplicates.test_signatures import jaccard, slow_shingles
 
 
 def spoiled_texts(count: int, seed: int) -> list[str]:
@@ -35,23 +37,31 @@ def spoiled_texts(count: int, seed: int) -> list[str]:
     return [texts[k] for k in order]
 
 
-def columns(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
+def columns(texts: list[str | None]) -> tuple[np.ndarray, Signed]:
     column = pa.array(texts, pa.string())
     return content_hash(column), minhash(column, num_perm=112, ngram=5, seed=1)
 
 
+def part_of(column: Any, rows: Any) -> Any:
+    """Rows of a column that an index is fed."""
+    if isinstance(column, Signed):
+        places = pa.array(np.arange(len(column.sets))[rows])
+        return Signed(column.signatures[rows], column.sets.take(places))
+    return None if column is None else column[rows]
+
+
 def index_of(
-    folder: Path, units: list[tuple[np.ndarray, ...]], order: Iterable[int] | None = None, **more: Any
+    folder: Path, units: list[tuple[Any, ...]], order: Iterable[int] | None = None, **more: Any
 ) -> DuplicateIndex:
-    """An index of units (content hashes, signatures or none, kinds or none), whole; fed in the order given."""
+    """An index of units (content hashes, what was signed or none, kinds or none), whole; fed in the order given."""
     near = len(units[0]) > 1 and units[0][1] is not None if units else False
     shape = Shape(rows=tuple(len(unit[0]) for unit in units), **({"num_perm": 112, "bands": 14} if near else {}))
     index = DuplicateIndex(Store.open(folder), "index", shape, **more)
     for unit in range(len(units)) if order is None else order:
         with index.adding(unit) as add:
             half = len(units[unit][0]) // 2
-            for part in (slice(None, half), slice(half, None)):
-                add(*(None if column is None else column[part] for column in units[unit]))
+            for rows in (slice(None, half), slice(half, None)):
+                add(*(part_of(column, rows) for column in units[unit]))
     for shard in range(index.num_shards):
         index.seek(shard)
     index.seal()
@@ -70,7 +80,7 @@ def edges_of(index: DuplicateIndex, floor: float = 0.5) -> Edges:
     return Edges(a[order], b[order], similarity[order])
 
 
-def found(folder: Path, units: list[tuple[np.ndarray, ...]], floor: float = 0.5) -> Edges:
+def found(folder: Path, units: list[tuple[Any, ...]], floor: float = 0.5) -> Edges:
     return edges_of(index_of(folder, units), floor)
 
 
@@ -80,18 +90,24 @@ def as_dict(edges: Edges) -> dict[tuple[int, int], float]:
 
 def test_every_pair_above_the_candidates_reach(tmp_path: Path) -> None:
     """Brute force over all pairs: every similarity right, nothing missing where banding is all but certain."""
-    hashes, signatures = columns(list(spoiled_texts(300, 3)))
-    edges = as_dict(found(tmp_path, [(hashes, signatures)]))
-    agreement = (signatures[:, None] == signatures[None]).mean(axis=2)
+    texts = spoiled_texts(300, 3)
+    hashes, signed = columns(list(texts))
+    edges = as_dict(found(tmp_path, [(hashes, signed)]))
+    agreement = (signed.signatures[:, None] == signed.signatures[None]).mean(axis=2)
     alike = (hashes[:, None] == hashes[None]).all(axis=2)
     near = {(a, b) for a, b in zip(*np.nonzero(np.triu((agreement >= 0.9) & ~alike, 1)), strict=True)}
     assert len(near) > 60
     assert near - edges.keys() == set()
+    sets = [slow_shingles(text, 5) for text in texts]
+    exactly = 0
     for (a, b), similarity in edges.items():
         assert a < b
-        assert similarity == (1 if alike[a, b] else pytest.approx(min(agreement[a, b], ALMOST_ONE), abs=0.03))
+        wanted = 1.0 if alike[a, b] else min(jaccard(sets[a], sets[b]), float(ALMOST_ONE))
+        assert similarity == pytest.approx(wanted, abs=2 / len(sets[a] | sets[b]))  # a shingle that passes for another
+        exactly += similarity == pytest.approx(wanted, abs=1e-6)
         assert similarity >= 0.5
         assert (similarity == 1) == alike[a, b] == (alike[a, b] and alike[b].argmax() == a)
+    assert exactly > 0.98 * len(edges)
     assert sum(similarity == 1 for similarity in edges.values()) == 300 - len(np.unique(hashes, axis=0))
 
 
@@ -111,7 +127,7 @@ def test_agrees_with_true_jaccard_on_real_documents(tmp_path: Path, data: Path) 
     near = {(a, b) for (a, b), value in truth.items() if value >= 0.9 and clean[a] != clean[b]}
     assert near <= edges.keys()
     for pair, similarity in edges.items():
-        assert similarity == pytest.approx(truth[pair], abs=0.2)
+        assert similarity == pytest.approx(truth[pair], abs=2e-3)
 
 
 def same(one: Edges, two: Edges) -> None:
@@ -126,13 +142,13 @@ def test_neither_units_nor_their_order_nor_shards_matter(
     tmp_path_factory: pytest.TempPathFactory, seed: int, order: list[int], shard_bytes: int
 ) -> None:
     folder = tmp_path_factory.mktemp("index")
-    hashes, signatures = columns([*spoiled_texts(60, seed), None, "", "same", "same", None, "  "])
+    hashes, signed = columns([*spoiled_texts(60, seed), None, "", "same", "same", None, "  "])
     cuts = np.linspace(0, len(hashes), 7).astype(int)
-    units = [(hashes[a:b], signatures[a:b]) for a, b in pairwise(cuts)]
-    whole = found(folder / "whole", [(hashes, signatures)])
+    units = [(hashes[a:b], part_of(signed, slice(a, b))) for a, b in pairwise(cuts)]
+    whole = found(folder / "whole", [(hashes, signed)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curator.duplicates.index.SHARD_BYTES", max(shard_bytes, 120))
-        patch.setattr("curator.duplicates.index.PAIRS_AT_ONCE", 7)
+        patch.setattr("curator.duplicates.fingerprints._APART", 40)
         index = index_of(folder / "parts", units, order)
         assert (index.num_shards > 5) == (shard_bytes < 10_000)
         same(whole, edges_of(index))
@@ -149,12 +165,12 @@ def test_what_comes_later_makes_the_clusters_of_a_whole(
     crowd = [f"{'the same words all over ' * 9}{k % 30}" for k in range(30)]
     texts: list[Any] = [*spoiled_texts(86, seed), *crowd, None, "", "same", "same"]
     order = np.random.default_rng(seed).permutation(len(texts))
-    hashes, signatures = columns([texts[row] for row in order])
-    whole = found(folder / "whole", [(hashes, signatures)])
+    hashes, signed = columns([texts[row] for row in order])
+    whole = found(folder / "whole", [(hashes, signed)])
     index, parts = None, []
     for low, high in pairwise([0, *sorted(cuts), 120]):
         middle = (low + high) // 2
-        units = [(hashes[a:b], signatures[a:b]) for a, b in ((low, middle), (middle, high))]
+        units = [(hashes[a:b], part_of(signed, slice(a, b))) for a, b in ((low, middle), (middle, high))]
         index = index_of(folder / str(low), units, earlier=index)
         assert (index.first_row, index.end_row) == (low, high)
         parts.append(edges_of(index))
@@ -170,30 +186,39 @@ def test_what_comes_later_makes_the_clusters_of_a_whole(
 
 
 def test_an_index_is_opened_where_it_is_whole(tmp_path: Path) -> None:
-    hashes, signatures = columns(list(spoiled_texts(90, 4)))
+    hashes, signed = columns(list(spoiled_texts(90, 4)))
     store = Store.open(tmp_path)
     with pytest.raises(NotFoundError):
         DuplicateIndex.open(store, "index")
-    first = index_of(tmp_path, [(hashes[:40], signatures[:40])])
+    first = index_of(tmp_path, [(hashes[:40], part_of(signed, slice(40)))])
     again = DuplicateIndex.open(store, "index")
     assert again.shape == first.shape
     same(edges_of(again), edges_of(first))
 
 
 def test_equal_content_is_found_against_an_index_with_signatures(tmp_path: Path) -> None:
-    hashes, signatures = columns(["one two three", "four five", "six"])
-    earlier = index_of(tmp_path / "near", [(hashes, signatures)])
+    hashes, signed = columns(["one two three", "four five", "six"])
+    earlier = index_of(tmp_path / "near", [(hashes, signed)])
     later = index_of(tmp_path / "exact", [(hashes[[1, 1, 0]],)], earlier=earlier)
     assert as_dict(edges_of(later)) == {(1, 3): 1.0, (1, 4): 1.0, (0, 5): 1.0}
 
 
 def test_a_file_cut_off_is_named(tmp_path: Path) -> None:
     index = index_of(tmp_path, [columns(["one two three four five", "one, two, three, four, five!"])])
-    path = tmp_path / "index/units/00000.sketches"
-    assert path.stat().st_size == 2 * (16 + 112)
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(IntegrityError, match=r"sketches has 252 bytes where 2 rows of 128 belong"):
-        index.match(0, 0.0)
+    path = tmp_path / "index/units/00000.fingerprints"
+    whole = path.read_bytes()
+    for part in (whole[:-4], whole[:-8], whole[:20], b"", whole + bytes(8)):
+        path.write_bytes(part)
+        with pytest.raises(IntegrityError, match=r"fingerprints does not hold 2 rows.*cut off or exchanged"):
+            index.match(0, 0.0)
+
+
+def test_an_index_of_another_version_is_refused(tmp_path: Path) -> None:
+    index_of(tmp_path, [columns(["one two"])])
+    path = tmp_path / "index/index.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(ConflictError, match=r"index version 1, this one reads 2.*curate its data again"):
+        DuplicateIndex.open(Store.open(tmp_path), "index")
 
 
 def test_a_huge_bucket_costs_two_pairs_a_row(tmp_path: Path) -> None:
@@ -220,12 +245,12 @@ def test_no_rows(tmp_path: Path) -> None:
 
 
 def test_wrong_rows_are_refused(tmp_path: Path) -> None:
-    hashes, signatures = columns(["a b", "c d"])
+    hashes, signed = columns(["a b", "c d"])
     for rows, given_columns, words in (
         (2, (hashes, None), "signatures of 0 numbers for an index of 112"),
-        (2, (hashes, signatures[:1]), "1 signatures for 2 content hashes"),
-        (2, (hashes, signatures, np.ones(1, np.uint64)), "1 numbers to tell rows apart for 2"),
-        (3, (hashes, signatures), "2 rows were added to unit 0, which has 3"),
+        (2, (hashes, part_of(signed, slice(1))), "1 signatures for 2 content hashes"),
+        (2, (hashes, signed, np.ones(1, np.uint64)), "1 numbers to tell rows apart for 2"),
+        (3, (hashes, signed), "2 rows were added to unit 0, which has 3"),
     ):
         index = DuplicateIndex(Store.open(tmp_path), "index", Shape(rows=(rows,), num_perm=112, bands=14))
         with pytest.raises(ValueError, match=words), index.adding(0) as add:
@@ -245,18 +270,18 @@ def test_a_dropped_first_copy_does_not_hide_the_others() -> None:
 def test_rows_told_apart_meet_only_their_own_kind(tmp_path: Path, families: int) -> None:
     """What is found within a kind is what an index finds that holds this kind alone, also in crowded buckets."""
     texts = spoiled_texts(150, 4) if families > 1 else [f"{'the same words all over ' * 9}{k % 5}" for k in range(150)]
-    hashes, signatures = columns(list(texts))
+    hashes, signed = columns(list(texts))
     kinds = np.random.default_rng(2).integers(0, 3, 150)
     numbers = np.array([0x9E3779B97F4A7C15, 0, 0xC2B2AE3D27D4EB4F], np.uint64)[kinds]
-    units = [(hashes[rows], signatures[rows], numbers[rows]) for rows in (slice(70), slice(70, None))]
+    units = [(hashes[rows], part_of(signed, rows), numbers[rows]) for rows in (slice(70), slice(70, None))]
     wanted: dict[tuple[int, int], float] = {}
     for kind in range(3):
         rows = np.flatnonzero(kinds == kind)
-        alone = as_dict(found(tmp_path / str(kind), [(hashes[rows], signatures[rows])]))
+        alone = as_dict(found(tmp_path / str(kind), [(hashes[rows], part_of(signed, rows))]))
         wanted |= {(int(rows[a]), int(rows[b])): similarity for (a, b), similarity in alone.items()}
     assert as_dict(found(tmp_path / "all", units)) == wanted and len(wanted) >= 30
 
 
 def test_nothing_stays_nothing_whatever_the_kind(tmp_path: Path) -> None:
-    hashes, signatures = columns(["", None, "  ", "!"])
-    assert len(found(tmp_path, [(hashes, signatures, np.full(4, 77, np.uint64))]).a) == 0
+    hashes, signed = columns(["", None, "  ", "!"])
+    assert len(found(tmp_path, [(hashes, signed, np.full(4, 77, np.uint64))]).a) == 0

@@ -19,7 +19,7 @@ from curator.signals.text.unicode import SOLO, char_classes
 
 def sign(texts: list[str | None] | pa.Array, **options: int) -> np.ndarray:
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
-    return minhash(column, **{"num_perm": 112, "ngram": 5, "seed": 0, **options})
+    return minhash(column, **{"num_perm": 112, "ngram": 5, "seed": 0, **options}).signatures
 
 
 def slow_words(text: str) -> list[str]:
