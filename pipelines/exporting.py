@@ -32,7 +32,9 @@ def export_once(catalog: Catalog, settings: Settings, owner: str, shutdown: thre
         _clear(store, f"exports/{lease.claimed.id}")  # what earlier attempts left
         return _written(store, lease.claimed, lease)
 
-    return turn(catalog.exports, settings, owner, shutdown, write, lambda claimed: _clear(store, _folder(claimed)))
+    return turn(
+        "export", catalog.exports, settings, owner, shutdown, write, lambda claimed: _clear(store, _folder(claimed))
+    )
 
 
 def _written(store: Store, claimed: ClaimedExport, lease: ExportLease) -> dict[str, Any]:

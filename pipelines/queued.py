@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from curator.catalog import Claim, QueuedWork, Work
 from curator.errors import LeaseLostError, RetryableError, StoppedError, WinnowError
 from curator.settings import Settings
+from curator.tracing import Attributes, span
 from pipelines.lease import beating, is_dead
 
 __all__ = ["WorkLease", "turn"]
@@ -60,6 +61,7 @@ class WorkLease(Generic[W, C]):
 
 
 def turn(
+    name: str,
     queue: QueuedWork[W, C],
     settings: Settings,
     owner: str,
@@ -68,7 +70,7 @@ def turn(
     undo: Callable[[C], None] = lambda claimed: None,
 ) -> bool:
     """Takes lost work away from dead runners, then does one piece if there is one: `do` gives its result, `undo`
-    removes what it left when it could not. False: nothing to do."""
+    removes what it left when it could not. `name`: of its span. False: nothing to do."""
     for lost in queue.reap(settings.max_attempts, is_dead=is_dead):
         log.warning("%s was lost by its runner and is %s now (attempt %d)", lost.id, lost.state, lost.attempt)
     claimed = queue.claim(owner, settings.lease_s)
@@ -77,7 +79,8 @@ def turn(
     log.info("%s: attempt %d begins", claimed.id, claimed.attempt)
     lease = WorkLease(queue, claimed, settings.lease_s, shutdown)
     try:
-        with beating(lease, settings.heartbeat_s):
+        about: Attributes = {"winnow.id": claimed.id, "winnow.attempt": claimed.attempt}
+        with span(name, about, kind="consumer"), beating(lease, settings.heartbeat_s):
             result = do(lease)
         queue.finish(claimed, result)
         log.info("%s: done", claimed.id)

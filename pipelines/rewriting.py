@@ -36,7 +36,7 @@ def rewrite_once(catalog: Catalog, settings: Settings, owner: str, shutdown: thr
         act = _compacted if lease.claimed.kind == "compact" else _packed
         return act(catalog, store, manifest, lease)
 
-    return turn(catalog.rewrites, settings, owner, shutdown, do)
+    return turn("rewrite", catalog.rewrites, settings, owner, shutdown, do)
 
 
 def _compacted(catalog: Catalog, store: Store, manifest: Manifest, lease: RewriteLease) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from curator.errors import LeaseLostError, RequestError, RetryableError, WinnowE
 from curator.log_lines import configure_logs, telling
 from curator.process import has_ended
 from curator.settings import Settings
-from curator.tracing import tracing
+from curator.tracing import Attributes, span, tracing
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.courier import Courier
 from pipelines.grace import cut_off_after, told_to_end
@@ -118,7 +118,8 @@ class Runner:
         lease = JobLease(self.catalog, job, self.settings.lease_s, self._shutdown)
         self._claimed = job
         try:
-            with beating(lease, self.settings.heartbeat_s):
+            about: Attributes = {"winnow.id": job.id, "winnow.attempt": job.attempt}
+            with span("train", about, kind="consumer"), beating(lease, self.settings.heartbeat_s):
                 self.train(self.catalog, lease, self.settings)
             self._faults = 0
         except RetryableError as error:

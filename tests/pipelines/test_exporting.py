@@ -18,9 +18,11 @@ from curator.errors import LeaseLostError, RetryableError, TransportError
 from curator.settings import Settings
 from curator.shards import Manifest, ShardWriter, write_index
 from curator.storage import Store
+from curator.tracing import tracing
 from pipelines import exporting
 from pipelines.exporting import export_once
 from pipelines.runner import Runner
+from tests.collector import Collector
 
 ROWS = 9000
 J = JobState
@@ -79,6 +81,18 @@ def test_a_runner_writes_what_is_queued(catalog: Catalog, settings: Settings, ma
     runner.stop()
     catalog.exports.create("local", manifest, "jsonl")
     assert not runner.export_once()
+
+
+def test_an_export_is_a_span_and_a_failed_one_says_so(catalog: Catalog, settings: Settings, manifest: str) -> None:
+    catalog.manifests.record("local", "man_lost", path="m", shards=[])
+    good, bad = (catalog.exports.create("local", name, "jsonl").id for name in (manifest, "man_lost"))
+    with Collector() as collector:
+        with tracing(Settings(otlp_endpoint=collector.url), "winnow-runner"):
+            assert [once(catalog, settings) for _ in range(3)] == [True, True, False]
+        seen = {span.attributes["winnow.id"]: span for span in collector.all()}
+    assert {(span.name, span.kind) for span in seen.values()} == {("export", 5)}
+    assert {export: span.failed for export, span in seen.items()} == {good: False, bad: True}
+    assert seen[bad].attributes == {"winnow.id": bad, "winnow.attempt": 1, "error.type": "NotFoundError"}
 
 
 @pytest.mark.parametrize("form", ["parquet", "mds", "webdataset"])

@@ -15,8 +15,10 @@ from curator.errors import TransportError
 from curator.run import RunSummary
 from curator.settings import Settings
 from curator.storage import Store
+from curator.tracing import tracing
 from pipelines.lease import JobLease, owner_name
 from pipelines.runner import Runner, train_claimed
+from tests.collector import Collector
 from tests.pipelines.runner.work import three_units, until
 
 
@@ -43,7 +45,10 @@ def test_a_job_is_trained_when_no_run_waits(settings: Settings, catalog: Catalog
         return three_units(claimed, journal, settings)
 
     runner = Runner(settings, catalog, work, train)
-    runner.run_forever()
+    with Collector() as collector:
+        with tracing(Settings(otlp_endpoint=collector.url), "winnow-runner"):
+            runner.run_forever()
+        assert collector.spans()["train"].attributes == {"winnow.id": job.id, "winnow.attempt": 1}
     assert order == [queued.id, job.id]
     assert catalog.jobs.get("local", job.id).state == JobState.SUCCEEDED
 
