@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 
 from agents.determinism import id_uniform
+from agents.judge import acted
 from agents.learned_policy import LearnedPolicy
-from agents.reward import RIGHT, WRONG
 from agents.student import Student
+from curator.worth import verdict_worth
 
 __all__ = ["NEXT_ROWS", "UNIFORM_SHARE", "expected_finds", "review_order"]
 
@@ -33,15 +34,18 @@ def review_order(
     seed: int,
     *,
     relabel_from: float = math.inf,
+    drop_above: float | np.ndarray = math.inf,
     uniform_share: float = UNIFORM_SHARE,
 ) -> np.ndarray:
     """Positions of the rows whose truth is worth most to know, best first, int64[≤ budget]; then the uniform ones.
 
-    open_N: rows that may be asked about. relabel_from: where proposals are written unasked. The uniform
-    share keeps the audit honest about rows the policy is sure of.
+    open_N: rows that may be asked about. relabel_from, drop_above (one, or float64[N]): where proposals are written and
+    rows dropped unasked. The uniform share keeps the audit honest about rows the policy is sure of.
     """
     lean = _LEANING_ROWS / (_LEANING_ROWS + len(student.at_T))
-    worth = (1 - lean) * _ranks(_worth(student, policy, relabel_from)) + lean * _ranks(student.seen.anchor_B.numpy())
+    worth = (1 - lean) * _ranks(_worth(student, policy, relabel_from, drop_above)) + lean * _ranks(
+        student.seen.anchor_B.numpy()
+    )
     budget = min(budget, int(open_N.sum()))
     uniform = round(uniform_share * budget)
     best = np.argsort(-np.where(open_N, worth, -np.inf), kind="stable")[: budget - uniform]
@@ -59,15 +63,11 @@ def expected_finds(student: Student, policy: LearnedPolicy, open_N: np.ndarray) 
     return float(policy.badness(student.seen).numpy()[order].mean()) if len(order) else None
 
 
-def _worth(student: Student, policy: LearnedPolicy, relabel_from: float) -> np.ndarray:
-    """Expected rise of a row's reward by a verdict: to that of a right label, from that of the label it has now.
-
-    That is the given one, or the proposal where the policy writes it without asking. A row about to be dropped is worth
-    as much as one about to be kept: a verdict saves it or mends it.
-    """
+def _worth(student: Student, policy: LearnedPolicy, relabel_from: float, drop_above: float | np.ndarray) -> np.ndarray:
+    """What knowing each row's truth adds to what the policy would do with it unasked, float64[N]."""
     badness, relabel = (values.numpy() for values in policy.beliefs(student.seen))
-    wrong = np.where(relabel >= relabel_from, 1 - relabel, badness)
-    return (RIGHT - WRONG) * wrong
+    actions = acted(badness, relabel, np.asarray(drop_above), relabel_from)
+    return verdict_worth(actions, badness, 1 - relabel, labelled=student.desk.can_relabel)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -13,11 +13,10 @@ from typing import Final
 import torch
 
 from curator.verdict import DROP, KEEP, RELABEL
+from curator.worth import RIGHT, WRONG
 
-__all__ = ["BREAK_EVEN", "RIGHT", "WRONG", "audited_reward", "critic_reward"]
+__all__ = ["BREAK_EVEN", "audited_reward", "critic_reward"]
 
-RIGHT: Final = 1.0
-WRONG: Final = -2.0
 BREAK_EVEN: Final = RIGHT / (RIGHT - WRONG)
 """P(bad) above which dropping beats keeping."""
 _CREDIT_LIMIT: Final = 3.0

@@ -20,9 +20,10 @@ from agents.observation import STATE_VERSION
 from agents.off_policy import audit_propensity, doubly_robust
 from agents.promise import Promise
 from agents.review import expected_finds, review_order
-from agents.reward import BREAK_EVEN, RIGHT, WRONG
+from agents.reward import BREAK_EVEN
 from agents.student import Round, Student
 from curator.recipe.policy import PolicySpec
+from curator.worth import RIGHT, WRONG
 
 __all__ = ["scorecard"]
 
@@ -39,7 +40,15 @@ def scorecard(
     seed: int,
 ) -> dict[str, Any]:
     """JSON-able: no infinity, no NaN."""
-    review = review_order(student, policy, truth_N < 0, config.review_budget, seed, relabel_from=promise.relabel_from)
+    review = review_order(
+        student,
+        policy,
+        truth_N < 0,
+        config.review_budget,
+        seed,
+        relabel_from=promise.relabel_from,
+        drop_above=_drop_above(promise, student.desk.rows.labels),
+    )
     return {
         "state_version": STATE_VERSION,
         "rows_learned_from": len(student.desk.rows),
@@ -75,12 +84,16 @@ def _value(
     audited, given = truth_N >= 0, student.desk.rows.labels
     badness, relabel = (values.numpy() for values in policy.beliefs(student.seen))
     badness[audited], relabel[audited] = audit.badness_T, audit.relabel_T
-    drop_above = np.array(promise.drop_above)[given if len(promise.drop_above) > 1 else np.zeros_like(given)]
-    actions = acted(badness, relabel, drop_above, promise.relabel_from)
+    actions = acted(badness, relabel, _drop_above(promise, given), promise.relabel_from)
     expected = _gain(actions, 1 - badness, relabel)
     true = _gain(actions[audited], ~audit.bad_T, audit.proposal_T == audit.truth_T)
     value = doubly_robust(expected, audited, true, audit_propensity(given, audited))
     return {"gain": value.mean, "error": value.error}
+
+
+def _drop_above(promise: Promise, given_N: np.ndarray) -> np.ndarray:
+    """The threshold of each row, float64[N]."""
+    return np.array(promise.drop_above)[given_N if len(promise.drop_above) > 1 else np.zeros_like(given_N)]
 
 
 def _gain(actions: np.ndarray, given_right: np.ndarray, proposal_right: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which rows of a finished run a person should look at: those the policy is least sure of, and a random audit.
+"""Which rows of a finished run a person should look at: those whose truth is worth most, and a random audit.
 
 Knows ledgers; nothing of who looks, or of what they say.
 """
@@ -14,18 +14,23 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from curator.ledger import Ledger
+from curator.verdict import ACTIONS
+from curator.worth import verdict_worth
 
-__all__ = ["Asked", "ReviewSettings", "Why", "choose"]
+__all__ = ["Asked", "Order", "ReviewSettings", "Why", "choose"]
 
 Why = Literal["uncertain", "audit"]
-_COLUMNS: Final = ["sample_id", "confidence"]
+Order = Literal["worth", "confidence"]
+_COLUMNS: Final = ["sample_id", "action", "label_score", "confidence"]
 
 
 class ReviewSettings(BaseModel):
     """How many rows a review asks about, and of whom.
 
     budget: rows. audit_share: of them drawn at random from all rows, so that errors the policy is sure of are found
-    too. overlap: share of them asked of two reviewers, whose agreement can then be told.
+    too. overlap: share of them asked of two reviewers, whose agreement can then be told. order: the others by what
+    their truth is worth (`curator.worth`), or by the policy's confidence in what it did, lowest first. min_worth: where
+    a look stops paying: no row worth less is asked about, and no more are drawn at random than their share of the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +38,8 @@ class ReviewSettings(BaseModel):
     budget: int = Field(ge=1, le=10_000)
     audit_share: float = Field(default=0.2, ge=0, le=1)
     overlap: float = Field(default=0.0, ge=0, le=1)
+    order: Order = "worth"
+    min_worth: float = Field(default=0.0, ge=0, le=3)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -47,17 +54,21 @@ class Asked(NamedTuple):
 def choose(ledger: Ledger, settings: ReviewSettings, known: pa.Array | None = None) -> Asked:
     """The rows to ask about; the same for the same ledger and settings, however it is cut into files.
 
-    known: binary(16) ids of rows whose truth is known, which are not asked about. Uncertain are the rows with the
-    lowest confidence below 1, equal ones in random order; where there are too few the audit takes their place. Audit
-    rows are spread evenly among the others, so that a review left early is not blind to them. Reads two columns of
-    the ledger and holds 2 × budget rows.
+    known: binary(16) ids of rows whose truth is known, which are not asked about. Uncertain are rows with a confidence
+    below 1, those first that come first by `order`, equal ones in random order; where there are too few the audit takes
+    their place, unless it was `min_worth` that left few. Audit rows are spread evenly among the others, so that a
+    review left early is not blind to them. Reads four columns of the ledger and holds 2 × budget rows.
     """
     num_audit = round(settings.audit_share * settings.budget)
-    uncertain = _least(_unsure(ledger, settings.seed, known), settings.budget - num_audit)
+    uncertain = _least(_unsure(ledger, settings, known), settings.budget - num_audit)
+    if settings.min_worth == 0:
+        num_audit = settings.budget - len(uncertain) if settings.audit_share else 0
+    elif settings.audit_share < 1:
+        num_audit = min(num_audit, round(len(uncertain) * settings.audit_share / (1 - settings.audit_share)))
     taken = pa.array([bytes(row) for row in uncertain], pa.binary(16))
     drawn = _least(_drawn(ledger, settings.seed, known), 2 * settings.budget)
     free = ~np.asarray(pc.is_in(pa.array([bytes(row) for row in drawn], pa.binary(16)), value_set=taken))
-    audit = drawn[free][: settings.budget - len(uncertain)] if settings.audit_share > 0 else drawn[:0]
+    audit = drawn[free][:num_audit]
     ids = np.concatenate([uncertain, audit])
     order = np.argsort(np.concatenate([_spread(len(uncertain)), _spread(len(audit))]), kind="stable")
     why: list[Why] = [*["uncertain"] * len(uncertain), *["audit"] * len(audit)]  # type: ignore[list-item]
@@ -73,25 +84,40 @@ _Keyed = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """(first key float64[n], second key float64[n], ids uint8[n, 16]) by batch."""
 
 
-def _unsure(ledger: Ledger, seed: int, known: pa.Array | None) -> _Keyed:
-    for ids, confidence in _scan(ledger, known):
-        unsure = confidence < 1.0  # false for a null, which is no judgement
-        ids, confidence = ids[unsure], confidence[unsure]
-        yield confidence, _draw(ids, seed, "review"), ids
+def _unsure(ledger: Ledger, settings: ReviewSettings, known: pa.Array | None) -> _Keyed:
+    labelled = not pa.types.is_null(ledger.schema.field("predicted_label").type)
+    for batch in _scan(ledger, known):
+        ids, confidence = _matrix(batch.column("sample_id")), _numbers(batch, "confidence")
+        worth = _worth(batch, labelled)
+        unsure = (confidence < 1.0) & (worth >= settings.min_worth)  # false for a null, which is no judgement
+        key = confidence if settings.order == "confidence" else -worth
+        yield key[unsure], _draw(ids[unsure], settings.seed, "review"), ids[unsure]
+
+
+def _worth(batch: pa.RecordBatch, labelled: bool) -> np.ndarray:
+    """What the truth of each row is worth by what the ledger tells, float64[n]; NaN where nothing was judged."""
+    actions = pc.index_in(batch.column("action").dictionary_decode(), value_set=pa.array(ACTIONS)).to_numpy()
+    bad, wrong = 1.0 - _numbers(batch, "label_score"), 1.0 - _numbers(batch, "confidence")
+    return verdict_worth(actions, bad, wrong, labelled=labelled)
 
 
 def _drawn(ledger: Ledger, seed: int, known: pa.Array | None) -> _Keyed:
-    for ids, _ in _scan(ledger, known):
+    for batch in _scan(ledger, known):
+        ids = _matrix(batch.column("sample_id"))
         draw = _draw(ids, seed, "audit")
         yield draw, draw, ids
 
 
-def _scan(ledger: Ledger, known: pa.Array | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _scan(ledger: Ledger, known: pa.Array | None) -> Iterator[pa.RecordBatch]:
     for batch in ledger.scan(columns=_COLUMNS):
         if known is not None and len(known):
             batch = batch.filter(pc.invert(pc.is_in(batch.column("sample_id"), value_set=known)))
-        confidence = batch.column("confidence").to_numpy(zero_copy_only=False).astype(np.float64)
-        yield _matrix(batch.column("sample_id")), confidence
+        yield batch
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """float64[n], NaN for null."""
+    return batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _least(keyed: _Keyed, most: int) -> np.ndarray:

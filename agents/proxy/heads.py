@@ -56,19 +56,20 @@ def fit_heads(
     penalised = torch.ones(d, 1, 1)
     penalised[-1] = 0.0
     head = torch.zeros(d, num_heads, classes) if start_DKC is None else start_DKC.clone()
+    targets_KCN, weights_KN = targets_NKC.permute(1, 2, 0).contiguous(), weights_NK.T.contiguous()
     path = []
     for l2 in strengths:
         bound = 0.5 * gram + torch.diag(2 * l2 * penalised.flatten().double() + 1e-6)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(bound)).float()
-        head = _descend(x_ND, targets_NKC, weights_NK, 2 * l2 * penalised, inverse, head, steps)
+        head = _descend(x_ND, targets_KCN, weights_KN, 2 * l2 * penalised, inverse, head, steps)
         path.append(head)
     return torch.stack(path)
 
 
 def _descend(
     x: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
+    targets_KCN: torch.Tensor,
+    weights_KN: torch.Tensor,
     ridge: torch.Tensor,
     inverse: torch.Tensor,
     head: torch.Tensor,
@@ -77,7 +78,7 @@ def _descend(
     ahead, momentum = head, torch.ones(head.shape[1])
     for _ in range(steps):
         hear()
-        gradient = _gradient(x, targets, weights, ahead) + ridge * ahead
+        gradient = _gradient(x, targets_KCN, weights_KN, ahead) + ridge * ahead
         new = ahead - (inverse @ gradient.flatten(1)).view_as(head)
         move = new - head
         uphill = (gradient * move).sum((0, 2)) > 0
@@ -88,14 +89,17 @@ def _descend(
     return head
 
 
-def _gradient(x: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    total = torch.zeros(head.shape[0], head.shape[1] * head.shape[2])
+def _gradient(x: torch.Tensor, targets_KCN: torch.Tensor, weights_KN: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """Rows lie last: a softmax over a few classes runs along them, three times as fast as across."""
+    head_PD = head.flatten(1).T.contiguous()
+    total = torch.zeros_like(head_PD)
     for start in range(0, len(x), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
-        probs = (x[block] @ head.flatten(1)).view(-1, *head.shape[1:]).softmax(2)
-        residual = (probs - targets[block]) * weights[block][:, :, None]
-        total += x[block].T @ residual.flatten(1)
-    return total.view_as(head)
+        residual_KCB = (head_PD @ x[block].T).view(*head.shape[1:], -1).softmax(1)
+        residual_KCB -= targets_KCN[:, :, block]
+        residual_KCB *= weights_KN[:, None, block]
+        total += residual_KCB.flatten(0, 1) @ x[block]
+    return total.T.contiguous().view_as(head)
 
 
 def head_log_probs(x_BD: torch.Tensor, heads_SDKC: torch.Tensor, which_B: torch.Tensor) -> torch.Tensor:

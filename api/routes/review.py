@@ -1,4 +1,4 @@
-"""/v1/review: what a run is least sure of, asked of people: claim rows, say what is true of them, use what was said.
+"""/v1/review: rows of a run whose truth is worth most, asked of people: claim them, say what is true, use it.
 
 Parses and answers; the catalog leases, `api/review_views.py` tells, `api/review_use.py` applies.
 """
@@ -35,7 +35,7 @@ from curator.catalog.paging import decode_cursor, encode_cursor
 from curator.catalog.review_opening import open_review, recipe_of
 from curator.catalog.review_records import ItemState, Label
 from curator.errors import LeaseLostError, RequestError
-from curator.review import ReviewSettings
+from curator.review import Order, ReviewSettings
 
 routes = routes_under("/v1/review", "review")
 
@@ -47,12 +47,16 @@ _MEDIA = {"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd
 
 class NewQueue(Body):
     """`budget`: rows to ask about, by default the recipe's `policy.review_budget`. `audit_share`: of them drawn at
-    random. `overlap`: share of them asked of two people."""
+    random. `overlap`: share of them asked of two people. `order`: the others by the worth of knowing their truth, or by
+    the policy's `confidence`, lowest first. `min_worth`: what a look costs, in rows with a right label: rows worth less
+    are not asked about, so the queue may be shorter."""
 
     run: str
     budget: int | None = Field(default=None, ge=1, le=10_000)
     audit_share: float = Field(default=0.2, ge=0, le=1, strict=True)
     overlap: float = Field(default=0.0, ge=0, le=1, strict=True)
+    order: Order = "worth"
+    min_worth: float = Field(default=0.0, ge=0, le=3)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

@@ -44,7 +44,10 @@ def open_review(
     manifest, ledger = Manifest.load(store, run.summary.manifest), Ledger(store, run.id)
     asked = choose(ledger, settings, trusted_rows(store, run.id)["sample_id"].combine_chunks())
     if not asked.why:
-        raise ConflictError(f"run {run.id} has no row to ask about: every row's truth is known, or it used none")
+        raise ConflictError(
+            f"run {run.id} has no row to ask about: every row's truth is known, it used none, or looking at none pays "
+            f"(min_worth {settings.min_worth:g}, audit_share {settings.audit_share:g})"
+        )
     ids = asked.rows["sample_id"].combine_chunks()
     places = ShardReader(store).locate(manifest, ids)
     rows = zip(asked.rows.to_pylist(), asked.why, asked.num_reviewers, places.tolist(), strict=True)

@@ -20,7 +20,7 @@ class Reviews:
         self._wire = wire
 
     def open(self, run: str, **settings: Any) -> dict[str, Any]:
-        """A queue of the rows a run is least sure of: budget, audit_share, overlap, seed."""
+        """A queue of the rows whose truth is worth most: budget, audit_share, overlap, order, min_worth, seed."""
         return self._wire.create("/v1/review/queues", {"run": run, **settings})
 
     def list(self, *, run: str | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:

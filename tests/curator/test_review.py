@@ -1,4 +1,4 @@
-"""Rows to review: the least sure and a random audit, the same ones however the ledger is cut."""
+"""Rows to review: those worth most and a random audit, the same ones however the ledger is cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from curator.ledger import Ledger, ledger_schema
 from curator.review import ReviewSettings, choose
 from curator.storage import Store
-from curator.verdict import ACTIONS
+from curator.verdict import ACTIONS, DROP, KEEP, RELABEL
 
 CONFIDENCE = np.random.default_rng(3).integers(40, 101, 600) / 100
 
@@ -24,13 +24,25 @@ def ids(count: int) -> list[bytes]:
     return [np.random.default_rng((5, number)).bytes(16) for number in range(count)]
 
 
-def ledger(root: Path, confidence: np.ndarray, parts: int, sample_ids: list[bytes] | None = None) -> Ledger:
-    count, schema = len(confidence), ledger_schema(pa.int64(), pa.string())
+def ledger(
+    root: Path,
+    confidence: np.ndarray,
+    parts: int,
+    sample_ids: list[bytes] | None = None,
+    actions: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+    label_type: pa.DataType | None = pa.string(),  # noqa: B008  (a value, not a place)
+) -> Ledger:
+    """actions: codes, by default keep. scores: label_score, by default what a kept row has."""
+    count, schema = len(confidence), ledger_schema(pa.int64(), label_type)
     named = sample_ids or ids(count)
     values = {
         "sample_id": pa.array(named, pa.binary(16)),
         "id": pa.array(range(count)),
-        "action": pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int8()), pa.array(ACTIONS)),
+        "action": pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(count) if actions is None else actions).cast(pa.int8()), pa.array(ACTIONS)
+        ),
+        "label_score": pa.array(confidence if scores is None else scores, pa.float32(), from_pandas=True),
         "confidence": pa.array(confidence, pa.float32(), from_pandas=True),
     }
     columns = [values.get(field.name, pa.nulls(count, field.type)) for field in schema]
@@ -61,6 +73,46 @@ def test_the_least_sure_come_and_a_fifth_is_drawn(tmp_path: Path) -> None:
     assert CONFIDENCE[unsure].max() <= worst
     assert (np.diff(CONFIDENCE[unsure]) >= 0).all()
     assert set(np.flatnonzero(worst > CONFIDENCE)) <= set(unsure)
+
+
+KEPT = [KEEP] * 4
+MIXED = np.array([*KEPT, DROP, DROP, RELABEL, RELABEL])
+SCORES = np.array([0.9, 0.2, 0.6, 1 - 1e-4, 0.02, 0.3, 0.1, 0.1])
+SURE = np.where(MIXED == KEEP, SCORES, 1 - SCORES)
+SURE[6:] = (0.95, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("label_type", "order"),
+    [
+        # kept: 3 · P(wrong) = .3, 2.4, 1.2, .0003; dropped: 1; relabelled: 3 · P(proposal wrong) = .15, 1.2
+        (pa.string(), [1, {2, 7}, {4, 5}, 0, 6, 3]),
+        # no label: kept 2 · P(bad) = .2, 1.6, .8, .0002; dropped P(good) = .02, .3; relabelled (masked) as kept
+        (None, [{1, 6, 7}, 2, 5, 0, 4, 3]),
+    ],
+)
+def test_what_is_worth_most_comes_first(
+    tmp_path: Path, label_type: pa.DataType | None, order: list[int | set[int]]
+) -> None:
+    scores = SCORES if label_type is not None else np.array([*SCORES[:6], 0.1, 0.15])
+    found = ledger(tmp_path, SURE, 2, actions=MIXED, scores=scores, label_type=label_type)
+    rows = [row for _, row in chosen(found, budget=8, audit_share=0)]
+    for place in order:
+        group = place if isinstance(place, set) else {place}
+        assert {rows.pop(0) for _ in group} == group
+    by_confidence = [row for _, row in chosen(found, budget=8, audit_share=0, order="confidence")]
+    assert np.all(np.diff(SURE[by_confidence]) >= 0)
+
+
+def test_nothing_is_asked_that_does_not_pay(tmp_path: Path) -> None:
+    found = ledger(tmp_path, CONFIDENCE, 2)
+    asked = chosen(found, budget=500, min_worth=1.2, audit_share=0.25)
+    worth = 3 * (1 - CONFIDENCE[[row for why, row in asked if why == "uncertain"]])
+    paying = 3 * (1 - CONFIDENCE.astype(np.float32).astype(np.float64)) >= 1.2
+    assert worth.min() > 1.2 - 1e-6 and len(worth) == paying.sum() > 50
+    assert sum(why == "audit" for why, _ in asked) == round(len(worth) / 3)
+    assert chosen(found, budget=500, min_worth=2.5) == []
+    assert len(chosen(found, budget=30, min_worth=2.5, audit_share=1)) == 30
 
 
 def test_audit_rows_stand_among_the_others(tmp_path: Path) -> None:
@@ -126,7 +178,18 @@ def test_never_more_than_the_budget_and_never_twice(
         assert len(rows) == min(budget, 50)
 
 
-@pytest.mark.parametrize("wrong", [{"budget": 0}, {"budget": 10_001}, {"audit_share": 1.1}, {"seed": -1}, {"size": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"budget": 0},
+        {"budget": 10_001},
+        {"audit_share": 1.1},
+        {"seed": -1},
+        {"size": 3},
+        {"order": "age"},
+        {"min_worth": -1},
+    ],
+)
 def test_settings_that_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ReviewSettings.model_validate({"budget": 5, **wrong})

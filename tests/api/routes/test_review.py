@@ -53,6 +53,7 @@ def test_a_queue_is_opened_once_for_the_same_settings(
     assert (queue["run"], queue["manifest"]) == (finished["id"], finished["summary"]["manifest"])
     assert (queue["num_items"], queue["task"], queue["label"], queue["classes"]) == (6, "text", None, [])
     assert queue["content"] == ["text"]
+    assert (queue["settings"]["order"], queue["settings"]["min_worth"]) == ("worth", 0)
     assert queue["states"] == {"open": 6, "leased": 0, "settled": 0, "disputed": 0}
     assert open_queue(seed=1)["id"] == queue["id"]
     other = open_queue(seed=2)["id"]
@@ -83,6 +84,9 @@ def test_a_key_opens_one_queue(house: Any, finished: dict[str, Any]) -> None:
         ({"budget": 3, "audit_share": 2}, 422, "audit_share"),
         ({"budget": 3, "size": 2}, 422, "size"),
         ({"budget": 3, "audit_share": 0}, 409, "no row to ask about"),
+        ({"budget": 3, "min_worth": 1}, 409, "min_worth 1"),
+        ({"budget": 3, "min_worth": 4}, 422, "min_worth"),
+        ({"budget": 3, "order": "age"}, 422, "order"),
         ({"budget": 3, "run": "run_nobody"}, 404, "run_nobody"),
     ],
 )
