@@ -6,10 +6,12 @@ memory, only that it may be written to disk: nobody else reads it, and nothing i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import struct
 import tempfile
 import weakref
 from collections.abc import Callable, Hashable
@@ -27,8 +29,11 @@ __all__ = ["SCRATCH_BYTES", "Scratch"]
 SCRATCH_BYTES: Final = 2 * 2**30
 """The most a stream's scratch holds when it is not told."""
 PREFIX: Final = "winnow-scratch-"
-ROOM_SHARE: Final = 8
-"""A process writes an eighth of what is free before it looks again at what all have written."""
+BOOKS: Final = struct.Struct("<QQQ")
+"""Bytes that are kept, which of PARTS is being filled, and its bytes; in the file `books`, for all processes."""
+PARTS: Final = ("0", "1")
+FRAME_BYTES: Final = 1024
+"""What a file holds beside its record batch, about."""
 MEMORY_BYTES: Final = 2**28
 """Kept in memory instead where nothing can be written."""
 
@@ -36,19 +41,20 @@ MEMORY_BYTES: Final = 2**28
 class Scratch:
     """A bounded map from keys to record batches; safe for threads and processes, forked or spawned.
 
-    When it is full, arbitrary batches make room: epochs walk over the data in circles, and under a circle longer than
-    the bound the least recently used are just those that come next. Each is made by one of those who want it, while
-    the others wait for it. Where they cannot be written, each process keeps some in its memory. The folder goes when
-    the object that made it does; after a kill, at the next start.
+    What comes first is kept, and stays as long as the scratch: epochs walk over the data in circles, and under a circle
+    longer than the bound whatever made room would be wanted again just after it went. What has no room is made whenever
+    it is wanted; where other processes want the same about now (`passes_on`), a quarter of the bound hands it on to
+    them. Each is made by one of those who want it, while the others wait for it. Where they cannot be written, each
+    process keeps some in its memory. The folder goes when the object that made it does; after a kill, at the next
+    start.
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": {}, "_room": 0, "_memory": None}
+        return {**self.__dict__, "_held": {}, "_memory": None}
 
     def __init__(self, max_bytes: int = SCRATCH_BYTES):
-        self.max_bytes = max_bytes
-        self._held: dict[str, pa.RecordBatch] | None = {}  # all that was mapped; None once some of it must go
-        self._room = 0  # bytes this process may write before it looks
+        self.max_bytes, self.passes_on = max_bytes, False
+        self._held: dict[str, pa.RecordBatch] = {}  # of what is kept, all that was mapped
         self._memory: BatchCache | None = None
         _sweep()
         self.folder, claim = _claimed()
@@ -65,67 +71,76 @@ class Scratch:
     def of(self, key: Hashable, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
         """The batch of a key, which `make` makes when it is not here, and whether it costs nothing to hold on to, as
         it stays anyway. Raises what `make` raises."""
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+        rows = self._kept(name)
+        if rows is not None:
+            return rows, True
         if self._memory is not None:
             return self._memory.of(key, make)
-        name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
-        held = self._held
-        rows = None if held is None else held.get(name)
-        if rows is None:
-            rows = self._found(key, name, make)
-            if held is not None:
-                held[name] = rows
-        return rows, self._held is not None
-
-    def _found(self, key: Hashable, name: str, make: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
-        path = self.folder / f"{name}.arrow"
-        rows = _mapped(path)
-        if rows is not None:
-            return rows
         with alone(self.folder / f"{name[:2]}.lock"):
-            rows = _mapped(path)
+            rows = self._kept(name)
             if rows is None:
-                rows = made = make()
-                if self._put(path, made):
-                    kept = _mapped(path)
-                    rows = made if kept is None else kept
-                else:
-                    self._held, self._memory = None, BatchCache(MEMORY_BYTES)
-                    self._memory.put(key, made)
+                return self._passed(name) or self._made(key, name, make)
+        return rows, True
+
+    def _kept(self, name: str) -> pa.RecordBatch | None:
+        rows = self._held.get(name)
+        if rows is None:
+            rows = _mapped(self.folder / f"{name}.arrow")
+            if rows is not None:
+                self._held[name] = rows
         return rows
 
-    def _put(self, path: Path, rows: pa.RecordBatch) -> bool:
-        """Writes a batch; False when it is larger than all of the scratch or the disk is full."""
-        if rows.nbytes > self.max_bytes:
-            return False
-        temporary = path.with_suffix(".tmp")
-        try:
-            self._make_room(rows.nbytes)
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-                writer.write_batch(rows)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            return False
-        return True
+    def _passed(self, name: str) -> tuple[pa.RecordBatch, bool] | None:
+        found = (_mapped(self.folder / part / f"{name}.arrow") for part in PARTS if self.passes_on)
+        return next(((rows, False) for rows in found if rows is not None), None)
 
-    def _make_room(self, num_bytes: int) -> None:
-        """Spares the newest quarter, which other workers are about to want; of the rest always the same ones go, so
-        that most stay."""
-        self._room -= num_bytes
-        if self._room >= 0:
-            return
-        with os.scandir(self.folder) as entries:
-            found = [(entry.stat(), entry.path) for entry in entries if entry.name.endswith(".arrow")]
-        total = num_bytes + sum(stat.st_size for stat, _ in found)
-        if total > self.max_bytes:
-            self._held = None
-            found.sort(key=lambda each: each[0].st_mtime_ns)
-            for stat, path in sorted(found[: len(found) * 3 // 4 + 1], key=lambda each: each[1]):
-                if total <= self.max_bytes * 15 // 16:
-                    break
-                Path(path).unlink(missing_ok=True)
-                total -= stat.st_size
-        self._room = max(self.max_bytes - total, 0) // ROOM_SHARE
+    def _made(self, key: Hashable, name: str, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
+        made = make()
+        try:
+            place = self._place(pa.ipc.get_record_batch_size(made) + FRAME_BYTES)
+            if place is not None:
+                _write(made, place / f"{name}.arrow")
+        except OSError:
+            self._memory = BatchCache(MEMORY_BYTES)
+            self._memory.put(key, made)
+            return made, False
+        rows = self._kept(name) if place == self.folder else None
+        return (made, False) if rows is None else (rows, True)
+
+    def _place(self, num_bytes: int) -> Path | None:
+        """The folder where so many bytes may be written, which counts them; None for none. What is handed on goes to
+        two folders in turn: when one is full, the other is emptied. Raises OSError, also for more than the bound."""
+        if num_bytes > self.max_bytes:
+            raise OSError(errno.ENOSPC, f"a record batch of {num_bytes} bytes, and room for {self.max_bytes}")
+        with alone(self.folder / "books.lock"), (self.folder / "books").open("r+b", buffering=0) as books:
+            kept, turn, passing = BOOKS.unpack(books.read(BOOKS.size))
+            part_bytes = (self.max_bytes - kept) // len(PARTS)
+            if kept + num_bytes <= (self.max_bytes * 3 // 4 if self.passes_on else self.max_bytes):
+                kept, place = kept + num_bytes, self.folder
+            elif self.passes_on and num_bytes <= part_bytes:
+                passing += num_bytes
+                if passing > part_bytes:
+                    turn, passing = 1 - turn, num_bytes
+                    for old in (self.folder / PARTS[turn]).iterdir():
+                        old.unlink(missing_ok=True)
+                place = self.folder / PARTS[turn]
+            else:
+                return None
+            books.seek(0)
+            books.write(BOOKS.pack(kept, turn, passing))
+        return place
+
+
+def _write(rows: pa.RecordBatch, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_batch(rows)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _mapped(path: Path) -> pa.RecordBatch | None:
@@ -144,6 +159,9 @@ def _claimed() -> tuple[Path, BinaryIO]:
         undone.callback(shutil.rmtree, new, ignore_errors=True)
         claim = undone.enter_context((new / "claim").open("wb"))
         fcntl.flock(claim, fcntl.LOCK_EX)
+        (new / "books").write_bytes(bytes(BOOKS.size))
+        for part in PARTS:
+            (new / part).mkdir()
         folder = new.rename(new.with_name(new.name[1:]))
         undone.pop_all()
     return folder, claim

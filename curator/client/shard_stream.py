@@ -176,6 +176,7 @@ class ShardStream:
         kept = ("curriculum", "num_epochs", "seed", "global_batch_size", "epoch_size", "shuffle", "tail")
         self.plan = EpochPlan.of(manifest, **{name: getattr(self.plan, name) for name in kept})
         self.manifest, self._done = manifest, None
+        self._kept, self._reader = self._kept.anew(), None
         self._cursor[1], self._cursor[2] = 0, 0
         self._num_adopted += 1
         self._cursor[3] = self._num_adopted
@@ -292,7 +293,8 @@ class ShardStream:
         """One reader a process: a forked worker must not share its parent's locks."""
         if self._reader is None or self._reader[0] != os.getpid():
             worker, columns = self._worker(), None if self._packed else self._columns
-            self._reader = (os.getpid(), self._kept.reader(self._source, columns, worker.number / worker.total))
+            reader = self._kept.reader(self._source, columns, (worker.number, worker.total))
+            self._reader = (os.getpid(), reader)
         return self._reader[1]
 
     def _worker(self) -> Worker:

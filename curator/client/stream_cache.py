@@ -38,9 +38,21 @@ class StreamCache(NamedTuple):
         require(self.limit_bytes, max((info.bytes for info in found.shards), default=0))
         return found if remote is None else remote.fits(found)
 
-    def reader(self, source: ShardSource, columns: Sequence[str] | None = None, begin: float = 0.0) -> ShardReader:
-        """columns, begin: as a ShardReader's; what lies in the folder is whole, for all."""
+    def reader(
+        self, source: ShardSource, columns: Sequence[str] | None = None, turn: tuple[int, int] = (0, 1)
+    ) -> ShardReader:
+        """columns, turn: as a ShardReader's; what lies in the folder is whole, for all."""
+        if self.scratch is not None:
+            self.scratch.passes_on = turn[1] > 1
         copies = None if self.folder is None else DecodedCopies(self.folder, limit_bytes=self.limit_bytes)
         return ShardReader(
-            source, copies=copies, decoded=self.scratch, begin=begin, columns=columns if copies is None else None
+            source,
+            copies=copies,
+            decoded=self.scratch,
+            turn=turn,
+            columns=columns if copies is None else None,
         )
+
+    def anew(self) -> StreamCache:
+        """The same with an empty scratch: what one keeps it keeps for good."""
+        return self if self.scratch is None else self._replace(scratch=Scratch.of_size(self.scratch.max_bytes))

@@ -85,10 +85,10 @@ class ShardReader:
     """Rows of manifests from one source; safe to use from several threads.
 
     source: a root directory, a Store, or any ShardSource. cache_bytes: decoded record batches kept in memory for
-    `take`. decoded: keeps them instead. begin: at which part of the record batches of one `take` decoding begins, in
-    [0, 1): readers that share `decoded` and begin apart each decode a part. num_threads: that decode for one `take`.
-    copies: where to keep shards uncompressed. columns: all that will be asked for; a source that can leaves the others
-    out (`projection`).
+    `take`. decoded: keeps them instead. turn: which of how many readers, in as many processes, that share `decoded` and
+    take from the same record batches at about the same time: each decodes some of every few first, and finds those of
+    the others next. num_threads: that decode for one `take`. copies: where to keep shards uncompressed. columns: all
+    that will be asked for; a source that can leaves the others out (`projection`).
 
     A shard or an index that proves damaged is forgotten and asked for once more, then an error: here and nowhere else.
     A source may do the same about what arrives damaged; its error is not tried again.
@@ -100,14 +100,14 @@ class ShardReader:
         *,
         cache_bytes: int = CACHE_BYTES,
         decoded: DecodedBatches | None = None,
-        begin: float = 0.0,
+        turn: tuple[int, int] = (0, 1),
         max_open: int = 256,
         num_threads: int = 2,
         copies: ShardCopies | None = None,
         columns: Sequence[str] | None = None,
     ):
         self.source: ShardSource = StoreSource(source) if isinstance(source, (str, Store)) else source
-        self._begin, self._wanted = begin, columns
+        self._turn, self._wanted = turn, columns
         self._max_open, self._num_threads, self._copies = max_open, num_threads, copies
         self._open: OrderedDict[tuple[str, str | None], OpenShard] = OrderedDict()
         self._decoded: DecodedBatches = BatchCache(cache_bytes) if decoded is None else decoded
@@ -321,8 +321,11 @@ class ShardReader:
         if self._decoders is None or self._decoders[0] != os.getpid():  # a fork has no threads
             # they stay: new threads would ask for new memory, and decoding takes much of it
             self._decoders = os.getpid(), ThreadPoolExecutor(self._num_threads, "winnow-decode")
-        begin = int(self._begin * len(groups))
-        return list(self._decoders[1].map(rows_of, groups[begin:] + groups[:begin]))
+        number, total = self._turn
+        first, at_once = number * self._num_threads, total * self._num_threads
+        parts = [groups[low : low + at_once] for low in range(0, len(groups), at_once)]
+        turned = [group for part in parts for group in part[first:] + part[:first]]
+        return list(self._decoders[1].map(rows_of, turned))
 
     def _shape(self, manifest: Manifest) -> _Shape:
         """Of the manifest asked for last: it is worked out once."""

@@ -29,6 +29,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "tmp"
 
 
+FILE_BYTES = 8144 + scratch.FRAME_BYTES  # of a `batch`
+
+
 def batch(number: int) -> pa.RecordBatch:
     return pa.record_batch({"n": pa.array([number] * 1000, pa.int64())})
 
@@ -63,6 +66,60 @@ def test_it_is_bounded_and_hits_under_a_circle(folder):
             assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes + 500
     assert not stays, "what may go is not to be held on to"
     assert 20 < len(maker.made) < 20 * 20 * 0.8, "the least recently used rule would make all of them again"
+
+
+def test_what_came_first_stays_and_the_rest_is_made_again(folder):
+    one, maker = Scratch(10 * FILE_BYTES), Maker()
+    for _ in range(3):
+        stay = [one.of(number, maker(number))[1] for number in range(15)]
+        assert stay == [True] * 10 + [False] * 5
+    assert maker.made == [*range(15), *range(10, 15), *range(10, 15)]
+    assert len(list(folder.rglob("*.arrow"))) == 10, "nobody else wants the others: they are not written"
+
+
+def test_what_does_not_stay_is_handed_on_for_a_while(folder):
+    one, maker = Scratch(40 * FILE_BYTES), Maker()
+    one.passes_on = True
+    for number in range(36):
+        assert one.of(number, maker(number))[1] == (number < 30)
+    other = pickle.loads(pickle.dumps(one))
+    for number in range(36):
+        rows, stays = other.of(number, maker(number))
+        assert rows.equals(batch(number)) and stays == (number < 30)
+    assert maker.made == list(range(36)), "the other has none to make"
+    for number in range(36, 80):
+        one.of(number, maker(number))
+        assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes
+    other.of(30, maker(30))
+    assert maker.made[-1] == 30, "it has made room"
+    alone = pickle.loads(pickle.dumps(one))
+    alone.passes_on = False
+    for number in (90, 91):
+        alone.of(number, maker(number))
+    assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes
+
+
+def _fill(one, first, out):
+    one.passes_on = True
+    for number in range(first, first + 60):
+        rows, _ = one.of(number, lambda number=number: batch(number))
+        assert rows["n"][0].as_py() == number
+    out.put(first)
+
+
+def test_processes_that_fill_it_together_keep_to_the_bound(folder):
+    one, context = Scratch(40 * FILE_BYTES), multiprocessing.get_context("fork")
+    out = context.Queue()
+    workers = [context.Process(target=_fill, args=(one, 30 * which, out)) for which in range(4)]
+    for worker in workers:
+        worker.start()
+    assert sorted(out.get(timeout=60) for _ in workers) == [0, 30, 60, 90]
+    for worker in workers:
+        worker.join(30)
+    assert len(list(one.folder.glob("*.arrow"))) == 30, "three quarters are kept"
+    late = 4 * FILE_BYTES  # what was being written to a part while that was emptied
+    assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes + late
+    assert not list(folder.rglob("*.tmp"))
 
 
 def _decode(one, begin, out):

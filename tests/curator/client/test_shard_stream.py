@@ -302,7 +302,10 @@ def test_another_manifest_is_adopted_between_epochs_only(made, tmp_path):
     with pytest.raises(ConflictError, match=f"position {BATCH}"):
         one.adopt(other)
     list(batches)
+    scratch = one._kept.scratch.folder
+    assert any(scratch.glob("*.arrow"))
     assert one.adopt(other.id)
+    assert not scratch.exists(), "it keeps what it has for good, which would be the old manifest's"
     one.set_epoch(1)
     direct = stream((made[0], type(made[1])(other, None, None)))
     direct.set_epoch(1)

@@ -1,5 +1,8 @@
 """Reading: every live row once, any row by place, and no damaged byte unnoticed."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -40,6 +43,33 @@ def test_take_gives_rows_by_place_in_order(made, data):
         dataset.manifest, places, ["number"]
     )
     assert got["number"].to_pylist() == numbers
+
+
+class Asked:
+    """Keeps nothing; the first of each of six threads wait for each other."""
+
+    def __init__(self):
+        self.keys, self._begun, self._all = [], threading.local(), threading.Barrier(6)
+
+    def of(self, key, make):
+        self.keys.append(key)
+        if not hasattr(self._begun, "yes"):
+            self._begun.yes = True
+            self._all.wait(30)
+        return make(), False
+
+
+def test_readers_that_take_turns_begin_with_different_record_batches(made):
+    store, dataset = made
+    places = [(shard, 0) for shard, info in enumerate(dataset.manifest.shards) if info.rows]
+    asked = Asked()
+    readers = [ShardReader(store, decoded=asked, turn=(number, 3), num_threads=2) for number in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        rows = list(threads.map(lambda reader: reader.take(dataset.manifest, places, ["number"]), readers))
+    assert rows[0].equals(rows[1]) and rows[0].equals(rows[2])
+    assert rows[0].equals(ShardReader(store).take(dataset.manifest, places, ["number"]))
+    assert len(set(asked.keys[:6])) == 6
+    assert len(asked.keys) == 3 * len(places) == 3 * len(set(asked.keys))
 
 
 def test_take_nothing_keeps_the_schema(made):
