@@ -136,6 +136,7 @@ class Learner:
             group["lr"] = learning_rate
         self.spread.rehearse(lambda: self._gradients(batch, weight))
         found = self._gradients(batch, weight)
+        self.spread.average()
         self.scaler.unscale_(self.optimizer)
         norm = self.spread.clip(self.held, self.clip_norm)
         self.scaler.step(self.optimizer)

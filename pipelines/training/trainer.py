@@ -135,7 +135,7 @@ class Trainer:
             recipe.optimiser,
             self.placement,
             compile_with="inductor" if recipe.compile else None,
-            spread=spread_for(recipe, self.ranks, self.placement),
+            spread=spread_for(recipe, self.ranks, self.placement, self.course.total_steps(0, 0)),
         )
         self.epoch, self.step, self.place = 0, 0, Place()
         self._supply = Supply(

@@ -60,6 +60,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "slices int8": {"kind": "fsdp", "compress": "int8"},
     "diloco": EXCHANGE,
     "diloco, waiting": {**EXCHANGE, "delay": 0},
+    "diloco, no start": {**EXCHANGE, "start": 0.0},
 }
 
 
@@ -68,9 +69,14 @@ def main() -> int:
     options.add_argument("--gpu", action="store_true")
     options.add_argument("--ways", default=",".join(WAYS).replace(", ", "/"))
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--epochs", type=int, default=4, help="of 95 steps")
+    options.add_argument("--epochs", type=int, default=8, help="of 95 steps")
+    options.add_argument("--first-seed", type=int, default=0)
+    options.add_argument("--exchanges", action="store_true", help="on GPUs: asynchronous exchanges alone")
     options.add_argument("--delay", type=float, default=0.2, help="seconds that an exchange takes longer")
     chosen = options.parse_args()
+    if chosen.exchanges:
+        _gpu_exchanges()
+        return 0
     if chosen.gpu:
         return on_gpus()
     if not DATA.exists():
@@ -89,7 +95,7 @@ def recipe(parallel: dict[str, Any], seed: int, epochs: int) -> LanguageModel:
     return LanguageModel.model_validate(
         {
             "width": 64, "depth": 2, "heads": 2, "context": 128, "epochs": epochs, "global_batch_size": 32,
-            "optimiser": Optimiser(learning_rate=2e-3, weight_decay=0.1), "curriculum": "constant", "device": "cpu",
+            "optimiser": Optimiser(learning_rate=4e-3, weight_decay=0.1), "curriculum": "constant", "device": "cpu",
             "seed": seed, "checkpoint_every": 100_000, "parallel": parallel,
         }
     )  # fmt: skip
@@ -102,7 +108,7 @@ def on_cpus(folder: str, manifest: str, held_out: pa.Table, names: list[str], ch
     whole = 0
     for name in names:
         losses, seconds, hidden = [], [], []
-        for seed in range(chosen.seeds):
+        for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
             out = f"{folder}/{name}-{seed}"
             own = recipe(WAYS[name], seed, chosen.epochs)
             arguments = (f"{folder}/root", manifest, own.model_dump(mode="json"), out, chosen.delay)
@@ -203,7 +209,7 @@ def _gpu_steps(kind: Any, ranks: Ranks, cut: bool = False) -> tuple[float, int, 
 
 def _gpu_exchanges() -> None:
     """Asynchronous exchanges against the same steps without any; a board on this machine."""
-    kind = LocalSteps(local_steps=64, fragments=4, delay=12, patience_s=30)
+    kind = LocalSteps(start=0.0, local_steps=64, fragments=4, delay=12, patience_s=30)
     with joined(LanguageModel(parallel=kind, global_batch_size=64)) as ranks:
         say = print if ranks.leads else (lambda *_, **__: None)
         try:

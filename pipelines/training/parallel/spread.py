@@ -41,6 +41,11 @@ class Spread(Protocol):
         """What the optimiser of this rank moves, by name: its parameters, or its slices of them."""
         ...
 
+    def average(self) -> None:
+        """After the backward pass: ranks that have not yet exchanged their gradients may do so. They are still scaled,
+        where float16 scales its loss: what overflows on one rank does on all."""
+        ...
+
     def clip(self, held: dict[str, nn.Parameter], limit: float) -> Tensor:
         """Scales the gradient down to that norm where it is longer; its norm before. Comes before every update: what
         is held has its gradients from here on."""
@@ -97,6 +102,9 @@ class Whole:
 
     def held(self, model: nn.Module) -> dict[str, nn.Parameter]:
         return dict(model.named_parameters())
+
+    def average(self) -> None:
+        pass
 
     def clip(self, held: dict[str, nn.Parameter], limit: float) -> Tensor:
         return nn.utils.clip_grad_norm_(held.values(), limit, foreach=True)

@@ -14,8 +14,9 @@ from pipelines.training.precision import Placement
 __all__ = ["spread_for"]
 
 
-def spread_for(recipe: TrainingRecipe, ranks: Ranks, placement: Placement) -> Spread:
-    """The whole model here, where there is one rank."""
+def spread_for(recipe: TrainingRecipe, ranks: Ranks, placement: Placement, num_steps: int = 0) -> Spread:
+    """The whole model here, where there is one rank. `num_steps`: of the job, which `diloco` starts a share of
+    together."""
     parallel = recipe.parallel
     if isinstance(parallel, DataParallel) and ranks.world_size > 1:
         from pipelines.training.parallel.replicas import Replicas
@@ -29,5 +30,5 @@ def spread_for(recipe: TrainingRecipe, ranks: Ranks, placement: Placement) -> Sp
     if isinstance(parallel, LocalSteps) and ranks.board is not None:
         from pipelines.training.parallel.workers import Workers
 
-        return Workers(parallel, ranks.board)
+        return Workers(parallel, ranks.board, round(parallel.start * num_steps))
     return Whole()

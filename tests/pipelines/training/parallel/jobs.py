@@ -33,7 +33,7 @@ from pipelines.training.report import StepRecord, TrainingReport
 from pipelines.training.step import Learner
 from pipelines.training.trainer import train
 
-__all__ = ["Layout", "Seen", "by_hand", "job", "layout", "logged", "means"]
+__all__ = ["Layout", "Seen", "by_hand", "job", "layout", "logged", "means", "start_by_hand"]
 
 
 @dataclass
@@ -118,6 +118,36 @@ def by_hand() -> dict[str, list[float]]:
             "found": module.weight.data.flatten().tolist(),
             "first": first.tolist(),
             "shared": workers._fragments[0].shared.tolist(),
+        }
+
+
+def start_by_hand() -> dict[str, Any]:
+    """Two steps together on gradients of this rank's own, a weight that has gone astray, and the end of the start."""
+    kind = LocalSteps(local_steps=4, fragments=2, delay=0)
+    with hosted(launch(), 5.0) as board:
+        module = torch.nn.Sequential(torch.nn.Linear(4, 1, bias=False), torch.nn.Linear(1, 3, bias=False))
+        for parameter in module.parameters():
+            torch.nn.init.ones_(parameter)
+        workers = Workers(kind, board, together=2)
+        workers.lay(module, module)
+        workers.begin()
+        gradients: list[float] = []
+        for step in (1, 2):
+            for parameter in module.parameters():
+                parameter.grad = torch.full_like(parameter, float(step * (board.rank + 1)))
+            workers.average()
+            gradients += [float(one.grad.mean()) for one in module.parameters() if one.grad is not None]
+            if step == 2:
+                module[0].weight.data += 1e-3 * board.rank
+            workers.stepped(step)
+        module[0].weight.grad = torch.full((1, 4), 7.0 + board.rank)
+        workers.average()
+        return {
+            "gradients": gradients,
+            "after": module[0].weight.grad.tolist(),
+            "weights": [one.flatten().tolist() for one in module.parameters()],
+            "shared": [one.shared.tolist() for one in workers._fragments],
+            "waited": workers.traffic.waited_s,
         }
 
 

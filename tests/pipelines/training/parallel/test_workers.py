@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from curator.storage import Store
 from pipelines.training.checkpoint import MODEL
 from pipelines.training.kinds import Optimiser
 from tests.pipelines.training.examples import SMALL, fast, texts, write_curated
-from tests.pipelines.training.parallel.jobs import by_hand, job, logged
+from tests.pipelines.training.parallel.jobs import Seen, by_hand, job, logged, start_by_hand
 from tests.pipelines.training.parallel.processes import Launched, free_port, launched, run
 
 
@@ -57,8 +59,35 @@ def test_a_round_is_the_paper_s_by_hand() -> None:
     assert found[0]["shared"] == found[1]["shared"], "the same bits on every rank"
 
 
+def test_a_start_together_by_hand() -> None:
+    """Every gradient is the mean of both ranks'; at the end both hold the same bits, also where one had gone astray."""
+    found = run(start_by_hand, 2)
+    for rank, seen in enumerate(found):
+        assert seen["gradients"] == pytest.approx([1.5, 1.5, 3.0, 3.0], rel=1e-3)
+        assert seen["after"] == [[7.0 + rank] * 4], "after the start each learns by itself"
+        assert seen["weights"][0] == pytest.approx([1.0005] * 4, rel=1e-6)
+        assert seen["waited"] == 0.0, "of exchanges that learning need not wait for"
+    assert found[0]["shared"] == found[1]["shared"] == [found[0]["weights"][0], found[0]["weights"][1]]
+
+
+def test_a_start_that_never_ends_is_averaging(shards: tuple[str, str], tmp_path: Path) -> None:
+    together = run(job, 2, *shards, diloco(start=1.0), str(tmp_path / "together"))
+    exact = run(job, 2, *shards, {**diloco(), "parallel": {"kind": "ddp"}}, str(tmp_path / "exact"))
+    ours, theirs = (_row_losses(seen) for seen in (together, exact))
+    assert list(ours) == list(theirs) and list(ours.values()) == pytest.approx(list(theirs.values()), rel=0.03)
+    assert together[0].report.finished and ours[max(ours)] < 0.5 * ours[min(ours)]
+
+
+def _row_losses(ranks: list[Seen]) -> dict[int, float]:
+    """The mean loss of the rows of each step, on whichever rank."""
+    losses: dict[int, list[float]] = defaultdict(list)
+    for row in (row for seen in ranks for row in seen.rows):
+        losses[row["step"]].append(row["loss"])
+    return {step: fmean(losses[step]) for step in sorted(losses)}
+
+
 def test_ranks_end_with_one_model_that_has_learned(shards: tuple[str, str], tmp_path: Path) -> None:
-    seen = run(job, 2, *shards, diloco(), str(tmp_path / "out"))
+    seen = run(job, 2, *shards, diloco(start=0.0), str(tmp_path / "out"))
     report = seen[0].report
     assert report.finished and report.losses[-1] < 0.7 * report.losses[0]
     assert not any(
@@ -71,19 +100,24 @@ def test_ranks_end_with_one_model_that_has_learned(shards: tuple[str, str], tmp_
     assert 0 < report.bytes_sent < gradients / 16
 
 
-def test_all_killed_and_resumed_gives_the_same_bits(shards: tuple[str, str], tmp_path: Path) -> None:
-    """Exchanges under way are in the checkpoint of step 14, which is between sending (12) and merging (14, 16)."""
+@pytest.mark.parametrize(("kill_at", "goes_on"), [(7, 7), (17, 14)])
+def test_all_killed_and_resumed_gives_the_same_bits(
+    shards: tuple[str, str], tmp_path: Path, kill_at: int, goes_on: int
+) -> None:
+    """Step 7 lies in the start together; exchanges under way are in the checkpoint of step 14, which is between sending
+    (12) and merging (14, 16)."""
     whole = run(job, 2, *shards, diloco(), str(tmp_path / "whole"))
-    halted = launched(job, 2, *shards, diloco(), str(tmp_path / "out"), None, (-1, 17))
+    halted = launched(job, 2, *shards, diloco(), str(tmp_path / "out"), None, (-1, kill_at))
     assert halted.results(failing=True) == [None, None]
     resumed = run(job, 2, *shards, diloco(), str(tmp_path / "out"))
-    assert resumed[0].report.resumed_from == 14
-    assert resumed[0].losses == {step: loss for step, loss in whole[0].losses.items() if step > 14}
+    assert resumed[0].report.resumed_from == goes_on
+    assert resumed[0].losses == {step: loss for step, loss in whole[0].losses.items() if step > goes_on}
     assert (tmp_path / "out" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
 
 
 def test_a_lost_rank_is_survived_and_comes_back(shards: tuple[str, str], tmp_path: Path, board: dict[str, str]) -> None:
-    """kill -9 of one of four, the one that leads: the rest go on under another, and it joins them again."""
+    """kill -9 of one of four, the one that leads, while all steps are taken together: the rest go on under another, and
+    it joins them again once each learns by itself."""
     killed = 0
     folder = str(tmp_path / "out")
     slow = (*shards, diloco(epochs=12, rarely=True, patience_s=4.0), folder, None, None, 0.04)
