@@ -1,8 +1,9 @@
-"""One measurement of the loader benchmark, a process: `_loader_run.py FOLDER LOADER WORKERS MODE SECONDS`.
+"""One measurement of the loader benchmark, a process: `_loader_run.py FOLDER LOADER WORKERS MODE SECONDS [WARM]`.
 
-MODE `write` converts the rows to the loader's own format with its own writer, `time` reads epochs until SECONDS are
-over, `check` reads one epoch (at most SECONDS of it) and compares every row. Prints one JSON object. Runs under the
-product's Python for `winnow…` and under the peers' for all others; each imports what it alone needs.
+MODE `write` converts the rows to the loader's own format with its own writer, `time` reads an epoch, at most WARM
+seconds of it, and then times epochs until SECONDS are over, `check` reads one epoch (at most SECONDS of it) and
+compares every row. Prints one JSON object. Runs under the product's Python for `winnow…` and under the peers' for all
+others; each imports what it alone needs. CLIENT_BYTES in the environment bounds what ours may keep of the set on disk.
 """
 
 from __future__ import annotations
@@ -91,9 +92,9 @@ def winnow(
         curriculum=dict(zip(("kind", "easy", "medium", "hard"), ("constant", *live), strict=True))
         if every_row
         else "staged",
-        cache_dir=str(folder / "winnow-copies") if copies else None,
         tail="short",
         packed=packed,
+        **_kept(folder, copies),
     )
     num_epochs = 4
     if packed:
@@ -109,6 +110,17 @@ def winnow(
         return map(strings, source) if lists else source
 
     return batches, of_lists if lists else of_arrow
+
+
+def _kept(folder: Path, copies: bool) -> dict[str, Any]:
+    """What the stream may keep, within CLIENT_BYTES: a scratch, or half of it a scratch and half of it copies."""
+    most = int(os.environ.get("CLIENT_BYTES", 0))
+    if not most:
+        return {"cache_dir": str(folder / "winnow-copies")} if copies else {}
+    if not copies:
+        return {"scratch_bytes": most}
+    kept = {"scratch_bytes": most // 2, "cache_limit_bytes": most // 2}
+    return {**kept, "cache_dir": str(folder / f"winnow-copies-{most}")}
 
 
 def _pack(stream: Any, folder: Path, epochs: list[int]) -> None:
@@ -177,11 +189,14 @@ def read_through(batch: Any) -> None:
     np.frombuffer(data, dtype=np.uint8)[edges[0] : edges[-1]].max()
 
 
-def timed(batches: Batches, rows: Rows, seconds: float) -> dict[str, Any]:
+def timed(batches: Batches, rows: Rows, seconds: float, warm: float) -> dict[str, Any]:
     """Epochs, the starts of workers included, until the time is over."""
-    for batch in batches(0):  # imports, files and workers are there before the clock starts
-        width = len(rows(batch)[0])
-        break
+    began, width = time.perf_counter(), 0
+    for batch in batches(0):  # imports, files, workers and what is kept are there before the clock starts
+        width = width or len(rows(batch)[0])
+        read_through(batch)
+        if time.perf_counter() - began > warm:
+            break
     began, busy, count, first = time.perf_counter(), time.process_time(), 0, None
     for epoch in range(1, 1000):
         for batch in batches(epoch):
@@ -219,6 +234,7 @@ def checked(batches: Batches, rows: Rows, seconds: float, sums: Any) -> dict[str
 
 def main() -> None:
     folder, loader, workers, mode, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5]
+    warm = float(sys.argv[6]) if len(sys.argv) > 6 else 0.0
     if mode == "write":
         began = time.perf_counter()
         WRITERS[loader](folder)
@@ -232,7 +248,7 @@ def main() -> None:
         kinds = {"copies": "copies" in loader, "lists": "str" in loader, "packed": "packed" in loader}
         batches, rows = winnow(folder, workers, **kinds, every_row=True)
     if mode == "time":
-        print(json.dumps(timed(batches, rows, float(seconds))))
+        print(json.dumps(timed(batches, rows, float(seconds), warm)))
     else:
         print(json.dumps(checked(batches, rows, float(seconds), checksums(folder))))
 

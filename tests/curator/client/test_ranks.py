@@ -24,3 +24,17 @@ def test_alone_it_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_half_a_rank_is_none() -> None:
     with pytest.raises(RequestError, match="give both or neither"):
         detected(1, None)
+
+
+def test_a_process_group_comes_before_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("torch.distributed")
+    fake = pytest.importorskip("torch.testing._internal.distributed.fake_pg")
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    distributed.init_process_group("fake", store=fake.FakeStore(), rank=2, world_size=4)
+    try:
+        assert detected(None, None) == (2, 4)
+        assert detected(1, 2) == (1, 2)
+    finally:
+        distributed.destroy_process_group()
+    assert detected(None, None) == (5, 8)

@@ -1,12 +1,16 @@
 """The stream: exactly the epoch, in one order for every world size, worker count and resumption."""
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.client.shard_stream import ShardStream, pull
+from curator.client.shard_stream import ShardStream, _ahead, pull
+from curator.client.sources import StoreSource
+from curator.client.windows import AHEAD
 from curator.errors import ConflictError, RequestError
 from curator.storage import Store
 from tests.curator.shards.dataset import write_dataset
@@ -113,6 +117,48 @@ def test_resume_again_and_again_with_another_world_size(made, data):
     last = stream(made, **options)
     last.load_state_dict(state)
     assert seen + numbers(last) == whole
+
+
+class Counted(StoreSource):
+    """A root that remembers which shards it was asked for."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.asked = set()
+
+    def shard(self, digest):
+        self.asked.add(digest)
+        return super().shard(digest)
+
+
+def test_resuming_late_reads_nothing_of_what_came_before(made):
+    options = {"shuffle": "none", "curriculum": "constant", "scratch_bytes": 0}
+    whole = Counted(made[0])
+    expected = list(stream((whole, made[1]), **options).iter_batches())
+    late = Counted(made[0])
+    one = stream((late, made[1]), **options)
+    one.load_state_dict({**one.state_dict(), "samples": ShardStream.position(expected[-2])})
+    assert numbers(one) == numbers(expected[-1:])
+    assert 0 < len(late.asked) <= 4 < len(whole.asked), "one or two for each difficulty"
+
+
+class Draft:
+    def __init__(self):
+        self.begun = threading.Event()
+
+    def chunk(self):
+        self.begun.set()
+        return self
+
+
+def test_the_next_chunk_is_put_together_while_one_is_used():
+    drafts = [Draft() for _ in range(9)]
+    chunks = _ahead(iter(drafts))
+    for number in range(3):
+        assert next(chunks) is drafts[number]
+        assert all(draft.begun.wait(30) for draft in drafts[number + 1 : number + AHEAD])
+    assert not any(draft.begun.is_set() for draft in drafts[3 + AHEAD :]), "and no more: memory is bounded"
+    assert list(chunks) == drafts[3:]
 
 
 @given(st.fixed_dictionaries({k: OPTIONS[k] for k in ("shuffle", "tail", "curriculum", "seed")}), st.data())

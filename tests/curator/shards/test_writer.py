@@ -1,5 +1,6 @@
 """Shards: the same rows give the same bytes; batches are where and what the manifest says."""
 
+import random
 import zlib
 
 import numpy as np
@@ -12,6 +13,7 @@ from curator.digest import sha256_hex
 from curator.errors import InputError
 from curator.shards import ShardWriter
 from curator.shards.layout import shard_name
+from curator.shards.writer import BATCH_BYTES, TARGET_BYTES
 from curator.storage import Store
 from tests.curator.shards.dataset import rows
 
@@ -115,6 +117,18 @@ def test_heavy_rows_come_in_smaller_record_batches(tmp_path, monkeypatch):
     light = rows(range(5000))
     [info] = write(store, light.to_batches(), light.schema)
     assert info.batch_rows == 1024
+
+
+def test_shards_reach_their_size_and_go_over_it_by_less_than_a_record_batch(tmp_path):
+    assert TARGET_BYTES >= 32 * 10**6 and TARGET_BYTES + BATCH_BYTES <= 128 * 2**20
+    store, ids = Store.open(tmp_path), rows(range(3000))["sample_id"].combine_chunks()
+    noise = pa.array([random.Random(i).randbytes(100) for i in range(3000)])
+    table = pa.table({"noise": noise, "sample_id": ids})
+    infos = write(store, table.to_batches(), table.schema, target_bytes=40_000, batch_rows=64)
+    assert len(infos) > 3 and sum(info.rows for info in infos) == 3000
+    for info in infos[:-1]:
+        last, end = info.batch_offsets[-2:]
+        assert last < 40_000 <= end <= info.bytes
 
 
 def test_no_rows_no_shards(tmp_path):
