@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
@@ -23,7 +23,7 @@ from api.errors import Refusal
 from api.trail import is_audited, note
 from curator.errors import RequestError
 
-__all__ = ["Body", "Note", "View", "routes_under"]
+__all__ = ["Body", "Note", "VersionedView", "View", "routes_under"]
 
 Note = Annotated[str, Field(max_length=1000)]
 """A person's words for the trail."""
@@ -39,6 +39,13 @@ class View(BaseModel):
     """A part of an answer. Moments are UTC, RFC 3339."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VersionedView(View):
+    """One whose ETag is its row's version."""
+
+    if TYPE_CHECKING:
+        version: int
 
 
 def routes_under(prefix: str, tag: str) -> APIRouter:

@@ -44,7 +44,7 @@ def create_once(
     key = request.headers.get("idempotency-key")
     if key is None:
         status, location, answer = make(new_id(prefix))
-        return reply(request, answer, status, headers=_headers(status, location))
+        return _told(request, answer, status, location, told_once)
     if not 0 < len(key) <= _MOST or not (key.isascii() and key.isprintable()):
         raise RequestError(f"an Idempotency-Key has 1 to {_MOST} printable ASCII characters; take another one")
     keys = service_of(request).catalog.idempotency
@@ -58,8 +58,17 @@ def create_once(
         keys.abandon(caller.tenant, key)
         raise
     kept = answer if told_once is None else answer.model_copy(update={told_once: None})
-    keys.finish(caller.tenant, key, status, {"location": location, "body": json.loads(kept.model_dump_json())})
-    return reply(request, answer, status, headers=_headers(status, location))
+    told = _told(request, answer, status, location, told_once)
+    first = {"location": location, "etag": told.headers.get("etag"), "body": json.loads(kept.model_dump_json())}
+    keys.finish(caller.tenant, key, status, first)
+    return told
+
+
+def _told(request: Request, answer: BaseModel, status: int, location: str, told_once: str | None) -> Response:
+    told = reply(request, answer, status, headers=_headers(status, location))
+    if told_once is not None:
+        del told.headers["etag"]  # nobody will get the secret again, nor this ETag
+    return told
 
 
 def _headers(status: int, location: str) -> dict[str, str]:
@@ -69,4 +78,6 @@ def _headers(status: int, location: str) -> dict[str, str]:
 def _replayed(first: Replay) -> Response:
     data = json.dumps(first.response["body"], ensure_ascii=False, separators=(",", ":")).encode()
     headers = {**_headers(first.status, first.response["location"]), "Idempotent-Replayed": "true"}
+    if first.response.get("etag"):  # what was kept by earlier versions has none
+        headers["ETag"] = first.response["etag"]
     return Response(data, first.status, headers, media_type="application/json")

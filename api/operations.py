@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from api.bodies import View
+from api.bodies import VersionedView, View
 from api.run_views import poll_after_ms, without_root
 from api.service import Service
 from curator.catalog import Export, JobState, Page, Rewrite, Run, TrainingJob
@@ -25,7 +25,7 @@ _BUSY: Final = (JobState.QUEUED, JobState.RUNNING)
 _PREFIXES: Final[dict[str, Kind]] = {"run": "run", "trn": "training_job", "exp": "export", "rwr": "rewrite"}
 
 
-class OperationView(View):
+class OperationView(VersionedView):
     """`state` is the resource's own; `done`: nothing will change by itself any more. `resource`: where all of it is
     told."""
 

@@ -13,11 +13,12 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from api.bodies import VersionedView
 from api.errors import Refusal
 from curator.digest import sha256_hex
 from curator.storage import Store
 
-__all__ = ["body_tag", "if_match", "immutable_file", "known_already", "named", "needed_match", "reply"]
+__all__ = ["body_tag", "if_match", "immutable_file", "known_already", "named", "needed_match", "reply", "unchanged"]
 
 _CHUNK: Final = 2**20
 
@@ -30,9 +31,10 @@ def reply(
     etag: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The body as JSON; 304 without it when the caller's If-None-Match names its ETag (default: the body's digest)."""
+    """The body as JSON; 304 without it when the caller's If-None-Match names its ETag (default: the version it has, or
+    else its digest)."""
     data = body.model_dump_json().encode()
-    tag = f'"{etag}"' if etag else body_tag(data)
+    tag = f'"{etag}"' if etag else _tag(body, data)
     out = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     if request.method in ("GET", "HEAD") and named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=out)
@@ -42,6 +44,10 @@ def reply(
 def body_tag(data: bytes) -> str:
     """The ETag of an answer that has no version of its own."""
     return f'"{sha256_hex(data)[:32]}"'
+
+
+def _tag(body: BaseModel, data: bytes) -> str:
+    return f'"{body.version}"' if isinstance(body, VersionedView) else body_tag(data)
 
 
 def known_already(request: Request, etag: str) -> Response | None:
@@ -61,6 +67,13 @@ def if_match(request: Request, version: int) -> int | None:
             412, "precondition_failed", f"the version now is {version}, the request was for {asked}; read again"
         )
     return version
+
+
+def unchanged(request: Request, present: BaseModel) -> None:
+    """That an If-Match header, where there is one, names what GET answers now. Raises Refusal 412."""
+    asked, tag = request.headers.get("if-match"), _tag(present, present.model_dump_json().encode())
+    if asked is not None and not named(asked, tag, weak=False):
+        raise Refusal(412, "precondition_failed", f"it is {tag} now, the request was for {asked}; read again")
 
 
 def needed_match(request: Request, version: int) -> int | None:

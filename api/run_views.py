@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any, Final, Literal
 
-from api.bodies import View
+from api.bodies import VersionedView, View
 from api.replies import body_tag
 from api.service import Service
 from api.submission import submission_of
@@ -51,7 +51,7 @@ class Links(View):
     manifest: str | None
 
 
-class RunView(View):
+class RunView(VersionedView):
     """`dataset` and `recipe` as submitted, null for a run made without a server (`task`, `engine` and
     `seed` are null when another version of Winnow stored the request); `version` is the ETag.
     `poll_after_ms`: when to ask again, null when nothing will change by itself."""

@@ -18,7 +18,7 @@ from api.cells import Rows, shown_rows
 from api.fetching import is_web, name_of
 from api.intake import allowed, preview
 from api.once import create_once
-from api.replies import reply
+from api.replies import reply, unchanged
 from api.service import Service, service_of
 from api.upload_files import extension_of
 from curator.catalog import Dataset, DatasetVersion
@@ -183,7 +183,9 @@ def check_origin(request: Request, caller: Writer, dataset_id: str) -> Response:
 @routes.delete("/{dataset_id}", status_code=204)
 def delete_dataset(request: Request, caller: Writer, dataset_id: str) -> Response:
     """Hides a dataset; runs and manifests made from it stay."""
-    service_of(request).catalog.datasets.delete(caller.tenant, dataset_id)
+    datasets, asked = service_of(request).catalog.datasets, (caller.tenant, dataset_id)
+    unchanged(request, dataset_view(datasets.get(*asked), datasets.version(*asked)))
+    datasets.delete(caller.tenant, dataset_id)
     return Response(status_code=204)
 
 

@@ -18,8 +18,8 @@ from api.bodies import Body, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
 from api.plan_shelf import begin, journal_of, known_plan, report
-from api.replies import reply
-from api.service import service_of
+from api.replies import reply, unchanged
+from api.service import Service, service_of
 from curator.catalog import PlanRow
 from curator.client.simulation import Simulation, simulate
 from curator.epochs.adaptive import Losses
@@ -111,14 +111,15 @@ def list_plans(
 @routes.get("/{plan_id}", response_model=PlanView)
 def get_plan(request: Request, caller: Reader, plan_id: str) -> Response:
     """The plan by its id or its digest: everything an epoch's order depends on, ratios decided so far included."""
-    row, plan = known_plan(service_of(request), caller.tenant, plan_id)
-    return reply(request, _view(row.model_copy(update={"plan": plan.model_dump(mode="json")})))
+    return reply(request, _decided(service_of(request), caller.tenant, plan_id))
 
 
 @routes.delete("/{plan_id}", status_code=204)
 def delete_plan(request: Request, caller: Writer, plan_id: str) -> Response:
     """Forgets a plan and who read it; 409 names the jobs that need it. An equal plan may be made again."""
-    service_of(request).catalog.purging.forget_plan(caller.tenant, plan_id)
+    service = service_of(request)
+    unchanged(request, _decided(service, caller.tenant, plan_id))
+    service.catalog.purging.forget_plan(caller.tenant, plan_id)
     return Response(status_code=204)
 
 
@@ -195,3 +196,9 @@ def post_losses(request: Request, caller: Feeder, plan_id: str, epoch: int, body
 
 def _view(row: PlanRow) -> PlanView:
     return PlanView(id=row.id, digest=row.digest, manifest=row.manifest, plan=row.plan, created_at=row.created_at)
+
+
+def _decided(service: Service, tenant: str, plan_id: str) -> PlanView:
+    """The plan with the ratios decided so far."""
+    row, plan = known_plan(service, tenant, plan_id)
+    return _view(row.model_copy(update={"plan": plan.model_dump(mode="json")}))

@@ -12,10 +12,10 @@ from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from api.auth import Reader, Writer
-from api.bodies import Body, View, routes_under
+from api.bodies import Body, VersionedView, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
-from api.replies import if_match, immutable_file, reply
+from api.replies import if_match, immutable_file, reply, unchanged
 from api.run_views import without_root
 from api.service import Service, service_of
 from curator.catalog import Export, ExportFormat, JobState
@@ -45,7 +45,7 @@ class ExportFile(View):
     url: str
 
 
-class ExportView(View):
+class ExportView(VersionedView):
     """`files` are there once it has succeeded. `progress`: {rows_done, rows_total}."""
 
     id: str
@@ -102,7 +102,7 @@ def get_export(request: Request, caller: Reader, export_id: str) -> Response:
     """Where an export stands; its ETag is the row's version."""
     service = service_of(request)
     export = service.catalog.exports.get(caller.tenant, export_id)
-    return reply(request, export_view(service, export), etag=str(export.version))
+    return reply(request, export_view(service, export))
 
 
 @routes.post("/{export_id}:cancel", status_code=202, response_model=ExportView)
@@ -112,13 +112,14 @@ def cancel_export(request: Request, caller: Writer, export_id: str) -> Response:
     exports = service.catalog.exports
     version = if_match(request, exports.get(caller.tenant, export_id).version)
     export = exports.cancel(caller.tenant, export_id, version=version)
-    return reply(request, export_view(service, export), 202, etag=str(export.version))
+    return reply(request, export_view(service, export), 202)
 
 
 @routes.delete("/{export_id}", status_code=204)
 def delete_export(request: Request, caller: Writer, export_id: str) -> Response:
     """Removes an export that has ended, with its files."""
     service = service_of(request)
+    unchanged(request, export_view(service, service.catalog.exports.get(caller.tenant, export_id)))
     purge_export(service.catalog, service.store, caller.tenant, export_id)
     return Response(status_code=204)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.auth import Promoter, Reader
-from api.bodies import Body, Note, View, routes_under
+from api.bodies import Body, Note, VersionedView, View, routes_under
 from api.replies import immutable_file, needed_match, reply
 from api.service import Service, service_of
 from curator.catalog import PolicyAlias, PolicyAliasName, PolicyMove, PolicyVersion
@@ -26,7 +26,7 @@ Name = Annotated[str, Path(max_length=100)]
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 
 
-class AliasView(View):
+class AliasView(VersionedView):
     """`number`: the version it points at, null for none; `version` is its ETag and grows with every move."""
 
     alias: PolicyAliasName
@@ -153,7 +153,7 @@ def get_weights(request: Request, caller: Reader, name: Name, number: Number) ->
 def get_alias(request: Request, caller: Reader, name: Name, alias: PolicyAliasName) -> Response:
     """Where an alias points; its ETag is what a move has to show."""
     found = service_of(request).catalog.policies.alias(caller.tenant, name, alias)
-    return reply(request, _alias(found), etag=str(found.version))
+    return reply(request, _alias(found))
 
 
 @routes.put("/{name}/aliases/{alias}", response_model=AliasView)
@@ -162,7 +162,7 @@ def move_alias(request: Request, caller: Promoter, name: Name, alias: PolicyAlia
     policies = service_of(request).catalog.policies
     version = needed_match(request, policies.alias(caller.tenant, name, alias).version)
     moved = policies.promote(caller.tenant, name, alias, body.number, by=caller.name, note=body.note, version=version)
-    return reply(request, _alias(moved), etag=str(moved.version))
+    return reply(request, _alias(moved))
 
 
 @routes.post("/{name}/aliases/{alias}:rollback", response_model=AliasView)
@@ -171,7 +171,7 @@ def roll_back(request: Request, caller: Promoter, name: Name, alias: PolicyAlias
     policies = service_of(request).catalog.policies
     version = needed_match(request, policies.alias(caller.tenant, name, alias).version)
     moved = policies.roll_back(caller.tenant, name, alias, by=caller.name, note=body.note, version=version)
-    return reply(request, _alias(moved), etag=str(moved.version))
+    return reply(request, _alias(moved))
 
 
 @routes.get("/{name}/moves", response_model=MoveList)

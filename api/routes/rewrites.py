@@ -12,7 +12,7 @@ from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from api.auth import Reader, Writer
-from api.bodies import Body, View, routes_under
+from api.bodies import Body, VersionedView, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
 from api.plan_shelf import known_plan
@@ -36,7 +36,7 @@ class Asked(Body):
 NOTHING = Asked()
 
 
-class RewriteView(View):
+class RewriteView(VersionedView):
     """`result`, once it has succeeded: {manifest, shards, shards_before}; a compaction that found nothing to merge
     names the manifest itself. `progress`: {rows_done, rows_total}."""
 
@@ -122,7 +122,7 @@ def get_rewrite(request: Request, caller: Reader, rewrite_id: str) -> Response:
     """Where a rewrite stands; its ETag is the row's version."""
     service = service_of(request)
     row = service.catalog.rewrites.get(caller.tenant, rewrite_id)
-    return reply(request, rewrite_view(service, row), etag=str(row.version))
+    return reply(request, rewrite_view(service, row))
 
 
 @routes.post("/rewrites/{rewrite_id}:cancel", status_code=202, response_model=RewriteView)
@@ -132,7 +132,7 @@ def cancel_rewrite(request: Request, caller: Writer, rewrite_id: str) -> Respons
     rewrites = service.catalog.rewrites
     version = if_match(request, rewrites.get(caller.tenant, rewrite_id).version)
     row = rewrites.cancel(caller.tenant, rewrite_id, version=version)
-    return reply(request, rewrite_view(service, row), 202, etag=str(row.version))
+    return reply(request, rewrite_view(service, row), 202)
 
 
 def rewrite_view(service: Service, row: Rewrite) -> RewriteView:

@@ -78,7 +78,7 @@ def list_runs(
 def get_run(request: Request, caller: Reader, run_id: str) -> Response:
     """Where a run stands; its ETag is the row's version."""
     run = _run(request, caller, run_id)
-    return reply(request, run_view(run, service_of(request).store), etag=str(run.version))
+    return reply(request, run_view(run, service_of(request).store))
 
 
 @routes.get("/{run_id}/metrics", response_model=RunMetrics)
@@ -188,4 +188,4 @@ def _run(request: Request, caller: Caller, run_id: str) -> Run:
 def _accepted(request: Request, run: Run) -> Response:
     view = run_view(run, service_of(request).store)
     headers = {"Location": f"/v1/runs/{run.id}", "Retry-After": "1"}
-    return reply(request, view, 202, etag=str(run.version), headers=headers)
+    return reply(request, view, 202, headers=headers)

@@ -14,11 +14,11 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from starlette.responses import Response
 
 from api.auth import Caller, Feeder, Reader, Writer
-from api.bodies import Body, View, routes_under
+from api.bodies import Body, VersionedView, View, routes_under
 from api.feedback_rows import NOTHING_BY_SAMPLE, Accepted, accept, accept_epoch, table_of_arrow, table_of_rows
 from api.manifest_shelf import known_manifest
 from api.once import create_once
-from api.replies import if_match, reply
+from api.replies import if_match, reply, unchanged
 from api.run_views import without_root
 from api.service import service_of
 from curator.catalog import JobState, TrainingJob
@@ -56,7 +56,7 @@ class NewJob(Body):
         return self
 
 
-class JobView(View):
+class JobView(VersionedView):
     id: str
     mode: Literal["managed", "external"]
     state: JobState
@@ -156,13 +156,14 @@ def get_job(request: Request, caller: Reader, job_id: str) -> Response:
     """Where a job stands; its ETag is the row's version."""
     service = service_of(request)
     job = service.catalog.jobs.get(caller.tenant, job_id)
-    return reply(request, job_view(job, service.store), etag=str(job.version))
+    return reply(request, job_view(job, service.store))
 
 
 @routes.delete("/{job_id}", status_code=204)
 def delete_job(request: Request, caller: Writer, job_id: str) -> Response:
     """Removes a job that has ended, with its checkpoints and what it reported."""
     service = service_of(request)
+    unchanged(request, job_view(service.catalog.jobs.get(caller.tenant, job_id), service.store))
     purge_job(service.catalog, service.store, caller.tenant, job_id)
     return Response(status_code=204)
 
@@ -174,7 +175,7 @@ def cancel_job(request: Request, caller: Writer, job_id: str) -> Response:
     jobs = service.catalog.jobs
     version = if_match(request, jobs.get(caller.tenant, job_id).version)
     job = jobs.move(caller.tenant, job_id, JobState.CANCELLED, from_states=BUSY, version=version)
-    return reply(request, job_view(job, service.store), 202, etag=str(job.version))
+    return reply(request, job_view(job, service.store), 202)
 
 
 SHAPE = FeedbackBody.model_json_schema(ref_template="#/components/schemas/{model}")

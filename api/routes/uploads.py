@@ -14,9 +14,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.auth import Caller, Reader, Writer
-from api.bodies import Body, View, routes_under
+from api.bodies import Body, VersionedView, View, routes_under
 from api.once import create_once
-from api.replies import reply
+from api.replies import reply, unchanged
 from api.service import service_of
 from api.upload_files import MAX_PART_BYTES, MIN_PART_BYTES
 from curator.catalog import Upload, UploadPart, UploadState
@@ -50,7 +50,7 @@ class PartView(View):
     received: bool
 
 
-class UploadView(View):
+class UploadView(VersionedView):
     """Parts are numbered from 1. PUT each to its url, then POST `…:complete`."""
 
     id: str
@@ -133,6 +133,7 @@ def complete_upload(request: Request, caller: Writer, upload_id: str) -> Respons
 @routes.delete("/{upload_id}", status_code=204)
 def delete_upload(request: Request, caller: Writer, upload_id: str) -> Response:
     """Removes an upload and its bytes. Datasets made from it cannot be read any more; runs keep their shards."""
+    unchanged(request, upload_view(*_found(request, caller, upload_id)))
     service_of(request).uploads.delete(caller.tenant, upload_id)
     return Response(status_code=204)
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from api.auth import Admin
 from api.bodies import Body, View, routes_under
 from api.once import create_once
-from api.replies import reply
+from api.replies import reply, unchanged
 from api.service import service_of
 from curator.catalog import Delivery
 from curator.catalog.webhooks import Webhook
@@ -85,7 +85,9 @@ def get_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
 @routes.delete("/{webhook_id}", status_code=204)
 def delete_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
     """It is told nothing more; what it was owed is forgotten."""
-    service_of(request).catalog.webhooks.delete(caller.tenant, webhook_id)
+    webhooks = service_of(request).catalog.webhooks
+    unchanged(request, _view(webhooks.get(caller.tenant, webhook_id)))
+    webhooks.delete(caller.tenant, webhook_id)
     return Response(status_code=204)
 
 
