@@ -13,46 +13,63 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from curator.duplicates import DuplicateIndex, Edges, Shape
+from curator.duplicates import By, DuplicateIndex, Edges, NearDuplicates, Shape
 from curator.errors import NotFoundError, RecipeError
 from curator.recipe import Recipe
 from pipelines.job import Job
 from pipelines.side import bytes_matrix
 
-__all__ = ["Lineage", "edges_batch", "gather_edges", "require_earlier"]
+__all__ = ["Lineage", "edges_batch", "edges_kind", "gather_edges", "require_earlier"]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """jobs: the oldest first, the run itself last. index: the run's, going on from those of the others."""
+    """jobs: the oldest first, the run itself last. indexes: the run's, by what they compare, each going on from those
+    of the others."""
 
     jobs: tuple[Job, ...]
-    index: DuplicateIndex
+    indexes: dict[By, DuplicateIndex]
 
     @classmethod
     def beginning(cls, job: Job, rows_by_unit: Sequence[int]) -> Lineage:
         """Of a run at work."""
-        earlier = None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
-        index = DuplicateIndex(
-            job.store, _folder(job), _shape(job.recipe, rows_by_unit), None if earlier is None else earlier.index
-        )
-        return cls((*(earlier.jobs if earlier else ()), job), index)
+        earlier = cls._earlier(job)
+        indexes = {
+            by: DuplicateIndex(
+                job.store,
+                _folder(job, by),
+                _shape(job.recipe, by, rows_by_unit),
+                earlier.indexes[by] if earlier else None,
+            )
+            for by in job.recipe.compared_by
+        }
+        return cls((*(earlier.jobs if earlier else ()), job), indexes)
 
     @classmethod
     def of(cls, job: Job) -> Lineage:
         """Of a run that has resolved its duplicates. Raises NotFoundError for one that has not, or looked for none."""
-        earlier = None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
-        index = DuplicateIndex.open(job.store, _folder(job), None if earlier is None else earlier.index)
-        return cls((*(earlier.jobs if earlier else ()), job), index)
+        if not job.recipe.set_operators:
+            raise NotFoundError(f"run {job.run} looked for no duplicates, so there is no index of its rows")
+        earlier = cls._earlier(job)
+        indexes = {
+            by: DuplicateIndex.open(job.store, _folder(job, by), earlier.indexes[by] if earlier else None)
+            for by in job.recipe.compared_by
+        }
+        return cls((*(earlier.jobs if earlier else ()), job), indexes)
+
+    @classmethod
+    def _earlier(cls, job: Job) -> Lineage | None:
+        return None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
 
     @cached_property
     def starts(self) -> tuple[np.ndarray, ...]:
         """int64[units + 1] of each job: number of each unit's first row, and where the last ends."""
-        return tuple(index.starts for index in self.index.line)
+        index = next(iter(self.indexes.values()))
+        return tuple(part.starts for part in index.line)
 
-    def edges(self) -> Edges:
+    def edges(self, by: By) -> Edges:
         """The verified pairs of all the runs, sorted, for whatever thresholds."""
-        parts = [_edges(job.read(_edges_name(job))) for job in self.jobs]
+        parts = [_edges(job.read(_edges_name(job, by))) for job in self.jobs]
         a, b, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((b, a))
         return Edges(a[order], b[order], similarity[order])
@@ -75,13 +92,23 @@ def require_earlier(root: str, recipe: Recipe) -> None:
     if recipe.against is None:
         return
     try:
-        earlier = Lineage.of(Job(root, recipe.against)).index.shape
+        earlier = Lineage.of(Job(root, recipe.against)).indexes
     except NotFoundError as error:
         raise RecipeError(
             f"against: there is no run {recipe.against} here with an index of its rows; name a run of the same root "
             "that looked for duplicates and has ended"
         ) from error
-    mine = _shape(recipe, earlier.rows)
+    for by in recipe.compared_by:
+        if by not in earlier:
+            raise RecipeError(
+                f"against: run {recipe.against} compared its rows by {' and '.join(earlier)} alone, not by {by}; leave "
+                f"out what compares them by {by}, or index that run's data again with it"
+            )
+        _require_alike(recipe, by, earlier[by].shape)
+
+
+def _require_alike(recipe: Recipe, by: By, earlier: Shape) -> None:
+    mine = _shape(recipe, by, earlier.rows)
     names = ["labelled", *(["num_perm", "bands", "ngram", "seed"] if mine.num_perm else [])]
     unlike = [name for name in names if getattr(mine, name) != getattr(earlier, name)]
     if unlike:
@@ -92,10 +119,10 @@ def require_earlier(root: str, recipe: Recipe) -> None:
         )
 
 
-def _shape(recipe: Recipe, rows_by_unit: Sequence[int]) -> Shape:
+def _shape(recipe: Recipe, by: By, rows_by_unit: Sequence[int]) -> Shape:
     labelled = recipe.task == "classification"
-    near = next((op for op in recipe.set_operators if op.kind == "near_duplicates"), None)
-    if near is None:
+    near = next((op for op in recipe.set_operators if isinstance(op, NearDuplicates)), None)
+    if near is None or by != near.by:
         return Shape(rows=tuple(rows_by_unit), labelled=labelled)
     return Shape(
         rows=tuple(rows_by_unit),
@@ -107,8 +134,8 @@ def _shape(recipe: Recipe, rows_by_unit: Sequence[int]) -> Shape:
     )
 
 
-def _folder(job: Job) -> str:
-    return job.name("index")
+def _folder(job: Job, by: By) -> str:
+    return job.name("index" if by == "content" else f"index-{by}")
 
 
 _EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("similarity", pa.float32())])
@@ -118,11 +145,16 @@ def edges_batch(edges: Edges) -> pa.RecordBatch:
     return pa.record_batch([pa.array(column) for column in edges], schema=_EDGES)
 
 
-def gather_edges(job: Job) -> Edges:
+def edges_kind(by: By) -> str:
+    """Of the side file that a unit's pairs lie in."""
+    return "edges" if by == "content" else f"edges-{by}"
+
+
+def gather_edges(job: Job, by: By) -> Edges:
     """The pairs that the run's units matched, written as the run's own, sorted."""
-    parts = [job.read_side(unit, "edges") for unit in range(len(job.plan.units))]
+    parts = [job.read_side(unit, edges_kind(by)) for unit in range(len(job.plan.units))]
     table = pa.concat_tables(parts).sort_by([("a", "ascending"), ("b", "ascending")]).combine_chunks()
-    job.write(_edges_name(job), table.to_batches()[0] if table.num_rows else edges_batch(_edges(table)))
+    job.write(_edges_name(job, by), table.to_batches()[0] if table.num_rows else edges_batch(_edges(table)))
     return _edges(table)
 
 
@@ -130,5 +162,5 @@ def _edges(table: pa.Table) -> Edges:
     return Edges(*(table[name].to_numpy() for name in _EDGES.names))
 
 
-def _edges_name(job: Job) -> str:
-    return job.name("resolve", "edges.arrow")
+def _edges_name(job: Job, by: By) -> str:
+    return job.name("resolve", f"{edges_kind(by)}.arrow")

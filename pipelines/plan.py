@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import json
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel, ConfigDict
 
 from curator.digest import content_id
-from curator.duplicates.operators import SIGNATURE
+from curator.duplicates.operators import SIGNATURE, UrlDuplicates
 from curator.errors import RecipeError, RunFailedError
 from curator.readers import IMAGE_STRUCT, InputPlan, WorkUnit, as_bytes, discover, plan_inputs
 from curator.recipe import Recipe, fitted, parse, require_learner
@@ -105,6 +105,13 @@ def _check_types(recipe: Recipe, inputs: InputPlan) -> None:
         if not any(test(kind) for test in tests):
             needed = f"the bytes of image files there, alone or as {IMAGE_STRUCT}" if image else "text there"
             raise RecipeError(f"column {name!r} holds {kind} in {_file(inputs, name)}, but the recipe needs {needed}")
+    if recipe.url_column is not None:
+        kind = inputs.schema.field(recipe.url_column).type
+        if not (pt.is_string(kind) or pt.is_large_string(kind)):
+            raise RecipeError(
+                f"url_duplicates.column {recipe.url_column!r} holds {kind} in {_file(inputs, recipe.url_column)}; name "
+                "a column of texts with the rows' addresses"
+            )
     if recipe.task == "classification":
         _check_label_type(str(recipe.columns.label), inputs)
 
@@ -115,13 +122,17 @@ def _file(inputs: InputPlan, name: str) -> str:
     return next((uri for uri, kind in kinds.items() if kind == inputs.schema.field(name).type), next(iter(kinds)))
 
 
+_OF_ANY_CONTENT: Final = ("exact_duplicates", "url_duplicates")
+"""Operators that ask of content no more than that it is there."""
+
+
 def _check_operators(recipe: Recipe) -> None:
     """Operators that read text get text, and those that share signatures ask for the same ones."""
-    reading = dict.fromkeys(op.kind for op in recipe.process if op.kind != "exact_duplicates")
+    reading = dict.fromkeys(op.kind for op in recipe.process if op.kind not in _OF_ANY_CONTENT)
     if recipe.modality == "image" and reading:
         raise RecipeError(
             f"columns.image {recipe.columns.image!r} holds images, and process has operators that read text: "
-            f"{', '.join(reading)}; leave them out, images take exact_duplicates alone"
+            f"{', '.join(reading)}; leave them out, images take {' and '.join(_OF_ANY_CONTENT)} alone"
         )
     if recipe.task == "classification" and any(isinstance(op, PersonalData) and op.mask for op in recipe.process):
         raise RecipeError(
@@ -137,6 +148,12 @@ def _check_operators(recipe: Recipe) -> None:
                 f"process: near_duplicates stands here with {name} {' and '.join(map(str, values))}; a run "
                 f"computes one signature of each text, so give all of them the same {', '.join(SIGNATURE)}"
             )
+    columns = list(dict.fromkeys(op.column for op in recipe.set_operators if isinstance(op, UrlDuplicates)))
+    if len(columns) > 1:
+        raise RecipeError(
+            f"process: url_duplicates stands here with the columns {' and '.join(columns)}; a run compares the "
+            "addresses of one, so name one column in all of them"
+        )
     earlier = list(dict.fromkeys(op.against for op in recipe.set_operators if op.against))
     if len(earlier) > 1:
         raise RecipeError(

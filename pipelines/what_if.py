@@ -104,6 +104,8 @@ def _refuse(operator: Any, name: str, parameter: str) -> None:
             f"near_duplicates.{parameter} shapes the signatures, which what-if does not compute again; start a run"
         )
     limit = {"decontaminate": "max_grams", "word_list": "max_share"}.get(operator.kind, parameter)
+    if operator.kind == "url_duplicates" and parameter == "column":
+        limit = "keep"
     if parameter != limit:
         raise RecipeError(f"{name}: what-if reads no text again; start a run, or change {limit}")
     if parameter == "against":

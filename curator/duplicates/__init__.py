@@ -1,4 +1,4 @@
-"""Duplicates: exact ones by content hash, near ones by MinHash; an index that finds pairs, and clusters of them.
+"""Duplicates: exact ones by hash of content or address, near ones by MinHash; an index that finds pairs, and clusters.
 
 The picture: content_hash, minhash (a unit at a time) -> DuplicateIndex -> Edges -> clusters. What counts loads numba
 when first asked for; the operators do not.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from curator.duplicates.operators import SIMILARITY_FLOOR, ExactDuplicates, NearDuplicates
+from curator.duplicates.operators import SIMILARITY_FLOOR, By, ExactDuplicates, NearDuplicates, UrlDuplicates
 
 if TYPE_CHECKING:
+    from curator.duplicates.addresses import canonical_urls
     from curator.duplicates.clustering import clusters
     from curator.duplicates.content import content_hash
     from curator.duplicates.edges import Edges
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIMILARITY_FLOOR",
+    "By",
     "DuplicateIndex",
     "Edges",
     "ExactDuplicates",
     "NearDuplicates",
     "Shape",
+    "UrlDuplicates",
     "band_hashes",
+    "canonical_urls",
     "clusters",
     "content_hash",
     "minhash",
@@ -35,6 +39,7 @@ _HOMES = {
     "Edges": "edges",
     "Shape": "index",
     "band_hashes": "signatures",
+    "canonical_urls": "addresses",
     "clusters": "clustering",
     "content_hash": "content",
     "minhash": "signatures",

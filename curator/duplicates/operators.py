@@ -1,4 +1,5 @@
-"""The operators that need the whole set: exact and near duplicates. Knows thresholds, not how pairs are found."""
+"""The operators that need the whole set: duplicates by content and by address. Knows thresholds, not how pairs are
+found."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["SIGNATURE", "SIMILARITY_FLOOR", "ExactDuplicates", "Keep", "NearDuplicates"]
+__all__ = ["SIGNATURE", "SIMILARITY_FLOOR", "By", "ExactDuplicates", "Keep", "NearDuplicates", "UrlDuplicates"]
 
 SIMILARITY_FLOOR: Final = 0.5
 """Pairs less similar are not looked for: 14 bands of 8 find one in twenty of those at 0.5, and hardly any below."""
@@ -17,6 +18,9 @@ of the recipe's rules (of equals the first)."""
 
 Against = Annotated[str, Field(pattern=r"^run_[0-9a-f]{32}$")]
 """An earlier run: rows that say the same as one of its rows fall too, and name that one."""
+
+By = Literal["content", "url"]
+"""What of a row is compared; a run has an index of each that its operators ask for."""
 
 SIGNATURE: Final = ("num_perm", "bands", "ngram")
 """Parameters of near duplicates that shape the signatures, of which a run computes one set."""
@@ -34,6 +38,7 @@ class ExactDuplicates(BaseModel):
     keep: Keep = "first"
     against: Against | None = None
 
+    by: ClassVar[By] = "content"
     signals: ClassVar[tuple[str, ...]] = ()
     reasons: ClassVar[dict[str, str]] = {
         "exact_duplicate": "the same content as the row it names; in labelled tasks its label too"
@@ -65,6 +70,7 @@ class NearDuplicates(BaseModel):
     keep: Keep = "first"
     against: Against | None = None
 
+    by: ClassVar[By] = "content"
     signals: ClassVar[tuple[str, ...]] = ()
     reasons: ClassVar[dict[str, str]] = {
         "near_duplicate": "nearly the same words in the same order as the row it names; in labelled tasks its label too"
@@ -77,3 +83,25 @@ class NearDuplicates(BaseModel):
                 f"num_perm {self.num_perm} does not divide into {self.bands} bands; use a multiple such as 112 and 14"
             )
         return self
+
+
+class UrlDuplicates(BaseModel):
+    """Drops rows that come from the same address as the row they name, in whatever spelling (`addresses`): capitals in
+    the host, a default port, dot segments, a fragment, parameters that only track and the order of the others do not
+    tell addresses apart. A row without an address of the form scheme://host takes no part.
+
+    In labelled tasks only rows of the same label are compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["url_duplicates"] = "url_duplicates"
+    column: str = Field(default="url", description="the data's column of addresses")
+    keep: Keep = "first"
+    against: Against | None = None
+
+    by: ClassVar[By] = "url"
+    signals: ClassVar[tuple[str, ...]] = ()
+    reasons: ClassVar[dict[str, str]] = {
+        "url_duplicate": "the same web address as the row it names; in labelled tasks its label too"
+    }

@@ -31,6 +31,8 @@ def fitted(recipe: Recipe, names: Sequence[str]) -> Recipe:
         recipe = recipe.model_copy(update={"columns": recipe.columns.model_copy(update={"id": found})})
     used = {f"columns.{role}": name for role, name in recipe.columns if name is not None}
     used |= {f"where.{name}": name for name in recipe.where}
+    if recipe.url_column is not None:
+        used["url_duplicates.column"] = recipe.url_column
     for place, name in used.items():
         if name in WRITTEN and name not in names:
             raise RecipeError(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from curator.digest import canonical_json, sha256_hex
-from curator.duplicates.operators import ExactDuplicates, NearDuplicates
+from curator.duplicates.operators import By, ExactDuplicates, NearDuplicates, UrlDuplicates
 from curator.epochs.curriculum import Curriculum, Staged
 from curator.recipe.policy import PolicySpec
 from curator.signals.operators import RowOperator
@@ -22,8 +22,8 @@ from curator.verdict import POLICY_REASONS
 __all__ = ["Columns", "Encoders", "Operator", "Recipe", "SetOperator", "Task"]
 
 Task = Literal["text", "classification", "instruction"]
-SetOperator = ExactDuplicates | NearDuplicates
-Operator = Annotated[RowOperator | ExactDuplicates | NearDuplicates, Field(discriminator="kind")]
+SetOperator = ExactDuplicates | NearDuplicates | UrlDuplicates
+Operator = Annotated[RowOperator | SetOperator, Field(discriminator="kind")]
 Scalar = str | int | float | bool | None
 
 
@@ -143,9 +143,19 @@ class Recipe(_Frozen):
         return tuple(op for op in self.process if not isinstance(op, SetOperator))
 
     @property
-    def set_operators(self) -> tuple[ExactDuplicates | NearDuplicates, ...]:
+    def set_operators(self) -> tuple[SetOperator, ...]:
         """Operators that need the whole set."""
         return tuple(op for op in self.process if isinstance(op, SetOperator))
+
+    @property
+    def compared_by(self) -> tuple[By, ...]:
+        """What of rows the set operators compare, each once, in order."""
+        return tuple(dict.fromkeys(op.by for op in self.set_operators))
+
+    @property
+    def url_column(self) -> str | None:
+        """The data's column of addresses, where they are compared."""
+        return next((op.column for op in self.set_operators if isinstance(op, UrlDuplicates)), None)
 
     @property
     def against(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curator.duplicates import ExactDuplicates, clusters
+from curator.duplicates import NearDuplicates, clusters
 from curator.recipe import Recipe
 from pipelines.copies import COPIES, read_copies, write_copies
 from pipelines.job import Job
@@ -26,18 +26,20 @@ _OVER_ANY_VALUE = 2**48
 
 
 def resolve(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Writes resolve/edges.arrow and resolve/duplicates.arrow, and seals the index. Returns {starts, duplicates,
+    """Writes resolve/edges*.arrow and resolve/duplicates.arrow, and seals the indexes. Returns {starts, duplicates,
     bridged: rows that earlier runs kept, of which rows of this one show that they are copies of one another}."""
     rows = outputs["validate"]["rows_by_unit"]
     starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
     result: dict[str, Any] = {"starts": starts.tolist(), "duplicates": 0, "bridged": 0}
     if job.recipe.set_operators:
         lineage = Lineage.beginning(job, rows)
-        gather_edges(job)
+        for by in lineage.indexes:
+            gather_edges(job, by)
         batches, result["bridged"] = find_duplicates(lineage, job.recipe)
         write_copies(job, batches)
         result["duplicates"] = sum(batch.num_rows for batch in batches)
-        lineage.index.seal()
+        for index in lineage.indexes.values():
+            index.seal()
     return result
 
 
@@ -60,7 +62,7 @@ def find_duplicates(lineage: Lineage, recipe: Recipe) -> tuple[list[pa.RecordBat
     one drops takes no part in the next. So a keeper is dropped only by the policy or the trusted sample, which speak of
     its content and label: its copies, which share them, stay dropped with it, as duplicates of the row they name.
     """
-    edges, own = lineage.edges(), int(lineage.starts[-1][0])
+    edges, own = {by: lineage.edges(by) for by in lineage.indexes}, int(lineage.starts[-1][0])
     every = _of_every_row(lineage, recipe)
     usable = every.usable
     held = np.arange(len(usable)) < own
@@ -71,10 +73,10 @@ def find_duplicates(lineage: Lineage, recipe: Recipe) -> tuple[list[pa.RecordBat
         if op not in recipe.set_operators:
             continue
         taking_part = usable if op.against else usable & ~held
-        part = edges.where(taking_part, exact_only=op.kind == "exact_duplicates")
-        threshold = 1.0 if isinstance(op, ExactDuplicates) else op.threshold
+        threshold = op.threshold if isinstance(op, NearDuplicates) else None
+        part = edges[op.by].where(taking_part, exact_only=threshold is None)
         weights = every.value[op.keep] + every.trusted * _OVER_ANY_VALUE + held * (2 * _OVER_ANY_VALUE)
-        of, similarity = clusters(len(usable), part, threshold, weights=weights)
+        of, similarity = clusters(len(usable), part, threshold or 1.0, weights=weights)
         dropped = np.flatnonzero(of >= 0)
         usable[dropped] = False
         bridged += int(apart[dropped[dropped < own]].sum())

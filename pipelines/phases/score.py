@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator.duplicates import content_hash, minhash
+from curator.duplicates import canonical_urls, content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from curator.signals.benchmarks import BENCHMARK_SIGNALS, Decontaminate
@@ -58,7 +58,7 @@ def score(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
             scored = _signals(job, unit, numbers, batch, values, schema)
             signals.write_batch(scored)
             if index is not None:
-                index(scored, values)
+                index(scored, values, batch)
             if aside is not None:
                 aside(bytes_matrix(scored.column("sample_id"), np.uint8), values, rows, share)
             rows += batch.num_rows
@@ -67,7 +67,7 @@ def score(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(recipe: Recipe) -> list[str]:
-    extra = [recipe.columns.id, recipe.columns.label if recipe.task == "classification" else None]
+    extra = [recipe.columns.id, recipe.columns.label if recipe.task == "classification" else None, recipe.url_column]
     return list(dict.fromkeys([*recipe.content_columns, *(name for name in extra if name)]))
 
 
@@ -124,19 +124,24 @@ def _nullable(values: np.ndarray) -> pa.Array:
 
 def _index_writer(
     job: Job, unit: int, outputs: dict[str, Any], files: ExitStack
-) -> Callable[[pa.RecordBatch, pa.Array], None] | None:
-    """Adds rows, scored and as they read, to the index of duplicates, where the recipe looks for any."""
+) -> Callable[[pa.RecordBatch, pa.Array, pa.RecordBatch], None] | None:
+    """Adds rows, scored and as they read, to the indexes of duplicates, where the recipe looks for any."""
     if not job.recipe.set_operators:
         return None
-    index = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).index
-    add, shape = files.enter_context(index.adding(unit)), index.shape
+    indexes = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).indexes
+    adding = {by: files.enter_context(index.adding(unit)) for by, index in indexes.items()}
 
-    def write(scored: pa.RecordBatch, values: pa.Array) -> None:
-        signed = None
-        if shape.num_perm:
-            signed = minhash(values, num_perm=shape.num_perm, ngram=shape.ngram, seed=shape.seed)
-        apart = _label_numbers(scored.column("label")) if shape.labelled else None
-        add(bytes_matrix(scored.column("content_hash"), np.uint64), signed, apart)
+    def write(scored: pa.RecordBatch, values: pa.Array, batch: pa.RecordBatch) -> None:
+        for by, add in adding.items():
+            shape = indexes[by].shape
+            apart = _label_numbers(scored.column("label")) if shape.labelled else None
+            if by == "url":
+                add(content_hash(canonical_urls(batch.column(job.recipe.url_column))), None, apart)
+                continue
+            signed = None
+            if shape.num_perm:
+                signed = minhash(values, num_perm=shape.num_perm, ngram=shape.ngram, seed=shape.seed)
+            add(bytes_matrix(scored.column("content_hash"), np.uint64), signed, apart)
 
     return write
 

@@ -1,9 +1,10 @@
-"""Seek: rows that share a key of the duplicate index, a range of keys at a time. Knows the index, no text."""
+"""Seek: rows that share a key of a duplicate index, a range of keys of an index at a time. Knows indexes, no text."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from curator.duplicates import DuplicateIndex
 from pipelines.job import Job
 from pipelines.lineage import Lineage
 
@@ -12,11 +13,18 @@ __all__ = ["num_shards", "seek"]
 
 def num_shards(job: Job, outputs: dict[str, Any]) -> int:
     """Parts of the work; none where the recipe looks for no duplicates."""
+    return len(_shards(job, outputs))
+
+
+def seek(job: Job, part: int, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Writes the candidate pairs of a shard. Returns {pairs}."""
+    index, shard = _shards(job, outputs)[part]
+    return {"pairs": index.seek(shard)}
+
+
+def _shards(job: Job, outputs: dict[str, Any]) -> list[tuple[DuplicateIndex, int]]:
+    """Of every index, one after another."""
     if not job.recipe.set_operators:
-        return 0
-    return Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).index.num_shards
-
-
-def seek(job: Job, shard: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Writes the shard's candidate pairs. Returns {pairs}."""
-    return {"pairs": Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).index.seek(shard)}
+        return []
+    indexes = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).indexes.values()
+    return [(index, shard) for index in indexes for shard in range(index.num_shards)]

@@ -41,9 +41,17 @@ def recipe_of(*process: Any, **more: Any) -> dict[str, Any]:
     return {"task": "text", "columns": {"text": "text"}, "unit_rows": 64, "process": list(process), **more}
 
 
+def address(row: int) -> str | None:
+    """Of 80 pages, each spelled its own way; every ninth row has none."""
+    place = row * 7 % 80
+    spelled = [f"https://a.org/{place}", f"HTTPS://A.org:443/x/../{place}#{row}", f"https://a.org/{place}?utm_x={row}"]
+    return ["a.org", "", None][row % 3] if row % 9 == 0 else spelled[row % 3]
+
+
 def curated(root: Path, rows: Iterable[int], texts: list[str], recipe: dict[str, Any], **more: Any) -> RunSummary:
     path = root.parent / f"{root.name}-{min(rows)}.parquet"
-    pq.write_table(pa.table({"id": list(rows), "text": [texts[row] for row in rows]}), path, row_group_size=64)
+    columns = {"id": list(rows), "text": [texts[row] for row in rows], "url": [address(row) for row in rows]}
+    pq.write_table(pa.table(columns), path, row_group_size=64)
     return curate_here([str(path)], parse(recipe), None, str(root), **more)
 
 
@@ -122,6 +130,56 @@ def test_keep_best_keeps_the_row_furthest_within_the_rules(tmp_path: Path) -> No
         curated(tmp_path / "none", range(3), texts, recipe_of({"near_duplicates": {"keep": "best"}}))
 
 
+@pytest.mark.parametrize("keep", ["first", "longest"])
+def test_rows_of_one_address_fall_but_one_in_one_run_or_in_two(tmp_path: Path, keep: str) -> None:
+    """Whatever they say, and however the address is spelled; a row without one stays."""
+    texts = [" ".join(["word"] * (5 + row * 13 % 40)) for row in range(200)]
+    pages = {row: row * 7 % 80 if row % 9 else -1 - row for row in range(200)}
+
+    def wanted(rows: range, earlier: range = range(0)) -> dict[int, tuple[Any, ...]]:
+        found: dict[int, tuple[Any, ...]] = {}
+        for row in rows:
+            mine = [other for other in earlier if pages[other] == pages[row]]
+            mine = mine or [other for other in rows if pages[other] == pages[row]]
+            keeper = max(mine, key=lambda other: (keep == "longest" and len(texts[other]), -other))
+            found[row] = ("drop", "url_duplicate", keeper, 1.0) if keeper != row else ("keep", None, None, None)
+        return found
+
+    op = {"keep": keep}
+    whole = curated(tmp_path / "whole", range(200), texts, recipe_of({"url_duplicates": op}))
+    assert verdicts(tmp_path / "whole", whole) == wanted(range(200)) and whole.reasons["url_duplicate"] > 90
+    root = tmp_path / "parts"
+    first = curated(root, range(100), texts, recipe_of({"url_duplicates": op}))
+    second = curated(root, range(100, 200), texts, recipe_of({"url_duplicates": {**op, "against": first.run}}))
+    found = verdicts(root, first, second)
+    assert found == wanted(range(100)) | wanted(range(100, 200), range(100))
+    assert what_if(str(root), second.run, {"url_duplicates.keep": "first"}).rows == 100
+    with pytest.raises(RecipeError, match="what-if reads no text again"):
+        what_if(str(root), second.run, {"url_duplicates.column": "text"})
+    with pytest.raises(RecipeError, match="compared its rows by url alone, not by content"):
+        curated(root, range(2), texts, recipe_of({"exact_duplicates": {"against": first.run}}))
+
+
+def test_addresses_and_contents_fall_in_the_recipes_order(tmp_path: Path) -> None:
+    texts = texts_in_families(160, 3)
+    rule = {"length": {"min_words": 5}}
+    orders = [["url_duplicates", "exact_duplicates", NEAR, rule], [rule, NEAR, "exact_duplicates", "url_duplicates"]]
+    kinds = ("url_duplicate", "exact_duplicate", "near_duplicate", "too_short")
+    for place, process in enumerate(orders):
+        root = tmp_path / str(place)
+        run = curated(root, range(160), texts, recipe_of(*process))
+        told = verdicts(root, run)
+        assert run.reasons[kinds[-place]] > 10 and set(run.reasons) <= set(kinds)
+        for action, reason, keeper, similarity in told.values():
+            if keeper is not None:
+                assert action == "drop" and told[keeper][1] != "too_short"
+                assert reason != "url_duplicate" or similarity == 1
+        if place == 0:  # of every page with a readable row one stays for the operators after it
+            pages = {row * 7 % 80 for row in range(160) if row % 9 and len(texts[row].split()) >= 5}
+            fallen = sum(verdict[1] == "url_duplicate" for verdict in told.values())
+            assert fallen == sum(row % 9 > 0 and len(texts[row].split()) >= 5 for row in range(160)) - len(pages)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -155,8 +213,8 @@ def test_ray_and_inline_find_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     found = []
     for engine in ("inline", "ray"):
         root = tmp_path / engine
-        first = curated(root, range(200), texts, recipe_of("exact_duplicates", NEAR), engine=engine)
-        process = {"near_duplicates": {"threshold": 0.7, "against": first.run}}
-        second = curated(root, range(200, 300), texts, recipe_of("exact_duplicates", process), engine=engine)
+        first = curated(root, range(200), texts, recipe_of("exact_duplicates", NEAR, "url_duplicates"), engine=engine)
+        process = [{"near_duplicates": {"threshold": 0.7, "against": first.run}}, "url_duplicates"]
+        second = curated(root, range(200, 300), texts, recipe_of("exact_duplicates", *process), engine=engine)
         found.append(verdicts(root, first, second))
     assert found[0] == found[1]

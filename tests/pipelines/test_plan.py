@@ -68,7 +68,9 @@ def test_rules_for_text_are_refused_for_images(tmp_path: Path, process: list[Any
     table = pa.table({"image": pa.array([b"1", b"2"], pa.binary()), "label": [0, 1]})
     pq.write_table(table, tmp_path / "images.parquet")
     recipe = {"task": "classification", "columns": {"image": "image", "label": "label"}, "process": process}
-    with pytest.raises(RecipeError, match=f"columns.image 'image' holds images.*: {named}; .*exact_duplicates alone"):
+    with pytest.raises(
+        RecipeError, match=f"columns.image 'image' holds images.*: {named}; .*exact_duplicates and url_duplicates alone"
+    ):
         asked(tmp_path / "images.parquet", recipe)
     assert asked(tmp_path / "images.parquet", {**recipe, "process": ["exact_duplicates"]}).recipe.modality == "image"
 
@@ -83,6 +85,26 @@ def test_near_duplicates_share_their_signatures(texts: Path) -> None:
         asked(texts, recipe(num_perm=64, bands=8))
     with pytest.raises(RecipeError, match="ngram 5 and 7"):
         asked(texts, recipe(ngram=7))
+
+
+@pytest.mark.parametrize(
+    ("process", "complaint"),
+    [
+        (["url_duplicates"], "url_duplicates.column: the data has no column 'url', did you mean 'urls'"),
+        (
+            [{"url_duplicates": {"column": "place"}}],
+            r"url_duplicates.column 'place' holds int64 in .*a.parquet; name a",
+        ),
+        (
+            [{"url_duplicates": {"column": "urls"}}, {"url_duplicates": {"column": "text"}}],
+            "url_duplicates stands here with the columns urls and text",
+        ),
+    ],
+)
+def test_addresses_are_texts_of_one_column(tmp_path: Path, process: list[Any], complaint: str) -> None:
+    pq.write_table(pa.table({"text": ["x"], "urls": ["http://a.org"], "place": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(RecipeError, match=complaint):
+        asked(tmp_path / "a.parquet", {"task": "text", "columns": {"text": "text"}, "process": process})
 
 
 def asked(path: Path, recipe: dict[str, Any]) -> Plan:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from curator.duplicates import ExactDuplicates, NearDuplicates
+from curator.duplicates import ExactDuplicates, NearDuplicates, UrlDuplicates
 
 
 def test_defaults_are_finewebs_numbers() -> None:
@@ -43,6 +43,7 @@ def test_bad_parameters_are_refused(options: dict[str, object], complaint: str) 
 def test_reasons() -> None:
     assert list(ExactDuplicates.reasons) == ["exact_duplicate"]
     assert list(NearDuplicates.reasons) == ["near_duplicate"]
+    assert list(UrlDuplicates.reasons) == ["url_duplicate"]
 
 
 def test_operators_load_no_numba() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curator.duplicates import ExactDuplicates, NearDuplicates
+from curator.duplicates import ExactDuplicates, NearDuplicates, UrlDuplicates
 from curator.duplicates.buckets import SMALL_BUCKET
 from curator.ledger import Ledger
 from curator.recipe import parse
@@ -182,7 +182,7 @@ def test_an_exchange_is_repeated_when_all_its_parts_are(tmp_path: Path) -> None:
 
 def test_reasons_promise_no_kept_row() -> None:
     """What a duplicate names may fall to the policy later, so its reason speaks of the row it names."""
-    for reason in (*ExactDuplicates.reasons.values(), *NearDuplicates.reasons.values()):
+    for reason in (text for op in (ExactDuplicates, NearDuplicates, UrlDuplicates) for text in op.reasons.values()):
         assert "the row it names" in reason and "kept" not in reason
 
 
