@@ -125,7 +125,7 @@ TWICE = [
     {"length": {"min_words": 120}},
     "exact_duplicates",
     {"length": {"max_words": 220}},
-    {"near_duplicates": {"threshold": 0.9}},
+    {"near_duplicates": {"threshold": 0.95}},
     {"near_duplicates": {"threshold": 0.6}},
 ]
 
