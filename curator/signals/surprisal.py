@@ -67,6 +67,11 @@ class SurprisalModel:
             _count(*_arguments(rows), _salt(seed), model._grams, model._contexts, model._singles)
         return model
 
+    @property
+    def num_bytes(self) -> int:
+        """Of text that it was fitted on."""
+        return int(self._singles.sum())
+
     def score(self, texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """float32[n]: mean bits per byte of each text, NaN for null and empty ones; 8 is no better than guessing.
 

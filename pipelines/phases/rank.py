@@ -25,11 +25,13 @@ __all__ = ["final_labels", "load_heads", "load_surprisal", "rank"]
 
 TEXT_BYTES: Final = 32 << 20
 """Kept text the byte model is fitted on, or one text if it is longer; more adds cost and little else."""
+ENOUGH: Final = 0.9
+"""Share of it from which on a model of an earlier run is as good as one of this run's own."""
 _ANY_ROWS: Final = 1 << 62
 
 
 def rank(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Fits and saves the difficulty model. Returns {rows} it was fitted on."""
+    """Fits and saves the difficulty model. Returns {rows} it was fitted on: none where it is an earlier run's."""
     kept = sum(output["kept"] for output in outputs["decide"].values())
     if kept == 0:
         return {"rows": 0}
@@ -70,6 +72,10 @@ def _rank_labelled(job: Job, outputs: dict[str, Any], kept: int) -> dict[str, An
 
 
 def _rank_text(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
+    earlier = _of_earlier_run(job)
+    if earlier is not None:
+        _save_surprisal(job, earlier)
+        return {"rows": 0}
     lowest = Lowest(_ANY_ROWS, TEXT_BYTES)
     for unit in range(len(job.plan.units)):
         table = job.read_side(unit, "signals", ["sample_id", "content_bytes"])
@@ -78,13 +84,31 @@ def _rank_text(job: Job, outputs: dict[str, Any]) -> dict[str, Any]:
         lowest.add(unit, rows, ids[rows], table["content_bytes"].to_numpy()[rows])
     places = lowest.places()
     model = SurprisalModel.fit(contents(job, places, outputs["score"]), seed=job.recipe.seed)
-    job.store.write_bytes(job.name("difficulty", "surprisal.bin"), model.to_bytes())
+    _save_surprisal(job, model)
     return {"rows": len(places)}
+
+
+def _of_earlier_run(job: Job) -> SurprisalModel | None:
+    """The byte model of the run that this one goes on from, where it saw about as much text as any does: rows that come
+    later are measured as those before them were, and a small run does not fit a model as large as that of a big one."""
+    earlier = None if job.recipe.against is None else Job(job.root, job.recipe.against)
+    if earlier is None or not earlier.store.exists(_surprisal_name(earlier)):
+        return None
+    model = load_surprisal(earlier)
+    return model if model.num_bytes >= ENOUGH * TEXT_BYTES else None
 
 
 def load_surprisal(job: Job) -> SurprisalModel:
     """The byte model that `rank` saved for text."""
-    return SurprisalModel.from_bytes(job.store.read_bytes(job.name("difficulty", "surprisal.bin")))
+    return SurprisalModel.from_bytes(job.store.read_bytes(_surprisal_name(job)))
+
+
+def _save_surprisal(job: Job, model: SurprisalModel) -> None:
+    job.store.write_bytes(_surprisal_name(job), model.to_bytes())
+
+
+def _surprisal_name(job: Job) -> str:
+    return job.name("difficulty", "surprisal.bin")
 
 
 def load_heads(job: Job) -> DifficultyModel:

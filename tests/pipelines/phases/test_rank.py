@@ -12,13 +12,17 @@ import pytest
 
 import pipelines.phases.rank as phase
 import pipelines.sample as sample
+from curator.ledger import Ledger
 from curator.recipe import parse
 from curator.run import RunRequest, RunSummary
 from curator.sample_id import from_ids
 from curator.settings import Settings
 from curator.signals.surprisal import SurprisalModel
+from curator.storage import Store
 from pipelines.execute import execute
 from tests.pipelines.conftest import MemoryJournal
+from tests.pipelines.phases.test_resolve import prose
+from tests.pipelines.test_lineage import curated, recipe_of
 
 
 def ranked(folder: Path, texts: list[str], row_group_size: int = 64) -> tuple[RunSummary, dict[str, Any], bytes]:
@@ -70,3 +74,25 @@ def test_the_model_learns_the_kept_rows_of_lowest_ids_whatever_the_layout(
     for size in (64, 150):
         _, output, model = ranked(tmp_path / str(size), texts, size)
         assert output["rows"] == len(chosen) > 20 and model == expected
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_later_rows_are_measured_by_an_earlier_runs_model_where_it_saw_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: bool
+) -> None:
+    monkeypatch.setattr(phase, "TEXT_BYTES", 1_000 if enough else 100_000)
+    texts = [f"{text} {n}" for n, text in enumerate(prose(40))]
+    root = tmp_path / "root"
+    first = curated(root, range(20), texts, recipe_of("exact_duplicates"))
+    second = curated(root, range(20, 40), texts, recipe_of({"exact_duplicates": {"against": first.run}}))
+    models = [(root / "runs" / run.run / "difficulty" / "surprisal.bin").read_bytes() for run in (first, second)]
+    assert (models[0] == models[1]) == enough
+    rows = [
+        row
+        for run in (first, second)
+        for batch in Ledger(Store.open(root), run.run).scan()
+        for row in batch.to_pylist()
+    ]
+    for row in rows:
+        model = SurprisalModel.from_bytes(models[row["id"] >= 20])
+        assert row["difficulty_score"] == model.score(pa.array([texts[row["id"]]]))[0]
