@@ -6,12 +6,12 @@ Knows where a run's files lie under the root; nothing of what steps compute or w
                trusted.arrow                 the trusted sample, joined
                encoder/                      the fitted encoder
                units/00000.signals.arrow     one row for every row used: ids, labels, signals
-                     00000.edges*.arrow      verified pairs, where duplicates are looked for: by content, by address
+                     00000.edges*.arrow      verified pairs, where duplicates are looked for
                      00000.sample.arrow      contents set aside for samples, of large sets
                      00000.embeddings.arrow  vectors, where an encoder is used
                      00000.verdicts.arrow    the decision
                      00000.difficulty.arrow  scores of kept rows
-               index/ index-url/             what later rows are compared with, where duplicates are looked for
+               index/ index-url/ index-meaning/  what rows are compared by, where duplicates are looked for
                resolve/                      duplicate edges and clusters
                judge/                        the policy and its scorecard
                difficulty/                   the model that orders kept rows

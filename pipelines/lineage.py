@@ -13,7 +13,17 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from curator.duplicates import By, DuplicateIndex, Edges, NearDuplicates, Shape
+from curator.duplicates import (
+    SIMILARITY_FLOOR,
+    By,
+    DuplicateIndex,
+    Edges,
+    MeaningShape,
+    NearDuplicates,
+    Shape,
+    VectorIndex,
+    clusters_for,
+)
 from curator.errors import NotFoundError, RecipeError
 from curator.recipe import Recipe
 from pipelines.job import Job
@@ -24,52 +34,65 @@ __all__ = ["Lineage", "edges_batch", "edges_kind", "gather_edges", "require_earl
 
 @dataclass(frozen=True)
 class Lineage:
-    """jobs: the oldest first, the run itself last. indexes: the run's, by what they compare, each going on from those
-    of the others."""
+    """indexes: the run's, by what they compare, each going on from those of the earlier run; but meanings are compared
+    within a run alone."""
 
-    jobs: tuple[Job, ...]
-    indexes: dict[By, DuplicateIndex]
+    job: Job
+    earlier: Lineage | None
+    indexes: dict[By, DuplicateIndex | VectorIndex]
 
     @classmethod
     def beginning(cls, job: Job, rows_by_unit: Sequence[int]) -> Lineage:
         """Of a run at work."""
-        earlier = cls._earlier(job)
-        indexes = {
-            by: DuplicateIndex(
-                job.store,
-                _folder(job, by),
-                _shape(job.recipe, by, rows_by_unit),
-                earlier.indexes[by] if earlier else None,
-            )
-            for by in job.recipe.compared_by
-        }
-        return cls((*(earlier.jobs if earlier else ()), job), indexes)
+        earlier, rows = _earlier(job), tuple(rows_by_unit)
+
+        def index(by: By) -> DuplicateIndex | VectorIndex:
+            if by == "meaning":
+                shape = MeaningShape(rows=rows, clusters=clusters_for(sum(rows)), floor=SIMILARITY_FLOOR)
+                return VectorIndex(job.store, _folder(job, by), shape, earlier.end_row if earlier else 0)
+            before = earlier.found_by(by) if earlier else None
+            return DuplicateIndex(job.store, _folder(job, by), _shape(job.recipe, by, rows), before)
+
+        return cls(job, earlier, {by: index(by) for by in job.recipe.compared_by})
 
     @classmethod
     def of(cls, job: Job) -> Lineage:
         """Of a run that has resolved its duplicates. Raises NotFoundError for one that has not, or looked for none."""
         if not job.recipe.set_operators:
             raise NotFoundError(f"run {job.run} looked for no duplicates, so there is no index of its rows")
-        earlier = cls._earlier(job)
-        indexes = {
-            by: DuplicateIndex.open(job.store, _folder(job, by), earlier.indexes[by] if earlier else None)
-            for by in job.recipe.compared_by
-        }
-        return cls((*(earlier.jobs if earlier else ()), job), indexes)
+        earlier = _earlier(job)
 
-    @classmethod
-    def _earlier(cls, job: Job) -> Lineage | None:
-        return None if job.recipe.against is None else cls.of(Job(job.root, job.recipe.against))
+        def index(by: By) -> DuplicateIndex | VectorIndex:
+            if by == "meaning":
+                return VectorIndex.open(job.store, _folder(job, by), earlier.end_row if earlier else 0)
+            return DuplicateIndex.open(job.store, _folder(job, by), earlier.found_by(by) if earlier else None)
+
+        return cls(job, earlier, {by: index(by) for by in job.recipe.compared_by})
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The oldest first, the run itself last."""
+        return (*(self.earlier.jobs if self.earlier else ()), self.job)
 
     @cached_property
     def starts(self) -> tuple[np.ndarray, ...]:
         """int64[units + 1] of each job: number of each unit's first row, and where the last ends."""
-        index = next(iter(self.indexes.values()))
-        return tuple(part.starts for part in index.line)
+        own = next(iter(self.indexes.values())).starts
+        return (*(self.earlier.starts if self.earlier else ()), own)
+
+    @property
+    def end_row(self) -> int:
+        return int(self.starts[-1][-1])
+
+    def found_by(self, by: By) -> DuplicateIndex:
+        """The index that later ones go on from."""
+        index = self.indexes[by]
+        assert isinstance(index, DuplicateIndex)
+        return index
 
     def edges(self, by: By) -> Edges:
         """The verified pairs of all the runs, sorted, for whatever thresholds."""
-        parts = [_edges(job.read(_edges_name(job, by))) for job in self.jobs]
+        parts = [_edges(job.read(_edges_name(job, by))) for job in self.jobs if by in job.recipe.compared_by]
         a, b, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((b, a))
         return Edges(a[order], b[order], similarity[order])
@@ -87,24 +110,30 @@ class Lineage:
         return pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(out.tobytes())])
 
 
+def _earlier(job: Job) -> Lineage | None:
+    return None if job.recipe.against is None else Lineage.of(Job(job.root, job.recipe.against))
+
+
 def require_earlier(root: str, recipe: Recipe) -> None:
     """Raises RecipeError unless the earlier run that the recipe names is here, whole, and of the same shape."""
     if recipe.against is None:
         return
     try:
-        earlier = Lineage.of(Job(root, recipe.against)).indexes
+        lineage = Lineage.of(Job(root, recipe.against))
     except NotFoundError as error:
         raise RecipeError(
             f"against: there is no run {recipe.against} here with an index of its rows; name a run of the same root "
             "that looked for duplicates and has ended"
         ) from error
     for by in recipe.compared_by:
-        if by not in earlier:
+        if by == "meaning":
+            continue
+        if by not in lineage.indexes:
             raise RecipeError(
-                f"against: run {recipe.against} compared its rows by {' and '.join(earlier)} alone, not by {by}; leave "
-                f"out what compares them by {by}, or index that run's data again with it"
+                f"against: run {recipe.against} compared its rows by {' and '.join(lineage.indexes)}, not by {by}; "
+                f"leave out what compares them by {by}, or index that run's data again with it"
             )
-        _require_alike(recipe, by, earlier[by].shape)
+        _require_alike(recipe, by, lineage.found_by(by).shape)
 
 
 def _require_alike(recipe: Recipe, by: By, earlier: Shape) -> None:

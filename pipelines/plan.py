@@ -122,7 +122,7 @@ def _file(inputs: InputPlan, name: str) -> str:
     return next((uri for uri, kind in kinds.items() if kind == inputs.schema.field(name).type), next(iter(kinds)))
 
 
-_OF_ANY_CONTENT: Final = ("exact_duplicates", "url_duplicates")
+_OF_ANY_CONTENT: Final = ("exact_duplicates", "url_duplicates", "semantic_duplicates")
 """Operators that ask of content no more than that it is there."""
 
 
@@ -132,7 +132,7 @@ def _check_operators(recipe: Recipe) -> None:
     if recipe.modality == "image" and reading:
         raise RecipeError(
             f"columns.image {recipe.columns.image!r} holds images, and process has operators that read text: "
-            f"{', '.join(reading)}; leave them out, images take {' and '.join(_OF_ANY_CONTENT)} alone"
+            f"{', '.join(reading)}; leave them out, images take {', '.join(_OF_ANY_CONTENT)} alone"
         )
     if recipe.task == "classification" and any(isinstance(op, PersonalData) and op.mask for op in recipe.process):
         raise RecipeError(

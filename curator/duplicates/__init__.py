@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from curator.duplicates.operators import SIMILARITY_FLOOR, By, ExactDuplicates, NearDuplicates, UrlDuplicates
+from curator.duplicates.operators import (
+    SIMILARITY_FLOOR,
+    By,
+    ExactDuplicates,
+    NearDuplicates,
+    SemanticDuplicates,
+    UrlDuplicates,
+)
 
 if TYPE_CHECKING:
     from curator.duplicates.addresses import canonical_urls
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from curator.duplicates.content import content_hash
     from curator.duplicates.edges import Edges
     from curator.duplicates.index import DuplicateIndex, Shape
+    from curator.duplicates.meaning import MeaningShape, VectorIndex, clusters_for
     from curator.duplicates.signatures import band_hashes, minhash
 
 __all__ = [
@@ -24,12 +32,16 @@ __all__ = [
     "DuplicateIndex",
     "Edges",
     "ExactDuplicates",
+    "MeaningShape",
     "NearDuplicates",
+    "SemanticDuplicates",
     "Shape",
     "UrlDuplicates",
+    "VectorIndex",
     "band_hashes",
     "canonical_urls",
     "clusters",
+    "clusters_for",
     "content_hash",
     "minhash",
 ]
@@ -37,10 +49,13 @@ __all__ = [
 _HOMES = {
     "DuplicateIndex": "index",
     "Edges": "edges",
+    "MeaningShape": "meaning",
     "Shape": "index",
+    "VectorIndex": "meaning",
     "band_hashes": "signatures",
     "canonical_urls": "addresses",
     "clusters": "clustering",
+    "clusters_for": "meaning",
     "content_hash": "content",
     "minhash": "signatures",
 }

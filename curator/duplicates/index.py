@@ -62,7 +62,7 @@ class Shape(BaseModel):
 
 
 class DuplicateIndex:
-    """Lies in a folder of a store and takes there about 400 bytes a row (14 bands) and as many bytes as a fifth of the
+    """Lies in a folder of a store and takes there about 400 bytes a row (14 bands) and as many bytes as a sixth of the
     texts. In memory: of a unit being added 250 bytes a row, of a shard being sought four times `SHARD_BYTES`, of a unit
     being matched the fingerprints of its candidates and of those of one other unit.
 

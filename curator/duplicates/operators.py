@@ -1,5 +1,5 @@
-"""The operators that need the whole set: duplicates by content and by address. Knows thresholds, not how pairs are
-found."""
+"""The operators that need the whole set: duplicates by content, address and meaning. Knows thresholds, not how pairs
+are found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["SIGNATURE", "SIMILARITY_FLOOR", "By", "ExactDuplicates", "Keep", "NearDuplicates", "UrlDuplicates"]
+__all__ = [
+    "SIGNATURE",
+    "SIMILARITY_FLOOR",
+    "By",
+    "ExactDuplicates",
+    "Keep",
+    "NearDuplicates",
+    "SemanticDuplicates",
+    "UrlDuplicates",
+]
 
 SIMILARITY_FLOOR: Final = 0.5
 """Pairs less similar are not looked for: 14 bands of 8 find one in twenty of those at 0.5, and hardly any below."""
@@ -19,7 +28,7 @@ of the recipe's rules (of equals the first)."""
 Against = Annotated[str, Field(pattern=r"^run_[0-9a-f]{32}$")]
 """An earlier run: rows that say the same as one of its rows fall too, and name that one."""
 
-By = Literal["content", "url"]
+By = Literal["content", "url", "meaning"]
 """What of a row is compared; a run has an index of each that its operators ask for."""
 
 SIGNATURE: Final = ("num_perm", "bands", "ngram")
@@ -83,6 +92,36 @@ class NearDuplicates(BaseModel):
                 f"num_perm {self.num_perm} does not divide into {self.bands} bands; use a multiple such as 112 and 14"
             )
         return self
+
+
+class SemanticDuplicates(BaseModel):
+    """Drops rows whose vectors, by the recipe's encoder, point where that of the row they name does; in labelled tasks
+    only rows of the same label.
+
+    SemDeDup (Abbas et al. 2023, arXiv:2303.09540, section 3): k-means sorts the vectors into clusters, of about 1,000
+    rows here, and rows are compared within their cluster, so that pairs across clusters are not found. Unlike there,
+    the row that stays is chosen by `keep`, not by its distance from the cluster's centre. A threshold of 1 - epsilon
+    fits one encoder alone: look at what it drops. Rows of earlier runs are not compared, for a built-in encoder is
+    fitted in each run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["semantic_duplicates"] = "semantic_duplicates"
+    threshold: float = Field(
+        default=0.95,
+        ge=SIMILARITY_FLOOR,
+        le=1,
+        description=f"cosine from which a pair is a duplicate; none below {SIMILARITY_FLOOR} is looked for",
+    )
+    keep: Keep = "first"
+
+    by: ClassVar[By] = "meaning"
+    against: ClassVar[None] = None
+    signals: ClassVar[tuple[str, ...]] = ()
+    reasons: ClassVar[dict[str, str]] = {
+        "semantic_duplicate": "nearly the same meaning as the row it names; in labelled tasks its label too"
+    }
 
 
 class UrlDuplicates(BaseModel):

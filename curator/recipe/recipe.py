@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from curator.digest import canonical_json, sha256_hex
-from curator.duplicates.operators import By, ExactDuplicates, NearDuplicates, UrlDuplicates
+from curator.duplicates.operators import By, ExactDuplicates, NearDuplicates, SemanticDuplicates, UrlDuplicates
 from curator.epochs.curriculum import Curriculum, Staged
 from curator.recipe.policy import PolicySpec
 from curator.signals.operators import RowOperator
@@ -22,7 +22,7 @@ from curator.verdict import POLICY_REASONS
 __all__ = ["Columns", "Encoders", "Operator", "Recipe", "SetOperator", "Task"]
 
 Task = Literal["text", "classification", "instruction"]
-SetOperator = ExactDuplicates | NearDuplicates | UrlDuplicates
+SetOperator = ExactDuplicates | NearDuplicates | SemanticDuplicates | UrlDuplicates
 Operator = Annotated[RowOperator | SetOperator, Field(discriminator="kind")]
 Scalar = str | int | float | bool | None
 
@@ -129,8 +129,9 @@ class Recipe(_Frozen):
 
     @property
     def needs_vectors(self) -> bool:
-        """A learned policy judges by vectors, and labelled rows are ordered by them; rules read signals alone."""
-        return self.policy.kind == "learned" or self.task == "classification"
+        """A learned policy judges by vectors, labelled rows are ordered by them, meanings compared; rules read signals
+        alone."""
+        return self.policy.kind == "learned" or self.task == "classification" or "meaning" in self.compared_by
 
     @property
     def encoder_name(self) -> str:

@@ -39,8 +39,8 @@ class Step(NamedTuple):
 
 ROAD: Final = (
     Step("score", "score", "pipelines.phases.score:score", "units", ("validate",)),
-    Step("encoder", "resolve", "pipelines.phases.embed:fit_encoder", "set", ("score",)),
-    Step("embed", "resolve", "pipelines.phases.embed:embed", "units"),
+    Step("encoder", "resolve", "pipelines.phases.embed:fit_encoder", "set", ("validate", "score")),
+    Step("embed", "resolve", "pipelines.phases.embed:embed", "units", ("validate",)),
     Step("seek", "resolve", "pipelines.phases.seek:seek", "shards", ("validate",)),
     Step("match", "resolve", "pipelines.phases.match:match", "units", ("validate",)),
     Step("resolve", "resolve", "pipelines.phases.resolve:resolve", "set", ("validate",)),

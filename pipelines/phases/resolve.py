@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curator.duplicates import NearDuplicates, clusters
+from curator.duplicates import NearDuplicates, SemanticDuplicates, clusters
 from curator.recipe import Recipe
 from pipelines.copies import COPIES, read_copies, write_copies
 from pipelines.job import Job
@@ -73,7 +73,7 @@ def find_duplicates(lineage: Lineage, recipe: Recipe) -> tuple[list[pa.RecordBat
         if op not in recipe.set_operators:
             continue
         taking_part = usable if op.against else usable & ~held
-        threshold = op.threshold if isinstance(op, NearDuplicates) else None
+        threshold = op.threshold if isinstance(op, NearDuplicates | SemanticDuplicates) else None
         part = edges[op.by].where(taking_part, exact_only=threshold is None)
         weights = every.value[op.keep] + every.trusted * _OVER_ANY_VALUE + held * (2 * _OVER_ANY_VALUE)
         of, similarity = clusters(len(usable), part, threshold or 1.0, weights=weights)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator.duplicates import canonical_urls, content_hash, minhash
+from curator.duplicates import DuplicateIndex, canonical_urls, content_hash, minhash
 from curator.recipe import Recipe
 from curator.signals import score_text
 from curator.signals.benchmarks import BENCHMARK_SIGNALS, Decontaminate
@@ -24,7 +24,7 @@ from pipelines.rows import content, label_values, sample_ids, used_rows
 from pipelines.sample import ASIDE_SCHEMA, set_aside, share_set_aside
 from pipelines.side import bytes_matrix
 
-__all__ = ["score", "signals_schema"]
+__all__ = ["label_numbers", "score", "signals_schema"]
 
 
 def signals_schema(job: Job) -> pa.Schema:
@@ -128,13 +128,14 @@ def _index_writer(
     """Adds rows, scored and as they read, to the indexes of duplicates, where the recipe looks for any."""
     if not job.recipe.set_operators:
         return None
-    indexes = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).indexes
+    every = Lineage.beginning(job, outputs["validate"]["rows_by_unit"]).indexes
+    indexes = {by: index for by, index in every.items() if isinstance(index, DuplicateIndex)}
     adding = {by: files.enter_context(index.adding(unit)) for by, index in indexes.items()}
 
     def write(scored: pa.RecordBatch, values: pa.Array, batch: pa.RecordBatch) -> None:
         for by, add in adding.items():
             shape = indexes[by].shape
-            apart = _label_numbers(scored.column("label")) if shape.labelled else None
+            apart = label_numbers(scored.column("label")) if shape.labelled else None
             if by == "url":
                 add(content_hash(canonical_urls(batch.column(job.recipe.url_column))), None, apart)
                 continue
@@ -146,7 +147,7 @@ def _index_writer(
     return write
 
 
-def _label_numbers(labels: pa.Array) -> np.ndarray:
+def label_numbers(labels: pa.Array) -> np.ndarray:
     """uint64[n]: a hash of each label's value, the same in every unit; 0 for none."""
     coded = labels.dictionary_encode()
     hashes = content_hash(coded.dictionary.cast(pa.string()).cast(pa.binary()))[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from curator.duplicates import DuplicateIndex
+from curator.duplicates import DuplicateIndex, VectorIndex
 from pipelines.job import Job
 from pipelines.lineage import Lineage
 
@@ -22,7 +22,7 @@ def seek(job: Job, part: int, outputs: dict[str, Any]) -> dict[str, Any]:
     return {"pairs": index.seek(shard)}
 
 
-def _shards(job: Job, outputs: dict[str, Any]) -> list[tuple[DuplicateIndex, int]]:
+def _shards(job: Job, outputs: dict[str, Any]) -> list[tuple[DuplicateIndex | VectorIndex, int]]:
     """Of every index, one after another."""
     if not job.recipe.set_operators:
         return []

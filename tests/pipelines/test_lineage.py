@@ -156,7 +156,7 @@ def test_rows_of_one_address_fall_but_one_in_one_run_or_in_two(tmp_path: Path, k
     assert what_if(str(root), second.run, {"url_duplicates.keep": "first"}).rows == 100
     with pytest.raises(RecipeError, match="what-if reads no text again"):
         what_if(str(root), second.run, {"url_duplicates.column": "text"})
-    with pytest.raises(RecipeError, match="compared its rows by url alone, not by content"):
+    with pytest.raises(RecipeError, match="compared its rows by url, not by content"):
         curated(root, range(2), texts, recipe_of({"exact_duplicates": {"against": first.run}}))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.duplicates import ExactDuplicates, NearDuplicates, UrlDuplicates
+from curator.duplicates import ExactDuplicates, NearDuplicates, SemanticDuplicates, UrlDuplicates
 from curator.signals.operators import ROW_OPERATORS
 from curator.signals.text import FAMILIES
 
@@ -16,7 +16,7 @@ README = Path(__file__).parents[3] / "curator" / "signals" / "README.md"
 
 def operators_table() -> str:
     rows = ["| operator | threshold and default | reason | says |", "|---|---|---|---|"]
-    for operator in (*ROW_OPERATORS, ExactDuplicates, NearDuplicates, UrlDuplicates):
+    for operator in (*ROW_OPERATORS, ExactDuplicates, NearDuplicates, SemanticDuplicates, UrlDuplicates):
         kind = operator.model_fields["kind"].default
         defaults = ", ".join(
             f"{name} {_plain(field.default)}" for name, field in operator.model_fields.items() if name != "kind"

@@ -81,7 +81,7 @@ def test_later_rows_are_measured_by_an_earlier_runs_model_where_it_saw_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: bool
 ) -> None:
     monkeypatch.setattr(phase, "TEXT_BYTES", 1_000 if enough else 100_000)
-    texts = [f"{text} {n}" for n, text in enumerate(prose(40))]
+    texts = [f"{text[:50]} {n}" for n, text in enumerate(prose(40))]
     root = tmp_path / "root"
     first = curated(root, range(20), texts, recipe_of("exact_duplicates"))
     second = curated(root, range(20, 40), texts, recipe_of({"exact_duplicates": {"against": first.run}}))
