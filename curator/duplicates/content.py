@@ -20,6 +20,7 @@ from curator.signals.text.bytescan import (
     ONES,
     byte_equal,
     first_byte,
+    inner,
     kernel,
     load_word,
     space_width,
@@ -90,7 +91,7 @@ def _squeeze(data, offsets, squeezed, ends):
         ends[row + 1] = to
 
 
-@kernel
+@inner
 def _plain_spaces(word, spaced):
     """(eight bytes with newlines as spaces, a flag on each that is not plain: beyond ASCII, a control character, a
     space after a space). spaced: whether a space precedes them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curator.signals.text.bytescan import kernel
+from curator.signals.text.bytescan import inner, kernel
 
 __all__ = ["components"]
 
@@ -17,7 +17,7 @@ def components(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return parent
 
 
-@kernel
+@inner
 def _root(parent, row):
     while parent[row] != row:
         parent[row] = parent[parent[row]]

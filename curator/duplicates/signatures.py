@@ -16,7 +16,7 @@ import pyarrow as pa
 from curator.duplicates.shingles import MOST_BYTES, ascending, factors, shingle_hashes, write_set
 from curator.duplicates.words import word_hashes
 from curator.signals.buffers import row_bytes
-from curator.signals.text.bytescan import E1, kernel
+from curator.signals.text.bytescan import E1, inner, kernel
 from curator.signals.text.unicode import char_classes
 
 __all__ = ["NO_WORDS", "Signed", "band_hashes", "minhash"]
@@ -79,7 +79,7 @@ def _functions(num_perm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return draws[0] | np.uint32(1), draws[1]
 
 
-@kernel
+@inner
 def _least(shingles, count, multipliers, offsets, signature):
     """Four shingles at a time, so that a function's numbers are loaded once for them. The last four may overlap."""
     if count < 4:
@@ -91,7 +91,7 @@ def _least(shingles, count, multipliers, offsets, signature):
         _lower(shingles[s], shingles[s + 1], shingles[s + 2], shingles[s + 3], multipliers, offsets, signature)
 
 
-@kernel
+@inner
 def _lower(w, x, y, z, multipliers, offsets, signature):
     for p in range(signature.size):
         factor, offset = multipliers[p], offsets[p]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curator.signals.text.bytescan import E0, E1, E8, HIGHS, ONES, code_point, kernel, load_word, popcount
+from curator.signals.text.bytescan import E0, E1, E8, HIGHS, ONES, code_point, inner, kernel, load_word, popcount
 from curator.signals.text.unicode import SOLO, WORD
 
 __all__ = ["word_hashes"]
@@ -42,20 +42,20 @@ def word_hashes(data, start, stop, classes, bounds, words):
     return count
 
 
-@kernel
+@inner
 def _folded(word):
     """Bytes of a word with ASCII capitals in lower case (which sets a bit that digits have); bytes beyond stay."""
     return word | ((~word & HIGHS) >> U(2))
 
 
-@kernel
+@inner
 def _mixed(h):
     h = (h ^ (h >> U(32))) * _PRIME
     h = (h ^ (h >> U(29))) * _PRIME
     return h
 
 
-@kernel
+@inner
 def _bounds(data, start, stop, classes, bounds):
     """Fills where each word begins and ends; returns the number of words."""
     filled = 0
@@ -86,7 +86,7 @@ def _bounds(data, start, stop, classes, bounds):
     return filled // 2
 
 
-@kernel
+@inner
 def _beyond(data, at):
     """One bit for each of 64 bytes: whether it is not ASCII."""
     seen = E0
@@ -100,7 +100,7 @@ def _beyond(data, at):
     return bits
 
 
-@kernel
+@inner
 def _members(data, at):
     """One bit for each of 64 bytes: whether it is an ASCII letter or digit; right up to the first that is not ASCII."""
     bits = E0
@@ -112,13 +112,13 @@ def _members(data, at):
     return bits
 
 
-@kernel
+@inner
 def _packed(flags):
     """The high bits of eight bytes as one byte, the first byte's lowest."""
     return ((flags >> U(7)) * _PACK) >> U(56)
 
 
-@kernel
+@inner
 def _character(data, at, stop, classes, bounds, filled, inside):
     """One character of any script; (where it ends, bounds filled, whether a word goes on)."""
     cp, width = code_point(data, at)

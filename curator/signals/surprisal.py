@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from curator.errors import IntegrityError
 from curator.signals.buffers import RowBytes, row_bytes
-from curator.signals.text.bytescan import kernel
+from curator.signals.text.bytescan import inner, kernel
 
 __all__ = ["SurprisalModel"]
 
@@ -119,7 +119,7 @@ def _salt(seed: int) -> np.uint64:
     return np.random.PCG64([seed, 0x73757270]).random_raw(1)[0] | np.uint64(1)
 
 
-@kernel
+@inner
 def _slot(key, num_bytes, bits, salt):
     """Place of an n-gram of `num_bytes` in a table of 2^bits: itself where there is room for all, else its hash."""
     if bits == _BYTES * num_bytes:
@@ -128,7 +128,7 @@ def _slot(key, num_bytes, bits, salt):
     return ((h ^ (h >> np.uint64(32))) * _MIX) >> (np.uint64(64) - bits)
 
 
-@kernel
+@inner
 def _slots(recent, byte, k, salt):
     """(place in contexts, place in grams) of the last k bytes and of these with `byte`."""
     size, table = np.uint64(k), np.uint64(k - 1)
@@ -172,7 +172,7 @@ def _score(data, offsets, valid, salt, grams, contexts, singles, out):
         out[row] = bits / (num_pieces * length)
 
 
-@kernel
+@inner
 def _bits(before, piece, base, salt, grams, contexts):
     """Bits of all bytes of a piece, given the bytes before it."""
     recent = np.uint64(0)

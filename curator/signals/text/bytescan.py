@@ -34,6 +34,7 @@ __all__ = [
     "hash_bytes",
     "hash_near",
     "inlined",
+    "inner",
     "kernel",
     "lean",
     "load_word",
@@ -60,12 +61,24 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+def _once_for_constants(made: Any) -> None:
+    """One kernel for every constant that callers pass: numba would compile one for each, and twice where a counter that
+    begins at 0 goes in. LLVM folds constants into what it inlines all the same."""
+    template_of = made.get_call_template
+
+    def plain(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        return template_of(tuple(map(types.unliteral, args)), {name: types.unliteral(kws[name]) for name in kws})
+
+    made.get_call_template = plain
+
+
 def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
-        made = njit(nogil=True, cache=True, **options)(function)
+        made = njit(nogil=True, cache=True, no_cfunc_wrapper=True, **options)(function)
         with suppress(AttributeError):  # names of numba's own; without them its rule alone holds
             index = made._cache._cache_file
             index._source_stamp = index._source_stamp, _sources()
+        _once_for_constants(made)
         return made
 
     return decorate
@@ -76,10 +89,13 @@ kernel = _compiled()
 
 lean = _compiled(_nrt=False)
 """A kernel that allocates nothing, so that it need not count references to its arrays: counting costs a call 50 ns, ten
-times what a short word does. A lean kernel calls lean kernels."""
+times what a short word does. A lean kernel calls inner kernels."""
 
-inlined = _compiled(forceinline=True, _nrt=False)
-"""A lean kernel that becomes part of its callers."""
+inner = _compiled(_nrt=False, no_cpython_wrapper=True)
+"""A lean kernel that kernels alone call, Python never: without what Python would need it compiles in less time."""
+
+inlined = _compiled(_nrt=False, no_cpython_wrapper=True, forceinline=True)
+"""An inner kernel that becomes part of its callers."""
 
 U = np.uint64
 E0, E1, E8 = U(0), U(1), U(8)
@@ -134,7 +150,7 @@ def trailing_zeros(typing_context, word):
     return types.uint64(types.uint64), generate
 
 
-@lean
+@inner
 def load_word(data, start, stop):
     """Bytes start..min(start + 8, stop), the first in the lowest byte, zeros beyond stop."""
     left = stop - start
@@ -149,20 +165,20 @@ def load_word(data, start, stop):
     return word
 
 
-@lean
+@inner
 def first_byte(flags):
     """Position 0..7 of the lowest byte whose high bit is set; flags must not be 0."""
     return trailing_zeros(flags) >> U(3)
 
 
-@lean
+@inner
 def byte_equal(word, pattern):
     """High bit of each byte of `word` equal to that of `pattern`; exact for every byte."""
     x = word ^ pattern
     return ~(((x & ~HIGHS) + ~HIGHS) | x | ~HIGHS)
 
 
-@lean
+@inner
 def count_chars(data, start, stop):
     """Code points of UTF-8 bytes start..stop: bytes that do not continue a character."""
     count = stop - start
@@ -203,7 +219,7 @@ def hash_near(data, start, size):
     return (h ^ (h >> U(29))) | E1
 
 
-@lean
+@inner
 def code_point(data, at):
     """(code point, bytes) of the UTF-8 character at `at`; a broken sequence is U+FFFD of one byte."""
     left = U(data.size) - at
@@ -221,7 +237,7 @@ def code_point(data, at):
     return 0xFFFD, E1
 
 
-@lean
+@inner
 def space_width(data, at, stop):
     """Bytes of the whitespace character (`str.isspace`) at `at`; 0 where there is none."""
     b = data[at]
@@ -242,7 +258,7 @@ def space_width(data, at, stop):
     return U(3) if wide else E0
 
 
-@lean
+@inner
 def strip_left(data, start, stop):
     """Where the text start..stop begins after its leading whitespace."""
     while start < stop:
@@ -253,7 +269,7 @@ def strip_left(data, start, stop):
     return start
 
 
-@lean
+@inner
 def strip_right(data, start, stop):
     """Where the text start..stop ends before its trailing whitespace."""
     while stop > start:
@@ -266,7 +282,7 @@ def strip_right(data, start, stop):
     return stop
 
 
-@lean
+@inner
 def empty_table(table, count):
     """Clears as much of `table` (int32[2^k]) as `count` keys need, half full at most; returns the index mask."""
     size = 2
@@ -276,7 +292,7 @@ def empty_table(table, count):
     return U(size - 1)
 
 
-@lean
+@inner
 def first_equal(table, mask, keys, index):
     """The first index given so far with the same key as `index`: itself, then remembered, if the key is new."""
     key = keys[index]

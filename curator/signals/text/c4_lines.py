@@ -25,7 +25,7 @@ from curator.signals.text.bytescan import (
     first_equal,
     hash_bytes,
     inlined,
-    lean,
+    inner,
     trailing_zeros,
 )
 from curator.signals.text.english.stream import ENDS, PUNCTUATION, cut_words
@@ -66,7 +66,7 @@ def _fold(byte):
     return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
 
 
-@lean
+@inner
 def _stands(data, at, start, stop, phrase):
     """Whether `phrase` (lower case) stands at `at` (int64) within start..stop, ASCII capitals folded."""
     if at < np.int64(start) or at + phrase.size > np.int64(stop):
@@ -84,7 +84,7 @@ def _three(data, at, first, second, third):
     return found & range_mask(data, at + E1 + E1, third, 1, 0x20)
 
 
-@lean
+@inner
 def _phrase_at(data, place, start, stop):
     """The flag of the phrase whose rarest three letters stand at `place`; 0 for none."""
     at, first = np.int64(place), _fold(data[place])
@@ -101,7 +101,7 @@ def _phrase_at(data, place, start, stop):
     return _POLICY if cookies else 0
 
 
-@lean
+@inner
 def mark_lines(data, start, stop, newlines, num_lines, marks):
     """Fills marks (int64) with what stands in each line: { · a possible citation · phrases."""
     for line in range(num_lines):
@@ -130,7 +130,7 @@ def mark_lines(data, start, stop, newlines, num_lines, marks):
         at += BLOCK
 
 
-@lean
+@inner
 def _citation(data, at, stop):
     """Bytes of the citation that begins at `at`; 0 for none."""
     if data[at] != 0x5B:
@@ -151,7 +151,7 @@ def _citation(data, at, stop):
     return E0
 
 
-@lean
+@inner
 def _cut_citations(data, begin, end, buffer):
     """Copies begin..end without citations; returns the bytes copied."""
     size = E0
@@ -166,7 +166,7 @@ def _cut_citations(data, begin, end, buffer):
     return size
 
 
-@lean
+@inner
 def _sentences(facts, first, last):
     """Sentences among tokens first..last."""
     count = 1 if last > first else 0
@@ -181,7 +181,7 @@ def _sentences(facts, first, last):
     return count
 
 
-@lean
+@inner
 def _ends_like_c4(data, begin, end):
     """Ends with . ? ! " or ' but not with an ellipsis of dots."""
     if begin == end:
@@ -193,7 +193,7 @@ def _ends_like_c4(data, begin, end):
     return last == 63 or last == 33 or last == 34 or last == 39
 
 
-@lean
+@inner
 def _has_long_word(data, begins, ends, first, last):
     for word in range(first, last):
         long = ends[word] - begins[word] > np.uint64(MAX_WORD_CHARS)
@@ -202,7 +202,7 @@ def _has_long_word(data, begins, ends, first, last):
     return False
 
 
-@lean
+@inner
 def _last_code_point(data, begin, end):
     at = end - E1
     while at > begin and (data[at] & 0xC0) == 0x80:
@@ -210,7 +210,7 @@ def _last_code_point(data, begin, end):
     return code_point(data, at)[0]
 
 
-@lean
+@inner
 def _add_kept(data, begin, end, sentences, tokens, classes, table, mask, keys, counts):
     """Adds a line that C4 keeps: see `judge_lines` for counts."""
     counts[5] += 1
@@ -228,7 +228,7 @@ def _add_kept(data, begin, end, sentences, tokens, classes, table, mask, keys, c
     counts[11] += chars
 
 
-@lean
+@inner
 def judge_lines(
     data, text, lines, memo, token_classes, words, edges, signs, run, spare, classes, table, keys, buffer, counts
 ):
@@ -236,7 +236,8 @@ def judge_lines(
     and the same; of the lines kept: all, tokens, not empty, terminal, short, characters of duplicates, characters.
 
     text: begins, ends (uint64[n]), words_before, first_token (int64[n]), facts. lines: their number and
-    marks. spare: room for the words and tokens of one line.
+    marks. spare: room for the words and tokens of one line. buffer: room for its bytes, and the same read-only, so that
+    all kernels see text of one type.
     """
     begins, ends, words_before, first_token, facts = text
     num_lines, marks = lines
@@ -257,27 +258,28 @@ def judge_lines(
         )  # fmt: skip
 
 
-@lean
+@inner
 def _judge(
     data, begin, end, marks, facts, first, last, memo, token_classes, words, edges, signs, run, spare, classes, table,
     mask, keys, buffer, counts,
 ):  # fmt: skip
     """Adds a line of enough words: its bytes begin..end, its tokens first..last."""
     if marks & _CITATION:
-        size = _cut_citations(data, begin, end, buffer)
+        room, text = buffer
+        size = _cut_citations(data, begin, end, room)
         if size < end - begin:
             begins, ends, newlines, hashes, words_before, first_token, new_facts = spare
-            num_words, _ = find_words(buffer, E0, size, begins, ends, newlines, words_before)
+            num_words, _ = find_words(text, E0, size, begins, ends, newlines, words_before)
             num = cut_words(
-                buffer, begins, ends, num_words, memo, token_classes, words, edges, signs, run, hashes, new_facts,
+                text, begins, ends, num_words, memo, token_classes, words, edges, signs, run, hashes, new_facts,
                 first_token,
             )  # fmt: skip
-            _count(buffer, E0, size, marks, _sentences(new_facts, 0, num), num, classes, table, mask, keys, counts)
+            _count(text, E0, size, marks, _sentences(new_facts, 0, num), num, classes, table, mask, keys, counts)
             return
     _count(data, begin, end, marks, _sentences(facts, first, last), last - first, classes, table, mask, keys, counts)
 
 
-@lean
+@inner
 def _count(data, begin, end, marks, sentences, tokens, classes, table, mask, keys, counts):
     terminal = _ends_like_c4(data, begin, end)
     counts[0] += (marks & _LOREM) != 0

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, lean, load_word
+from curator.signals.text.bytescan import E1, E8, HIGHS, code_point, inner, lean, load_word
 from curator.signals.text.family import Family
 from curator.signals.text.unicode import ALPHA, DAMAGE, DIGIT, SPACE, SYMBOL, UPPER, char_classes
 
@@ -42,7 +42,7 @@ _A_CIRCUMFLEX, _A_TILDE, _SMALL_A_CIRCUMFLEX, _I_DIAERESIS = 0xC2, 0xC3, 0xE2, 0
 _LANES = 4
 
 
-@lean
+@inner
 def _histogram(data, start, stop, lanes):
     """Adds bytes start..stop to lanes[0]; four lanes so that equal neighbours do not wait for each other."""
     lanes[:] = 0
@@ -62,7 +62,7 @@ def _histogram(data, start, stop, lanes):
             lanes[0, byte] += lanes[k, byte]
 
 
-@lean
+@inner
 def _is_mojibake(before, cp):
     if before in (_A_TILDE, _A_CIRCUMFLEX):
         return cp < _TAIL.size and _TAIL[cp]
@@ -71,7 +71,7 @@ def _is_mojibake(before, cp):
     return before == _I_DIAERESIS and (cp == 0xBB or cp == 0xBF)
 
 
-@lean
+@inner
 def _add_beyond_ascii(data, start, stop, classes, counts):
     """Adds characters above 0x7F to counts of alpha, digit, upper, space, symbol, damage, replacement, mojibake."""
     at = start

@@ -19,6 +19,7 @@ from curator.signals.text.bytescan import (
     ONES,
     code_point,
     count_chars,
+    inner,
     lean,
     load_word,
     strip_left,
@@ -68,12 +69,12 @@ _STOP_SIZES = np.array([len(word) for word in STOP_WORDS], np.uint64)
 _LOWER = ONES * np.uint64(0x20)
 
 
-@lean
+@inner
 def _fold(byte):
     return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
 
 
-@lean
+@inner
 def _holds(data, at, stop, phrase):
     """Whether `phrase` (lower case) stands at `at`, ASCII capitals folded."""
     if stop - at < np.uint64(phrase.size):
@@ -84,19 +85,19 @@ def _holds(data, at, stop, phrase):
     return True
 
 
-@lean
+@inner
 def _ends(data, start, stop, phrase):
     size = np.uint64(phrase.size)
     return stop - start >= size and _holds(data, stop - size, stop, phrase)
 
 
-@lean
+@inner
 def _is_bullet(data, start, stop):
     dot = _holds(data, start, stop, _DISC) or _holds(data, start, stop, _BULLET)
     return dot or _holds(data, start, stop, _STAR) or _holds(data, start, stop, _DASH)
 
 
-@lean
+@inner
 def _occurrences(data, start, stop, phrase):
     """How often `phrase` occurs without overlap."""
     count = 0
@@ -110,7 +111,7 @@ def _occurrences(data, start, stop, phrase):
     return count
 
 
-@lean
+@inner
 def _is_stop_word(data, start, stop):
     size = stop - start
     if size > np.uint64(4):
@@ -123,12 +124,12 @@ def _is_stop_word(data, start, stop):
     return False
 
 
-@lean
+@inner
 def _is_word_byte(byte):
     return 0x30 <= byte <= 0x39 or 0x61 <= _fold(byte) <= 0x7A or byte == 0x5F
 
 
-@lean
+@inner
 def _is_counter(data, start, stop):
     """[^a-z0-9_]* digit [0-9,.]* [kmb]? whitespace+ (likes|…) [^a-z0-9_]*, all of it ASCII."""
     at = start
@@ -156,7 +157,7 @@ def _is_counter(data, start, stop):
     return False
 
 
-@lean
+@inner
 def _is_shouted(data, start, stop, classes):
     upper = chars = 0
     at = start
@@ -168,7 +169,7 @@ def _is_shouted(data, start, stop, classes):
     return upper / chars > MAX_UPPER_SHARE if chars else False
 
 
-@lean
+@inner
 def _counts(data, start, stop, classes):
     """(words, words that begin with a letter or digit, their characters, stop words) of start..stop."""
     words = counted = chars = stops = 0
@@ -182,7 +183,7 @@ def _counts(data, start, stop, classes):
     return words, counted, chars, stops
 
 
-@lean
+@inner
 def _removed(data, start, stop, words, counted, classes):
     """Words that go with the non-empty line start..stop."""
     if words < MIN_LINE_WORDS or _is_counter(data, start, stop) or _is_shouted(data, start, stop, classes):

@@ -24,6 +24,7 @@ from curator.signals.text.bytescan import (
     first_byte,
     first_equal,
     hash_bytes,
+    inner,
     lean,
     load_word,
     strip_left,
@@ -68,7 +69,7 @@ def most_newlines(data, offsets):
     return most
 
 
-@lean
+@inner
 def split_lines(data, start, stop, starts, ends):
     """Fills the bounds of the pieces between newlines and returns their number, one more than there are newlines."""
     count = 0
@@ -87,7 +88,7 @@ def split_lines(data, start, stop, starts, ends):
     return count + 1
 
 
-@lean
+@inner
 def _duplicate_lines(data, starts, ends, num_pieces, hashes, sizes, table, keys):
     """(lines, duplicates, their characters) of re.split("\\n+", text): an empty piece counts only at the very ends.
 
@@ -113,7 +114,7 @@ def _duplicate_lines(data, starts, ends, num_pieces, hashes, sizes, table, keys)
     return lines, duplicates, chars
 
 
-@lean
+@inner
 def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, hashes, sizes, table, keys):
     """(paragraphs, duplicates, their characters) of re.split("\\n{2,}", text.strip()): equal lines make equal ones."""
     start = strip_left(data, start, stop)
@@ -143,7 +144,7 @@ def _duplicate_paragraphs(data, start, stop, starts, ends, num_pieces, hashes, s
     return paragraphs, duplicates, chars
 
 
-@lean
+@inner
 def _last_code_point(data, start, stop):
     at = stop - E1
     while at > start and (data[at] & 0xC0) == 0x80:
@@ -151,7 +152,7 @@ def _last_code_point(data, start, stop):
     return code_point(data, at)[0]
 
 
-@lean
+@inner
 def _marks(data, begin, end):
     """(begins with a bullet, ends with an ellipsis) of a stripped, non-empty line."""
     size = end - begin
@@ -164,7 +165,7 @@ def _marks(data, begin, end):
     return bullet, (x == 46 and y == 46 and z == 46) or (x == 0xE2 and y == 0x80 and z == 0xA6)
 
 
-@lean
+@inner
 def _stripped_lines(data, starts, ends, num_pieces, hashes, sizes, classes, table, keys, counts):
     """counts = lines, bullets, ellipses, terminal, short, duplicate characters, characters; of stripped lines."""
     mask = empty_table(table, num_pieces)

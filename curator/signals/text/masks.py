@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from curator.signals.text.bytescan import E0, E1, inlined, lean, popcount, space_width, trailing_zeros
+from curator.signals.text.bytescan import E0, E1, inlined, inner, popcount, space_width, trailing_zeros
 
 __all__ = ["BLOCK", "HALF_BLOCK", "find_words", "other_than_letters", "range_mask"]
 
@@ -53,7 +53,7 @@ def _masker(lanes, word):
 _mask64, _mask32 = _masker(64, types.uint64), _masker(32, types.uint32)
 
 
-@lean
+@inlined
 def range_mask(data, at, low, size, fold):
     """Bit k: byte at + k, or-ed with `fold`, is `low` or one of the size - 1 bytes after it; 0 beyond the data.
 
@@ -61,6 +61,12 @@ def range_mask(data, at, low, size, fold):
     """
     if at + BLOCK <= np.uint64(data.size):
         return _mask64(data, at, np.uint8(low), np.uint8(size), np.uint8(fold))
+    return _mask_at_end(data, at, low, size, fold)
+
+
+@inner
+def _mask_at_end(data, at, low, size, fold):
+    """`range_mask` of the last bytes of the data."""
     found = E0
     for k in range(np.int64(data.size) - np.int64(at)):
         byte = np.uint8(data[at + np.uint64(k)] | np.uint8(fold)) - np.uint8(low)
@@ -75,7 +81,7 @@ def other_than_letters(data, at):
     return np.uint64(~_mask32(data, at, np.uint8(0x61), np.uint8(26), np.uint8(0x20)))
 
 
-@lean
+@inner
 def _wide_spaces(data, at, stop, spaces):
     """Adds the whitespace beyond ASCII that begins in the block at `at`; returns (mask, its bits in the next block)."""
     leads = range_mask(data, at, 0xC2, 1, 0) | range_mask(data, at, 0xE1, 3, 0)
@@ -93,7 +99,7 @@ def _wide_spaces(data, at, stop, spaces):
     return spaces, over
 
 
-@lean
+@inner
 def find_words(data, start, stop, begins, ends, newlines, words_before):
     """Fills the bounds of the words (runs of non-whitespace, as `str.split` finds them) and of the lines between "\\n".
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import E0, E1, count_chars, lean, popcount, table_size, trailing_zeros
+from curator.signals.text.bytescan import E0, E1, count_chars, inner, lean, popcount, table_size, trailing_zeros
 from curator.signals.text.c4_lines import judge_lines, mark_lines
 from curator.signals.text.english.classes import token_classes
 from curator.signals.text.english.lexicon import edges, lexicon
@@ -72,7 +72,7 @@ _AT_REPETITION = len(_QUALITY)
 _AT_C4 = _AT_REPETITION + len(_REPETITION)
 
 
-@lean
+@inner
 def _signs_in(data, start, stop):
     """(#, ellipses of three dots or one sign) in start..stop."""
     hashes = ellipses = dots = 0
@@ -98,7 +98,7 @@ def _signs_in(data, start, stop):
     return hashes, ellipses
 
 
-@lean
+@inner
 def _quality(data, start, stop, facts, num_tokens, num_lines, out):
     proper = proper_chars = alphabetic = 0
     stops = E0
@@ -120,7 +120,7 @@ def _quality(data, start, stop, facts, num_tokens, num_lines, out):
     out[6] = (num_lines - 1) / total
 
 
-@lean
+@inner
 def _c4(counts, out):
     for k in range(5):
         out[k] = counts[k]
@@ -164,6 +164,14 @@ def _pages(
             _c4(counts, out[row, _AT_C4:])
 
 
+def _buffer(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8[size], and the same read-only."""
+    room = np.empty(size, np.uint8)
+    same = room.view()
+    same.flags.writeable = False
+    return room, same
+
+
 def _score(rows: RowBytes, names: Collection[str]) -> np.ndarray:
     wanted = sum(
         flag
@@ -178,7 +186,7 @@ def _score(rows: RowBytes, names: Collection[str]) -> np.ndarray:
         rows.data, rows.offsets, wanted, memo(), token_classes(), lexicon(), edges(), signs(), char_classes(),
         new_run(size), wide, signed, np.empty(size, np.uint32), np.empty((3, size), np.int32),
         np.empty(table_size(size), np.int32),
-        np.empty(2 * table_size(size), np.uint64), spare, np.empty(size, np.uint8), np.empty(12, np.int64), out,
+        np.empty(2 * table_size(size), np.uint64), spare, _buffer(size), np.empty(12, np.int64), out,
     )  # fmt: skip
     return out
 

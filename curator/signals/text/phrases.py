@@ -13,7 +13,7 @@ import numpy as np
 
 from curator.signals.buffers import RowBytes
 from curator.signals.text.automaton import build
-from curator.signals.text.bytescan import E1, lean, strip_left
+from curator.signals.text.bytescan import E1, inner, lean, strip_left
 from curator.signals.text.c4_lines import POLICY_PHRASES
 from curator.signals.text.family import Family
 from curator.signals.text.lines import most_newlines, split_lines
@@ -79,7 +79,7 @@ _BOILERPLATE, _LICENCE = 1, 2
 _AUTOMATON = build({_BOILERPLATE: BOILERPLATE_PHRASES, _LICENCE: LICENCE_PHRASES})
 
 
-@lean
+@inner
 def _phrases_in(data, start, stop, moves, groups):
     """Bits of all phrase groups within start..stop."""
     state = np.uint64(0)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import E0, E1, lean
+from curator.signals.text.bytescan import E0, E1, inner
 from curator.signals.text.english.stream import CHARS
 
 __all__ = ["CHANT", "DUPLICATE_N", "MAX_TOKENS", "TOP_N", "repeat_shares"]
@@ -33,7 +33,7 @@ _FIRST_TOP, _LAST_TOP, _LAST = TOP_N[0], TOP_N[-1], DUPLICATE_N[-1]
 _NUM_TOP = len(TOP_N)
 
 
-@lean
+@inner
 def _prefixes(hashes, facts, num_tokens, prefixes, chars):
     """Running hash and running character count."""
     prefixes[0] = 0
@@ -43,7 +43,7 @@ def _prefixes(hashes, facts, num_tokens, prefixes, chars):
         chars[k + 1] = chars[k] + np.int64(facts[k] & CHARS)
 
 
-@lean
+@inner
 def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, state):
     """(characters of n-grams that begin at `places` and repeat, count); marks in `repeats` the places of those that do.
 
@@ -92,7 +92,7 @@ def _repeated(prefixes, chars, power, n, places, num_places, table, repeats, sta
     return total, best
 
 
-@lean
+@inner
 def _survivors(places, num_places, repeats):
     """Keeps, in place, the positions whose n-gram and next n-gram both repeat; returns their number."""
     kept = 0
@@ -103,7 +103,7 @@ def _survivors(places, num_places, repeats):
     return kept
 
 
-@lean
+@inner
 def repeat_shares(hashes, facts, num_tokens, all_chars, prefixes, chars, places, repeats, state, table, out):
     """Fills out (float32[12]): for n of 2 to 4 the most frequent n-gram's share, then the same where it occurs CHANT
     times, then for n of 5 to 10 the share of duplicates. all_chars: of the text, more than 0; the arrays: room for all

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import E0, E1, lean, space_width
+from curator.signals.text.bytescan import E0, E1, inner, lean, space_width
 
 __all__ = ["DIGIT", "HIGH", "LETTER", "most_words", "next_word"]
 
@@ -28,7 +28,7 @@ _KINDS[0x80:] = HIGH
 _KINDS[[0xC2, 0xE1, 0xE2, 0xE3]] |= _LEAD
 
 
-@lean
+@inner
 def next_word(data, at, stop):
     """(begin, end, kinds of bytes in it) of the next word at or after `at`; begin == stop where there is none."""
     while at < stop:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from curator.signals.buffers import RowBytes
-from curator.signals.text.bytescan import E1, code_point, count_chars, lean, load_word
+from curator.signals.text.bytescan import E1, code_point, count_chars, inner, lean, load_word
 from curator.signals.text.family import Family
 from curator.signals.text.tokens import DIGIT, HIGH, LETTER, next_word
 from curator.signals.text.unicode import ALPHA, DAMAGE, SYMBOL, char_classes
@@ -31,7 +31,7 @@ _FOUR_BYTES = np.uint64(0xFFFFFFFF)
 _FOLD = np.uint64(0x00202020)
 
 
-@lean
+@inner
 def _may_hold_url(data, start, stop):
     """Whether :// or ww (any case) lies anywhere in start..stop."""
     hits = 0
@@ -42,7 +42,7 @@ def _may_hold_url(data, start, stop):
     return hits > 0
 
 
-@lean
+@inner
 def _is_url(data, start, stop):
     """Whether the word start..stop holds :// or begins with www. (any case)."""
     if stop - start >= np.uint64(4) and (load_word(data, start, stop) & _FOUR_BYTES) | _FOLD == _WWW:
@@ -53,7 +53,7 @@ def _is_url(data, start, stop):
     return False
 
 
-@lean
+@inner
 def _beyond_ascii(data, start, stop, classes):
     """(holds a letter, holds a proper character) among the characters beyond ASCII of start..stop."""
     letter = proper = False

@@ -7,7 +7,7 @@ Knows characters; nothing of tokens.
 # mypy: allow-untyped-defs, no-check-untyped-defs
 from __future__ import annotations
 
-from curator.signals.text.bytescan import lean
+from curator.signals.text.bytescan import inner
 from curator.signals.text.english.classes import DIGIT, KIND_SHIFT, LETTER, LOWER
 
 __all__ = ["is_address"]
@@ -17,24 +17,24 @@ _MOST_LABEL, _MOST_TOP = 64, 63
 _CHAR = (1 << KIND_SHIFT) - 1
 
 
-@lean
+@inner
 def _char(signs, at):
     return signs[at] & _CHAR
 
 
-@lean
+@inner
 def _is(signs, at, flags):
     return ((signs[at] >> KIND_SHIFT) & flags) != 0
 
 
-@lean
+@inner
 def _in_label(signs, at):
     char = _char(signs, at)
     small = 97 <= char <= 122 or 65 <= char <= 90 or char in (_DASH, _LOW_LINE)
     return small or 48 <= char <= 57 or 0xA1 <= char <= 0xFFFF
 
 
-@lean
+@inner
 def _number(signs, first, last):
     """The number written at first..last, at most 999; -1 for no digits or too many."""
     if not 0 < last - first <= 3:
@@ -45,7 +45,7 @@ def _number(signs, first, last):
     return value
 
 
-@lean
+@inner
 def _is_public(signs, first, last):
     """Whether the digits and dots first..last are an IPv4 address outside private, loopback and reserved networks."""
     first_octet = second_octet = value = count = 0
@@ -67,7 +67,7 @@ def _is_public(signs, first, last):
     return not private
 
 
-@lean
+@inner
 def _host_end(signs, first, last):
     """Where the host that begins at `first` ends; -1 if there is none."""
     at = label = first
@@ -95,7 +95,7 @@ def _host_end(signs, first, last):
     return at
 
 
-@lean
+@inner
 def _ends_well(signs, at, last):
     """Whether what follows the host is nothing, or a port and a path."""
     if at < last and _char(signs, at) == _COLON:
@@ -108,7 +108,7 @@ def _ends_well(signs, at, last):
     return at == last or _char(signs, at) == _SLASH or _char(signs, at) == 63 or _char(signs, at) == 35
 
 
-@lean
+@inner
 def _scheme_end(signs, first, last):
     """Where what follows scheme:// begins; -1 where there is none."""
     for at in range(first, last - 2):
@@ -122,7 +122,7 @@ def _scheme_end(signs, first, last):
     return -1
 
 
-@lean
+@inner
 def is_address(signs, first, last):
     """Whether characters first..last are one address."""
     end = _host_end(signs, first, last)

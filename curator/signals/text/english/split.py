@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import E0, E1, code_point, hash_bytes, inlined, lean
+from curator.signals.text.bytescan import E0, E1, code_point, hash_bytes, inlined, inner
 from curator.signals.text.english.address import is_address
 from curator.signals.text.english.classes import (
     ALPHA,
@@ -267,7 +267,7 @@ def _join(data, run, count, lexicon, edges):
     return kept
 
 
-@lean
+@inner
 def split_run(data, begin, end, classes, lexicon, edges, run):
     """Cuts the bytes begin..end; token k is characters run[CUTS, k]..run[CUTS, k + 1]. Returns the number of tokens."""
     chars = _decode(data, begin, end, classes, run)

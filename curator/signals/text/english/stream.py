@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import E1, E8, hash_bytes, hash_near, inlined, lean
+from curator.signals.text.bytescan import E1, E8, hash_bytes, hash_near, inlined, inner, lean
 from curator.signals.text.english import classes as kind
 from curator.signals.text.english.classes import token_classes
 from curator.signals.text.english.lexicon import PARTS, edges, known, lexicon
@@ -190,7 +190,7 @@ def _recall(memo, slot, at, hashes, facts, count):
         facts[count + 2 * k + 1] = np.uint32(pair >> _HALF)
 
 
-@lean
+@inner
 def cut_words(data, begins, ends, num_words, memo, classes, words, edges, signs, run, hashes, facts, first_token):
     """Fills hashes and facts with the tokens of a text; first_token[w] is where those of word w begin.
 
