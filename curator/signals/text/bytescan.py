@@ -182,6 +182,12 @@ def byte_equal(word, pattern):
 def count_chars(data, start, stop):
     """Code points of UTF-8 bytes start..stop: bytes that do not continue a character."""
     count = stop - start
+    while start + U(32) <= stop:
+        a, b = _load8(data, start), _load8(data, start + E8)
+        c, d = _load8(data, start + U(16)), _load8(data, start + U(24))
+        if (a | b | c | d) & HIGHS:
+            break
+        start += U(32)
     while start < stop:
         word = load_word(data, start, stop)
         count -= popcount((word >> U(7)) & (~(word >> U(6))) & ONES)
@@ -192,8 +198,10 @@ def count_chars(data, start, stop):
 @lean
 def hash_bytes(data, start, stop):
     """64-bit hash of bytes start..stop, never 0."""
-    h = _SEED
     size = stop - start
+    if stop + E8 <= U(data.size):
+        return hash_near(data, start, size)
+    h = _SEED
     while start < stop:
         h = (h ^ load_word(data, start, stop)) * _PRIME
         h ^= h >> U(32)
