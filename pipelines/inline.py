@@ -1,10 +1,14 @@
-"""The inline engine: the whole road in this process, unit after unit. For small data, tests, and as the oracle."""
+"""The inline engine: the whole road in this process, unit after unit. For small data, tests, and as the oracle.
+
+What fits into memory is read once for all steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pipelines.held import Held
 from pipelines.job import Job
 from pipelines.memory import peak_rss_bytes
 from pipelines.phases import Step, part_bytes, run_set_step, run_unit_step
@@ -18,7 +22,7 @@ class InlineEngine:
     blocked_on: str | None = None
 
     def __init__(self, job: Job):
-        self.job = job
+        self.job = replace(job, held=Held())
         self.bytes_in_flight = 0
 
     def __enter__(self) -> InlineEngine:

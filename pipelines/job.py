@@ -21,9 +21,9 @@ Knows where a run's files lie under the root; nothing of what steps compute or w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +36,9 @@ from curator.readers import WorkUnit
 from curator.recipe import Recipe
 from curator.stopping import hear
 from curator.storage import Store
+from pipelines.held import Held
 from pipelines.plan import Plan, load_plan
+from pipelines.rows import used_rows
 from pipelines.side import bytes_matrix
 
 __all__ = ["Job"]
@@ -46,10 +48,14 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 @dataclass(frozen=True)
 class Job:
-    """Cheap to make, safe to send: workers open it from (root, run)."""
+    """Cheap to make, safe to send: workers open it from (root, run).
+
+    held: where a process walks the whole road, the rows it need not read again.
+    """
 
     root: str
     run: str
+    held: Held | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
@@ -74,6 +80,14 @@ class Job:
 
     def unit(self, index: int) -> WorkUnit:
         return self.plan.units[index]
+
+    def used_rows(
+        self, unit: int, *, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """The unit's rows, as `pipelines.rows.used_rows` gives them: every step that opens the data reads here."""
+        if self.held is not None:
+            return self.held.used_rows(self.plan, unit, columns=columns)
+        return used_rows(self.plan, unit, columns=columns)
 
     def name(self, *parts: str) -> str:
         """A file of this run, relative to the root."""

@@ -1,6 +1,7 @@
 """The rows of a unit that a recipe uses: read in order, filtered by `where`, with their sample ids.
 
-Every step that opens the text reads through here, so that rows line up with the side files. Knows no signals.
+Every step that opens the text reads through here (most by way of their job, which may hold rows), so that rows line up
+with the side files. Knows no signals.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipelines.job import Job
-from pipelines.rows import content, used_rows
+from pipelines.rows import content
 
 __all__ = ["ASIDE_SCHEMA", "Lowest", "contents", "set_aside", "share_set_aside"]
 
@@ -109,7 +109,7 @@ def _of_unit(job: Job, unit: int, rows: np.ndarray, aside: bool) -> list[pa.Arra
 
 def _read(job: Job, unit: int, rows: np.ndarray) -> Iterator[pa.Array]:
     first = 0
-    for _, batch in used_rows(job.plan, unit, columns=job.recipe.content_columns):
+    for _, batch in job.used_rows(unit, columns=job.recipe.content_columns):
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
         if low < high:
             yield _large(content(batch.take(pa.array(rows[low:high] - first)), job.recipe))

@@ -17,7 +17,7 @@ from curator.duplicates import VectorIndex
 from pipelines.job import Job
 from pipelines.lineage import Lineage
 from pipelines.phases.score import label_numbers
-from pipelines.rows import content, used_rows
+from pipelines.rows import content
 from pipelines.sample import Lowest, contents
 from pipelines.side import bytes_matrix
 
@@ -84,7 +84,7 @@ def embed(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
     with ExitStack() as files:
         writer = files.enter_context(job.side_writer(unit, "embeddings", schema))
         add = _meaning_writer(job, unit, outputs, files)
-        for _, batch in used_rows(job.plan, unit, columns=job.recipe.content_columns):
+        for _, batch in job.used_rows(unit, columns=job.recipe.content_columns):
             encoded, valid = encoder.encode(content(batch, job.recipe))
             vectors = np.ascontiguousarray(encoded, dtype=np.float16)
             add(vectors, valid, rows)

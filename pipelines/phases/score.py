@@ -20,7 +20,7 @@ from curator.signals.benchmarks import BENCHMARK_SIGNALS, Decontaminate
 from curator.signals.word_list import LIST_SIGNALS, WordList
 from pipelines.job import Job
 from pipelines.lineage import Lineage
-from pipelines.rows import content, label_values, sample_ids, used_rows
+from pipelines.rows import content, label_values, sample_ids
 from pipelines.sample import ASIDE_SCHEMA, set_aside, share_set_aside
 from pipelines.side import bytes_matrix
 
@@ -53,7 +53,7 @@ def score(job: Job, unit: int, outputs: dict[str, Any]) -> dict[str, Any]:
         signals = files.enter_context(job.side_writer(unit, "signals", schema))
         index = _index_writer(job, unit, outputs, files)
         aside = _aside_writer(job, unit, files) if share else None
-        for numbers, batch in used_rows(job.plan, unit, columns=_columns(job.recipe)):
+        for numbers, batch in job.used_rows(unit, columns=_columns(job.recipe)):
             values = content(batch, job.recipe)
             scored = _signals(job, unit, numbers, batch, values, schema)
             signals.write_batch(scored)

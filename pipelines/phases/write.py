@@ -18,7 +18,7 @@ from curator.verdict import DROP, RELABEL, apply
 from pipelines.job import Job
 from pipelines.judging import load_rows, reported_losses
 from pipelines.phases.rank import final_labels, load_heads, load_surprisal
-from pipelines.rows import content, label_values, used_rows
+from pipelines.rows import content, label_values
 from pipelines.side import bytes_matrix
 
 __all__ = ["PROBES", "shard_schema", "write"]
@@ -73,7 +73,7 @@ def _whole_rows(job: Job, unit: int) -> Iterator[tuple[slice, pa.RecordBatch]]:
     side = job.read_side(unit, "signals", ["sample_id", "content_hash", *judged]).combine_chunks()
     ids = side["sample_id"].combine_chunks()
     first = 0
-    for numbers, batch in used_rows(job.plan, unit):
+    for numbers, batch in job.used_rows(unit):
         span = slice(first, first + batch.num_rows)
         here = side.slice(first, batch.num_rows)
         for name in judged:

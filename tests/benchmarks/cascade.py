@@ -7,7 +7,8 @@ then again with the paragraphs of each document in another order, until there ar
 median of `--runs` after a run over 64 rows, so that imports and compiled kernels are there; CPU seconds are user and
 system time of the process. PYTHON has `datatrove[io,processing] spacy` (an environment is made when it is not given)
 and runs the four filters on the first rows.
-Also printed: two processes with half of the files each, a tenth of the text, and what the ledger takes.
+Also printed: a tenth of the text, what the ledger takes, and two processes with half of the files each; before and
+after them two that only count, each as much as one alone: what the machine has to give at that moment.
 """
 
 from __future__ import annotations
@@ -122,6 +123,15 @@ def measure(name: str, files: list[str], megabytes: float, runs: int) -> float:
     return cpu
 
 
+def count() -> None:
+    """Work that needs neither memory nor files: says so, waits for a line, counts."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    total = 0
+    for number in range(20_000_000):
+        total ^= number
+
+
 def worker(files: list[str]) -> None:
     """One of several processes: warms up, says so, waits for a line, works, prints its seconds."""
     run(files[:1])
@@ -130,11 +140,11 @@ def worker(files: list[str]) -> None:
     print(run(files[1:])[1], flush=True)
 
 
-def workers_wall(warm: str, parts: list[list[str]]) -> float:
-    """Wall seconds of as many processes at once, each with its files."""
-    command = [sys.executable, __file__, "--worker", warm]
+def workers_wall(works: list[list[str]]) -> float:
+    """Wall seconds of as many processes at once, each with its arguments."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    group = [subprocess.Popen([*command, *part], **pipes) for part in parts]  # type: ignore[call-overload]
+    command = [sys.executable, __file__]
+    group = [subprocess.Popen([*command, *work], **pipes) for work in works]  # type: ignore[call-overload]
     for process in group:
         process.stdout.readline()
     started = time.monotonic()
@@ -146,7 +156,23 @@ def workers_wall(warm: str, parts: list[list[str]]) -> float:
     return time.monotonic() - started
 
 
+def two_against_one(warm: str, files: list[str]) -> None:
+    """Prints how much sooner two processes are done than one, and how much of two cores the machine had to give."""
+    counting = [2 * workers_wall([["--count"]]) / workers_wall([["--count"]] * 2)]
+    one = workers_wall([["--worker", warm, *files]])
+    two = workers_wall([["--worker", warm, *files[half::2]] for half in range(2)])
+    counting.append(2 * workers_wall([["--count"]]) / workers_wall([["--count"]] * 2))
+    print(
+        f"two processes: {one / two:.2f} times one ({one:.2f} s, {two:.2f} s); two that only count: "
+        f"{counting[0]:.2f} before, {counting[1]:.2f} after",
+        flush=True,
+    )
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--count"]:
+        count()
+        return
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2:])
         return
@@ -170,9 +196,7 @@ def main() -> None:
         cpu = measure("whole", whole, size, chosen.runs)
         tenth_cpu = measure("a tenth", tenth, tenth_size, chosen.runs)
         print(f"ten times the text: {cpu / tenth_cpu * 10 * tenth_size / size:.2f} times the CPU seconds")
-        one = workers_wall(small[0], [whole])
-        two = workers_wall(small[0], [whole[::2], whole[1::2]])
-        print(f"two processes: {one / two:.2f} times one ({one:.2f} s, {two:.2f} s)", flush=True)
+        two_against_one(small[0], whole)
         if peer:
             rows, peer_size = write_corpus(folder / "peer", chosen.data, chosen.peer_megabytes, 1)
             measure("same rows as datatrove", rows, peer_size, chosen.runs)
