@@ -67,7 +67,7 @@ _C4: Final = {
     "c4_newline_per_token": "newlines between the lines that C4 keeps, per token in them (FineWeb)",
 }
 SIGNALS: Final = _QUALITY | _REPETITION | _C4
-_WANT_QUALITY, _WANT_REPETITION, _WANT_C4 = 1, 2, 4
+_WANT_QUALITY, _WANT_REPETITION = 1, 2
 _AT_REPETITION = len(_QUALITY)
 _AT_C4 = _AT_REPETITION + len(_REPETITION)
 
@@ -133,12 +133,12 @@ def _c4(counts, out):
 
 @lean
 def _pages(
-    data, offsets, wanted, memo, token_classes, words, edges, signs, classes, run, wide, signed, facts, narrow, table,
-    grams, spare, buffer, counts, out,
+    data, offsets, wanted, memo, token_classes, words, edges, signs, classes, run, wide, signed, facts, narrow, grams,
+    c4, out,
 ):  # fmt: skip
     """wide: uint64[6, n]; signed: int64[4, n]; facts: uint32[n]; narrow: int32[3, n]: room for the longest row's words,
-    lines and tokens. spare: the same for one line, begins · ends · newlines · hashes · words before · first tokens ·
-    facts."""
+    lines and tokens. c4: room for what C4's lines need, as `_room_for_lines` gives it; None where they are not asked
+    for, and then nothing of them is compiled."""
     begins, ends, newlines, hashes, prefixes, keys = wide[0], wide[1], wide[2], wide[3], wide[4], wide[5]
     words_before, first_token, chars, marks = signed[0], signed[1], signed[2], signed[3]
     for row in range(offsets.size - 1):
@@ -155,7 +155,8 @@ def _pages(
                 hashes, facts, num_tokens, all_chars, prefixes, chars, narrow[0], narrow[1], narrow[2],
                 grams, out[row, _AT_REPETITION:],
             )  # fmt: skip
-        if wanted & _WANT_C4:
+        if c4 is not None:
+            spare, table, buffer, counts = c4
             mark_lines(data, start, stop, newlines, num_lines, marks)
             judge_lines(
                 data, (begins, ends, words_before, first_token, facts), (num_lines, marks), memo,
@@ -164,29 +165,30 @@ def _pages(
             _c4(counts, out[row, _AT_C4:])
 
 
-def _buffer(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8[size], and the same read-only."""
+def _room_for_lines(size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Room for one line: begins · ends · newlines · hashes · words before · first tokens · facts; a table of lines;
+    uint8[size] for a line's bytes, and the same read-only; counts."""
+    spare = (*np.empty((4, size), np.uint64), *np.empty((2, size), np.int64), np.empty(size, np.uint32))
     room = np.empty(size, np.uint8)
     same = room.view()
     same.flags.writeable = False
-    return room, same
+    return spare, np.empty(table_size(size), np.int32), (room, same), np.empty(12, np.int64)
 
 
 def _score(rows: RowBytes, names: Collection[str]) -> np.ndarray:
     wanted = sum(
         flag
-        for flag, group in ((_WANT_QUALITY, _QUALITY), (_WANT_REPETITION, _REPETITION), (_WANT_C4, _C4))
+        for flag, group in ((_WANT_QUALITY, _QUALITY), (_WANT_REPETITION, _REPETITION))
         if not group.keys().isdisjoint(names)
     )
     size = int(np.diff(rows.offsets).max(initial=0)) + 16
     out = np.full((len(rows), len(SIGNALS)), np.nan, np.float32)
     wide, signed = np.empty((6, size), np.uint64), np.empty((4, size), np.int64)
-    spare = (*np.empty((4, size), np.uint64), *np.empty((2, size), np.int64), np.empty(size, np.uint32))
+    c4 = None if _C4.keys().isdisjoint(names) else _room_for_lines(size)
     _pages(
         rows.data, rows.offsets, wanted, memo(), token_classes(), lexicon(), edges(), signs(), char_classes(),
         new_run(size), wide, signed, np.empty(size, np.uint32), np.empty((3, size), np.int32),
-        np.empty(table_size(size), np.int32),
-        np.empty(2 * table_size(size), np.uint64), spare, _buffer(size), np.empty(12, np.int64), out,
+        np.empty(2 * table_size(size), np.uint64), c4, out,
     )  # fmt: skip
     return out
 
