@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from curator.signals.text.bytescan import kernel
+from curator.signals.text.bytescan import inner, kernel
 
 __all__ = ["MOST_BYTES", "ascending", "factors", "overlap", "shingle_hashes", "write_set"]
 
@@ -82,7 +82,7 @@ def ascending(hashes, count, spare, places):
     return _inserted(hashes, count)
 
 
-@kernel
+@inner
 def _inserted(hashes, count):
     """Sorts hashes that lie near their places, each once; returns how many they are then."""
     kept, moved = 0, 0
@@ -103,19 +103,43 @@ def _inserted(hashes, count):
     return kept
 
 
-@kernel
+@inner
 def _sorted(hashes, kept, at, count):
     """Sorts the first `kept` hashes and those from `at` on, each once; returns how many they are then."""
     total = kept + count - at
     for k in range(kept, total):
         hashes[k] = hashes[at + k - kept]
-    hashes[:total].sort()
+    _heapsort(hashes, total)
     kept = 1
     for k in range(1, total):
         if hashes[k] != hashes[kept - 1]:
             hashes[kept] = hashes[k]
             kept += 1
     return kept
+
+
+@inner
+def _heapsort(hashes, count):
+    """In place, ascending, for what is hardly ever asked for: numba's own sort compiles longer than all else here."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(hashes, root, count)
+    for last in range(count - 1, 0, -1):
+        hashes[0], hashes[last] = hashes[last], hashes[0]
+        _sink(hashes, 0, last)
+
+
+@inner
+def _sink(hashes, root, count):
+    """Moves a hash down the heap of the first `count` until none below it is larger."""
+    child = 2 * root + 1
+    while child < count:
+        if child + 1 < count and hashes[child] < hashes[child + 1]:
+            child += 1
+        if hashes[root] >= hashes[child]:
+            return
+        hashes[root], hashes[child] = hashes[child], hashes[root]
+        root = child
+        child = 2 * root + 1
 
 
 @kernel
