@@ -59,8 +59,9 @@ def find_duplicates(lineage: Lineage, recipe: Recipe) -> tuple[list[pa.RecordBat
     A row that any row operator drops, wherever it stands in `process`, or that lacks content or label takes no part:
     it is nobody's keeper. Rows of earlier runs are keepers before any other, for their verdicts stand; then trusted
     rows, so that what is known of them counts for their copies. Set operators run in the recipe's order, and a row that
-    one drops takes no part in the next. So a keeper is dropped only by the policy or the trusted sample, which speak of
-    its content and label: its copies, which share them, stay dropped with it, as duplicates of the row they name.
+    one drops takes no part in the next. So a keeper is dropped by a later set operator, which names another row in
+    turn, or by the policy or the trusted sample, which speak of its content and label: what duplicates it stays dropped
+    with it, as a duplicate of the row it names.
     """
     edges, own = {by: lineage.edges(by) for by in lineage.indexes}, int(lineage.starts[-1][0])
     every = _of_every_row(lineage, recipe)
