@@ -150,7 +150,7 @@ def test_json_rows_that_are_not_taken(house: Any, job: dict[str, Any], row: dict
     assert answer.status_code == 422, answer.text
 
 
-def test_no_job_speaks_for_another_and_none_from_the_grave(house: Any, job: dict[str, Any]) -> None:
+def test_feedback_needs_the_tenants_key_with_its_scope_and_a_job_that_goes_on(house: Any, job: dict[str, Any]) -> None:
     data, address = stream(losses()), f"/v1/training-jobs/{job['id']}/feedback"
     assert house.two.post(address, content=data, headers=ARROW).status_code == 404
     assert house.client([Scope.WRITE]).post(address, content=data, headers=ARROW).status_code == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -139,6 +140,13 @@ def fail_as_ours(*_: object) -> dict[str, Any]:
     raise InputError("is broken", file="rows.csv", row=3)
 
 
+def read_and_tell_what_is_loaded(job: Job, unit: int) -> dict[str, Any]:
+    import pipelines.phases.score  # what scores a unit has loaded
+
+    rows = sum(batch.num_rows for _, batch in pipelines.phases.score.used_rows(job.plan, unit))
+    return {"rows": rows, "loaded": sorted(name for name in sys.modules if name.partition(".")[0] == "ray")}
+
+
 def work_for_long(*_: object) -> dict[str, Any]:
     time.sleep(300)
     return {}
@@ -185,6 +193,20 @@ def test_a_workers_error_is_told_in_its_own_words(
         list(engine.run_units(step, [0], {})) if per_unit else engine.run_set(step, {})
     assert type(seen.value) is kind and "\x1b" not in str(seen.value)
     assert f"in {name}" in caplog.text, "the worker's traceback is in the log"
+
+
+def test_no_worker_that_reads_rows_has_loaded_ray_data(job: Job) -> None:
+    """It runs pickles that it finds in Parquet metadata (CVE-2026-41486)."""
+    from pipelines.cluster.engine import RayEngine
+
+    with RayEngine(job, num_workers=1) as engine:
+        [(_, told, _)] = list(engine.run_units(step_of("read_and_tell_what_is_loaded", per_unit=True), [0], {}))
+    assert (
+        told["rows"]
+        and "ray" in told["loaded"]
+        and not [name for name in told["loaded"] if name.startswith("ray.data")]
+    )
+    assert not [name for name in sys.modules if name.startswith("ray.data")]
 
 
 @pytest.mark.parametrize("per_unit", [False, True])
