@@ -7,9 +7,10 @@ Rows of about 2 KB of text, shuffled, batches of 64, 0, 1 and 2 DataLoader worke
 which no other has. The set (0.65 GB) is larger than all that our client may keep of it decoded, on disk (`--share` of
 it; 0 for its defaults, which keep it all) or in memory (nothing); the rest it decodes whenever it comes. Every peer
 gets its own format, written by its own writer, on local disk, uncompressed, and the quickest settings found. Ours reads
-its compressed shards, and keeps a scratch, or, as "+ copies", half of it uncompressed copies of shards. Measurements
-are whole processes, one after another, interleaved over the rounds, each after an epoch that is not timed (`--warm`
-seconds of it at most); the median of the rounds is shown, and ratios are within the run. The last line is the verdict.
+its compressed shards, and keeps a scratch, or, as "+ copies", three quarters of it copies of shards. Measurements are
+whole processes, one after another, interleaved over the rounds, each of whole epochs (until `--seconds` are over, but
+for at most twice as long) after one that is not timed (`--warm` seconds of it at most); the median of the rounds is
+shown, and ratios are within the run. The last line is the verdict.
 
 "Arrow" loaders hand out Arrow rows, of which the loop then reads every byte; "str" ones Python strings. --check reads
 an epoch of each beforehand and compares every row with what was written; with --rounds 0 nothing else. "packed" ones
@@ -167,7 +168,7 @@ def _report(rates: dict[tuple[str, int], list[float]]) -> None:
             verdict.append(f"{workers} workers {least:.2f}x ({'held' if least >= 1 else 'MISSED'})")
     best, peer = max(ours, key=lambda key: ours[key]), max(theirs, key=lambda key: theirs[key])
     ratio = ours[best] / theirs[peer]
-    print(f"best of ours, {best}, over best of theirs, {peer}: {ratio:.2f}x")
+    print(f"best of ours, {_told(best)}, over best of theirs, {_told(peer)}: {ratio:.2f}x")
     print(
         f"\nverdict: best over best {ratio:.2f}x (wanted {WANTED}: {'held' if ratio >= WANTED else 'MISSED'}); "
         f"our slowest over their quickest of its form (wanted 1): {', '.join(verdict)}"
@@ -186,6 +187,10 @@ def _beside(ours: Rates, theirs: Rates, form: str, workers: int) -> float | None
         f"{mine[low] / others[high]:.2f}x; our quickest {max(mine.values()) / others[high]:.2f}x"
     )
     return mine[low] / others[high]
+
+
+def _told(key: tuple[str, int]) -> str:
+    return f"{key[0]}, {key[1]} workers"
 
 
 def _form(name: str) -> str:
