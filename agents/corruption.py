@@ -1,8 +1,9 @@
 """Self-corruption: learn what a wrong label looks like here by making some, with no trusted row at all.
 
-Labels of confident rows are flipped to confusable ones, every feature of the given labels is refitted on them, and a
-logistic scorer learns flipped from not. Knows nothing of trusted rows. The safe score at zero audits: never far below
-cleanlab and often above, unlike a judge pretrained on other data.
+Labels that the model agrees with are flipped as labels are confused here, every feature of the given labels is
+refitted on them, and a logistic scorer learns flipped from not. Flips follow the classes' own confusions, sharpened: a
+model learns such errors along, as it does people's, so the scorer leans on what still sees them. Knows nothing of
+trusted rows. The safe score at zero audits, unlike a judge pretrained on other data.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from agents.determinism import CHUNK_ROWS, id_uniform
-from agents.given import GivenView
+from agents.given import GivenView, log_margin
 from agents.proxy.neighbours import Neighbours
 from agents.scorer import fit_logistic
 from agents.space import Chunk
@@ -23,7 +24,8 @@ from agents.space import Chunk
 __all__ = ["SelfCorruption"]
 
 FLIPPED_SHARE: Final = 0.2
-CONFIDENT_QUANTILE: Final = 0.3
+SHARPNESS: Final = 4
+"""Power of the confusions: where a class is mistaken for one other above all, nearly all its flips go there."""
 INVERSE_RIDGE: Final = 0.1
 LIMIT: Final = 12.0
 
@@ -32,7 +34,7 @@ LIMIT: Final = 12.0
 class SelfCorruption:
     """mean_F, scale_F: of the features under the given labels. weights_F: last is the intercept.
 
-    good_scores_M: log-odds of the confident rows left as they were, under the corrupted labels, ascending.
+    good_scores_M: log-odds of the agreeing rows left as they were, under the corrupted labels, ascending.
     """
 
     mean_F: torch.Tensor
@@ -54,17 +56,17 @@ class SelfCorruption:
             torch.zeros(real.shape[1] + 1),
             torch.zeros(0),
         )
-        confident = _confident(view)
-        flipped = confident & torch.from_numpy(id_uniform(ids, seed, "flip") < FLIPPED_SHARE)
+        agreeing = log_margin(view.log_probs_NC, labels) > 0
+        flipped = agreeing & torch.from_numpy(id_uniform(ids, seed, "flip") < FLIPPED_SHARE)
         if int(flipped.sum()) < 2:
             return blank
         corrupted = torch.where(flipped, _confusable(view, id_uniform(ids, seed, "wrong")), labels)
         noisy = [replace(c, labels_B=_padded(corrupted, i)) for i, c in enumerate(chunks)]
         features = GivenView.fit(noisy, near, corrupted, classes).features_of(noisy, near)
-        z = ((features - blank.mean_F) * blank.scale_F)[confident]
-        weights = fit_logistic(z.numpy(), flipped[confident].numpy(), INVERSE_RIDGE)
+        z = ((features - blank.mean_F) * blank.scale_F)[agreeing]
+        weights = fit_logistic(z.numpy(), flipped[agreeing].numpy(), INVERSE_RIDGE)
         fitted = replace(blank, weights_F=torch.from_numpy(weights).float())
-        return replace(fitted, good_scores_M=fitted.log_odds(features[confident & ~flipped]).sort().values)
+        return replace(fitted, good_scores_M=fitted.log_odds(features[agreeing & ~flipped]).sort().values)
 
     def log_odds(self, features_BF: torch.Tensor) -> torch.Tensor:
         """How much a row looks like a flipped one, float32[B], bent to lie within ±12: bounded, and still in order."""
@@ -72,21 +74,15 @@ class SelfCorruption:
         return LIMIT * ((z @ self.weights_F[:-1] + self.weights_F[-1]) / LIMIT).tanh()
 
 
-def _confident(view: GivenView) -> torch.Tensor:
-    """bool[N]: the out-of-fold head agrees with the label and is not among its least sure."""
-    sure = view.log_probs_NC.amax(1)
-    agrees = view.log_probs_NC.argmax(1) == view.labels_N
-    return agrees & (sure > sure.quantile(CONFIDENT_QUANTILE))
-
-
 def _confusable(view: GivenView, draws: np.ndarray) -> torch.Tensor:
-    """Another label per row by the root of its out-of-fold probability, int64[N]. draws: float64[N] in [0, 1)."""
-    chance = (0.5 * view.log_probs_NC).exp() + 1e-2
-    chance.scatter_(1, view.labels_N[:, None], 0.0)
-    ladder = (chance / chance.sum(1, keepdim=True)).cumsum(1)
-    return (
-        torch.searchsorted(ladder, torch.from_numpy(draws).float()[:, None]).squeeze(1).clamp_max(ladder.shape[1] - 1)
-    )
+    """Another label per row by its class's mean out-of-fold probabilities, sharpened, int64[N]. draws: in [0, 1)."""
+    classes = len(view.typical_C)
+    mass_CC = torch.zeros(classes, classes).index_add_(0, view.labels_N, view.log_probs_NC.exp())
+    mass_CC.fill_diagonal_(0.0)
+    share_CC = mass_CC / mass_CC.amax(1, keepdim=True).clamp_min(1e-12)
+    ladder_CC = share_CC.pow(SHARPNESS).cumsum(1)
+    places = torch.from_numpy(draws).float() * ladder_CC[view.labels_N, -1]
+    return torch.searchsorted(ladder_CC[view.labels_N], places[:, None], right=True).squeeze(1).clamp_max(classes - 1)
 
 
 def _padded(labels_N: torch.Tensor, chunk: int) -> torch.Tensor:
