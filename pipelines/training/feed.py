@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from curator.errors import InputError
+from pipelines.training.augment_images import augmented_images
+from pipelines.training.augment_texts import augmented_texts
 from pipelines.training.classes import ClassTable
-from pipelines.training.images import augmented, decode_images, normalised
+from pipelines.training.images import decode_images, normalised
 from pipelines.training.kinds import ImageClassifier, LanguageModel, TextClassifier, TrainingRecipe, VideoClassifier
 from pipelines.training.loss import IGNORE
-from pipelines.training.model import generator
 from pipelines.training.spans import Kernel, Spans, window_spans
 from pipelines.training.tokens import Tokens, encode
 from pipelines.training.transformer import keys_from_lengths
@@ -102,7 +103,7 @@ def feed_for(
         return lambda batch, step, context=None: _language(batch, recipe, context or recipe.context, kernel, shared)
     assert classes is not None, "a classifier's feed is made with its class table"
     if isinstance(recipe, TextClassifier):
-        return lambda batch, step, context=None: _text(batch, recipe, classes)
+        return lambda batch, step, context=None: _text(batch, step, recipe, classes)
     if isinstance(recipe, VideoClassifier):
         return lambda batch, step, context=None: _video(batch, step, recipe, classes)
     return lambda batch, step, context=None: _image(batch, step, recipe, classes)
@@ -118,8 +119,11 @@ def texts_and_prompts(batch: pa.RecordBatch, recipe: LanguageModel) -> tuple[pa.
     return joined, np.asarray(pc.binary_length(prompts)).astype(np.int64)
 
 
-def _text(batch: pa.RecordBatch, recipe: TextClassifier, classes: ClassTable) -> TensorBatch:
-    tokens = encode(_texts(batch, recipe.columns.text), context=recipe.context)
+def _text(batch: pa.RecordBatch, step: int | None, recipe: TextClassifier, classes: ClassTable) -> TensorBatch:
+    texts = _texts(batch, recipe.columns.text)
+    if step is not None:
+        texts = augmented_texts(texts, recipe.augment, batch.column("sample_id"), seed=recipe.seed, step=step)
+    tokens = encode(texts, context=recipe.context)
     targets = _classes(batch, recipe.columns.label, classes)
     made = _tokenised(batch, tokens, torch.from_numpy(tokens.ids), targets)
     return replace(made, keys_BT=_keys(tokens))
@@ -154,8 +158,8 @@ def _image(batch: pa.RecordBatch, step: int | None, recipe: ImageClassifier, cla
         _column(batch, column), ids, size=recipe.image_size, colours=recipe.colours, column=column
     )
     block = torch.from_numpy(pixels)
-    if step is not None and recipe.augment != "none":
-        block = augmented(block, generator(recipe.seed, "augment", step), flip=recipe.augment == "shift-flip")
+    if step is not None:
+        block = augmented_images(block, recipe.augment, ids, seed=recipe.seed, step=step)
     return TensorBatch(
         sample_ids=ids,
         inputs=normalised(block),
@@ -175,9 +179,8 @@ def _video(batch: pa.RecordBatch, step: int | None, recipe: VideoClassifier, cla
         column=column,
     )
     block = torch.from_numpy(clips.pixels)
-    if step is not None and recipe.augment != "none":  # frames beside channels, so that all of a clip move alike
-        draws, flip = generator(recipe.seed, "augment", step), recipe.augment == "shift-flip"
-        block = augmented(block.flatten(1, 2), draws, flip=flip).view(block.shape)
+    if step is not None:
+        block = augmented_images(block, recipe.augment, ids, seed=recipe.seed, step=step)
     lengths_B = torch.from_numpy(clips.lengths)
     whole = bool((lengths_B == recipe.frames).all())
     return TensorBatch(

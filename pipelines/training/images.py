@@ -1,4 +1,4 @@
-"""Encoded images to one block of pixels, decoded with Pillow; and the small random moves that augment them.
+"""Encoded images to one block of pixels, decoded with Pillow.
 
 Knows image bytes; nothing of models, labels or devices. One image at a time: decoding is per file by nature.
 """
@@ -10,14 +10,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from curator.errors import InputError
 
-__all__ = ["MAX_PIXELS", "MODES", "augmented", "decode_images", "encoded", "normalised", "opened"]
+__all__ = ["MAX_PIXELS", "MODES", "decode_images", "encoded", "normalised", "opened"]
 
 MAX_PIXELS = 64 * 1024 * 1024
 """A header may promise any size; above this an image is refused before it is unpacked."""
@@ -66,20 +64,6 @@ def encoded(cells: pa.Array) -> pa.Array | None:
 def normalised(pixels_BCHW: Tensor) -> Tensor:
     """uint8 pixels to float32 in [-2, 2]: half-grey is 0, a quarter of the range is 1."""
     return pixels_BCHW.float() / 63.75 - 2.0
-
-
-def augmented(pixels_BCHW: Tensor, draws: torch.Generator, *, flip: bool) -> Tensor:
-    """Images moved by up to an eighth of their side along both axes, edges repeated; half are mirrored if `flip`."""
-    num_images, _, size, _ = pixels_BCHW.shape
-    reach = max(size // 8, 1)
-    padded = F.pad(pixels_BCHW.float(), (reach,) * 4, mode="replicate").to(pixels_BCHW.dtype)
-    moves_B2 = torch.randint(0, 2 * reach + 1, (num_images, 2), generator=draws)
-    mirrored_B = torch.randint(0, 2, (num_images,), generator=draws).bool() & flip
-    span = torch.arange(size)
-    rows_BS = moves_B2[:, :1] + span
-    columns_BS = moves_B2[:, 1:] + torch.where(mirrored_B[:, None], span.flip(0), span)
-    batch = torch.arange(num_images)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[batch, rows_BS[:, :, None], columns_BS[:, None, :]].permute(0, 3, 1, 2)
 
 
 def opened(data: bytes | None, mode: str | None) -> Image.Image:

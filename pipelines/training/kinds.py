@@ -9,10 +9,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from curator.digest import canonical_json, sha256_hex
 from curator.epochs.curriculum import Curriculum, Staged
+from pipelines.training.augment import Flip, ImageOperator, Shift, TextOperator
 from pipelines.training.parallel.kinds import Alone, LocalSteps, Parallel
 from pipelines.training.sequences import Growth, Layout, Packed, Padded, Rotary, wrong_with
 
@@ -54,6 +55,17 @@ class Regions(_Frozen):
     attention: Region = Field(default="same", description="query, key, value and output products, and attention")
     feed_forward: Region = "same"
     loss: Region = Field(default="same", description="the products of a language model's output layer")
+
+
+_NAMED: dict[Any, tuple[ImageOperator, ...]] = {"none": (), "shift": (Shift(),), "shift-flip": (Shift(), Flip())}
+
+
+def _operators(value: Any) -> Any:
+    """`shift-flip` is short for `[shift, flip]`, `none` for nothing."""
+    return _NAMED.get(value, value) if isinstance(value, str) else value
+
+
+ImageOperators = Annotated[tuple[ImageOperator, ...], BeforeValidator(_operators)]
 
 
 class TextColumns(_Frozen):
@@ -162,6 +174,7 @@ class TextClassifier(_Transformer):
         default=(3, 4, 5, 6), description="lengths of byte n-grams that get a hashed vector"
     )
     ngram_buckets: int = Field(default=16_384, ge=64, le=2**22)
+    augment: tuple[TextOperator, ...] = Field(default=(), description="what is changed at random, in order")
 
     @model_validator(mode="after")
     def _ngrams_sane(self) -> TextClassifier:
@@ -206,9 +219,7 @@ class ImageClassifier(_Training):
     colours: Literal["grey", "rgb"] = "rgb"
     width: int = Field(default=32, ge=8, le=1024, description="channels of the first stage; each stage doubles them")
     depth: int = Field(default=1, ge=1, le=16, description="residual blocks a stage")
-    augment: Literal["none", "shift", "shift-flip"] = Field(
-        default="none", description="random shifts by up to an eighth, and mirror images"
-    )
+    augment: ImageOperators = Field(default=(), description="what is changed at random, in order")
 
     @model_validator(mode="after")
     def _width_groups(self) -> ImageClassifier:
@@ -235,8 +246,8 @@ class VideoClassifier(_Training):
     temporal: Literal["attention-convolution", "attention", "none"] = Field(
         default="attention-convolution", description="how frames meet; none: only in the mean of all, without order"
     )
-    augment: Literal["none", "shift", "shift-flip"] = Field(
-        default="none", description="random shifts by up to an eighth, and mirror images; of a clip, all frames alike"
+    augment: ImageOperators = Field(
+        default=(), description="what is changed at random, in order; of a clip, all frames alike"
     )
 
     @model_validator(mode="after")

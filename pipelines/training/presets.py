@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from curator.errors import RecipeError
+from pipelines.training.augment import Flip, Shift
 from pipelines.training.kinds import (
     ImageClassifier,
     LanguageModel,
@@ -29,8 +30,8 @@ __all__ = ["PRESETS", "meant", "parse_recipe", "preset_names"]
 PRESETS: Final[Mapping[str, TrainingRecipe]] = {
     "text-classifier": TextClassifier(),
     "small-text-classifier": TextClassifier(width=64, depth=1, heads=2, context=192, epochs=3),
-    "image-classifier": ImageClassifier(augment="shift-flip"),
-    "video-classifier": VideoClassifier(augment="shift"),
+    "image-classifier": ImageClassifier(augment=(Shift(), Flip())),
+    "video-classifier": VideoClassifier(augment=(Shift(),)),
     "language-model": LanguageModel(),
     "digits": ImageClassifier(
         image_size=8, colours="grey", width=16, epochs=12, optimiser=Optimiser(learning_rate=1e-2)

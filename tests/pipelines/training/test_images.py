@@ -1,4 +1,4 @@
-"""Decoding and augmenting images: what is refused, what is counted, what stays the same."""
+"""Decoding images: what is refused, what is counted, what stays the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from curator.errors import InputError
 from pipelines.training import images
-from pipelines.training.images import augmented, decode_images, normalised
+from pipelines.training.images import decode_images, normalised
 from tests.pipelines.training.examples import png
 
 IDS = pa.array([b"a" * 16, b"b" * 16], pa.binary(16))
@@ -81,33 +81,3 @@ def test_text_is_not_an_image() -> None:
 def test_normalised_range() -> None:
     values = normalised(torch.tensor([0, 255], dtype=torch.uint8))
     assert values.tolist() == [-2.0, 2.0]
-
-
-def _window(block: torch.Tensor, top: int, left: int, mirror: bool) -> torch.Tensor:
-    window = block[:, top : top + 16, left : left + 16]
-    return window.flip(2) if mirror else window
-
-
-def test_augmentation_is_a_shift_and_a_mirror_and_nothing_else() -> None:
-    block = torch.from_numpy(_noise(4, 40, 2, 16, 16))
-    draws = torch.Generator().manual_seed(1)
-    moved = augmented(block, draws, flip=True)
-    padded = torch.nn.functional.pad(block.float(), (2, 2, 2, 2), mode="replicate").byte()
-    seen = set()
-    for before, after in zip(padded, moved, strict=True):
-        fits = [
-            (dy, dx, mirror)
-            for dy in range(5)
-            for dx in range(5)
-            for mirror in (False, True)
-            if torch.equal(_window(before, dy, dx, mirror), after)
-        ]
-        assert len(fits) == 1
-        seen.add(fits[0])
-    assert len({mirror for *_, mirror in seen}) == 2 and len(seen) > 15
-
-
-def test_augmentation_follows_its_generator() -> None:
-    block = torch.from_numpy(_noise(5, 8, 1, 8, 8))
-    again = [augmented(block, torch.Generator().manual_seed(seed), flip=False) for seed in (3, 3, 4)]
-    assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
