@@ -96,12 +96,14 @@ class Scratch:
         return next(((rows, False) for rows in found if rows is not None), None)
 
     def _made(self, key: Hashable, name: str, make: Callable[[], pa.RecordBatch]) -> tuple[pa.RecordBatch, bool]:
-        made = make()
+        made, place = make(), None
         try:
             place = self._place(pa.ipc.get_record_batch_size(made) + FRAME_BYTES)
             if place is not None:
                 _write(made, place / f"{name}.arrow")
         except OSError:
+            if place is not None and place != self.folder:
+                return made, False  # another process emptied that part meanwhile
             self._memory = BatchCache(MEMORY_BYTES)
             self._memory.put(key, made)
             return made, False

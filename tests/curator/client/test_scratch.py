@@ -99,6 +99,25 @@ def test_what_does_not_stay_is_handed_on_for_a_while(folder):
     assert sum(path.stat().st_size for path in folder.rglob("*.arrow")) <= one.max_bytes
 
 
+def test_a_part_emptied_while_it_is_written_to_costs_that_batch_only(monkeypatch):
+    one, maker = Scratch(40 * FILE_BYTES), Maker()
+    one.passes_on = True
+    for number in range(30):
+        one.of(number, maker(number))
+    replace = os.replace
+
+    def emptied(source, target):
+        Path(source).unlink()
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.os, "replace", emptied)
+        assert one.of(30, maker(30))[0].equals(batch(30))
+    one.of(31, maker(31))
+    assert one.of(31, maker(31))[0].equals(batch(31))
+    assert one._memory is None and maker.made == list(range(32)) and len(list(one.folder.rglob("*.arrow"))) == 31
+
+
 def _fill(one, first, out):
     one.passes_on = True
     for number in range(first, first + 60):
