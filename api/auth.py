@@ -17,7 +17,7 @@ from api.errors import Refusal
 from api.issuer import Issuer
 from api.service import service_of
 from curator.catalog import LOCAL_TENANT, Scope
-from curator.errors import RequestError
+from curator.errors import RequestError, TransportError
 from curator.settings import Settings
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Reader",
     "Reviewer",
     "Writer",
+    "asks_issuer",
     "is_loopback",
     "local_access",
     "scope_of",
@@ -73,7 +74,7 @@ def caller_of(request: Request) -> Caller:
         if service.local_access and _is_local(request):
             return Caller(LOCAL_TENANT, "local", frozenset({Scope.ADMIN}))
         raise _unauthenticated("no API key was shown; send `Authorization: Bearer wnw_…`")
-    if service.issuer is not None and secret.count(".") == 2:
+    if service.issuer is not None and _is_token(secret):
         return _vouched_for(request, service.issuer, secret)
     key = service.catalog.keys.authenticate(secret)
     if key is None:
@@ -84,14 +85,27 @@ def caller_of(request: Request) -> Caller:
     return Caller(key.tenant, key.id, key.scopes)
 
 
+def asks_issuer(request: Request) -> bool:
+    """Whether `caller_of` may have to wait for the issuer. Raises Refusal 401."""
+    secret = _secret(request)
+    return service_of(request).issuer is not None and secret is not None and _is_token(secret)
+
+
+def _is_token(secret: str) -> bool:
+    return secret.count(".") == 2
+
+
 def _vouched_for(request: Request, issuer: Issuer, token: str) -> Caller:
-    """Who the issuer's token speaks for. Raises Refusal 401 for a token that does not hold, 429."""
+    """Who the issuer's token speaks for. Raises Refusal 401 for a token that does not hold, 429; TransportError when
+    the issuer does not say."""
     service = service_of(request)
     try:
         bearer = issuer.bearer(token)
         tenant = service.catalog.keys.tenant_named(bearer.tenant)
-    except RequestError as error:
+    except (RequestError, TransportError) as error:
         service.wrong_keys.spend(request.client.host if request.client else "")
+        if isinstance(error, TransportError):
+            raise
         raise _unauthenticated(str(error)) from error
     name = f"oidc:{bearer.subject}"
     service.requests.spend(f"{tenant.id} {name}")
@@ -103,11 +117,10 @@ def needs(scope: Scope) -> Callable[[Request], Caller]:
     """A dependency: the caller, if it may do what `scope` says. Raises Refusal 403 otherwise."""
 
     def admitted(request: Request) -> Caller:
-        caller = caller_of(request)
+        caller = request.state.caller = caller_of(request)
         if not caller.allows(scope):
             held = ", ".join(sorted(caller.scopes)) or "none"
             raise Refusal(403, "forbidden", f"this needs a key with scope {scope.value!r}; this one has: {held}")
-        request.state.caller = caller
         return caller
 
     admitted.scope = scope  # type: ignore[attr-defined]  # so that the document and the tests can tell it of a route

@@ -7,6 +7,7 @@ exists.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ __all__ = ["Bearer", "Issuer", "issuer_of"]
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 LEEWAY_S: Final = 30
-_KEYS_KEPT_S, _ASKED_AGAIN_S = 600.0, 10.0
+_RENEWED_S, _KEPT_S, _ASKED_AGAIN_S = 600.0, 900.0, 10.0
+"""Keys are asked for anew after the first and hold for the second; an issuer is asked once in the third, whether it
+answered or not."""
 _TIMEOUT_S: Final = 5.0
 _PREFIX: Final = "winnow:"
 
@@ -38,18 +41,20 @@ class Bearer:
 
 
 class Issuer:
-    """One issuer; its keys are fetched when first needed, and again for one that is not known. Threads share it."""
+    """One issuer; its keys are fetched when first needed, and again for one that is not known. Threads share it: one
+    waits for the issuer, the others go on with the keys at hand or are told to come back."""
 
     def __init__(self, issuer: str, audience: str, *, tenant_claim: str, scope_claim: str):
         self._issuer, self._audience = issuer, audience
         self._tenant_claim, self._scope_claim = tenant_claim, scope_claim
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._keys: Any = None
-        self._fetched_at = float("-inf")
+        self._fetched_at = self._failed_at = float("-inf")
+        self._fault = f"the issuer {issuer} is being asked for its keys; come back in a moment"
 
     def bearer(self, token: str) -> Bearer:
         """Raises RequestError for a token that does not hold, without repeating anything of it; TransportError when the
-        issuer does not answer."""
+        issuer does not answer, or did not a moment ago. It is asked about no token that could not hold anyway."""
         from joserfc import jwt
         from joserfc.errors import JoseError
 
@@ -61,9 +66,10 @@ class Issuer:
             sub={"essential": True},
         )
         try:
+            registry.validate(_unproven(token))
             claims = self._decoded(token).claims
             registry.validate(claims)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RequestError(f"the token does not hold ({type(error).__name__})") from error
         return self._read(claims)
 
@@ -73,16 +79,34 @@ class Issuer:
         from joserfc.errors import InvalidKeyIdError
 
         try:
-            return jwt.decode(token, self._current(_KEYS_KEPT_S), algorithms=ALGORITHMS)
+            return jwt.decode(token, self._current(_RENEWED_S, _KEPT_S), algorithms=ALGORITHMS)
         except (InvalidKeyIdError, ValueError):  # the issuer may have turned its keys over
-            return jwt.decode(token, self._current(_ASKED_AGAIN_S), algorithms=ALGORITHMS)
+            return jwt.decode(token, self._current(_ASKED_AGAIN_S, _ASKED_AGAIN_S), algorithms=ALGORITHMS)
 
-    def _current(self, most_age_s: float) -> Any:
-        with self._lock:
-            if time.monotonic() - self._fetched_at > most_age_s:
-                self._keys = self._fetch()
-                self._fetched_at = time.monotonic()
-            return self._keys
+    def _current(self, renewed_s: float, kept_s: float) -> Any:
+        """The keys, asked for anew if they are older than `renewed_s`. Raises TransportError where that leaves none
+        younger than `kept_s`: the issuer failed a moment ago, or another thread is asking it."""
+        if self._age_s() > renewed_s and self._asking.acquire(blocking=False):
+            try:
+                self._ask(renewed_s)
+            finally:
+                self._asking.release()
+        if self._age_s() > kept_s:
+            raise TransportError(self._fault)
+        return self._keys
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._fetched_at
+
+    def _ask(self, renewed_s: float) -> None:
+        """Fetches the keys, unless another thread just has or the issuer failed a moment ago."""
+        if self._age_s() <= renewed_s or time.monotonic() - self._failed_at <= _ASKED_AGAIN_S:
+            return
+        try:
+            self._keys = self._fetch()
+            self._fetched_at = time.monotonic()
+        except TransportError as error:
+            self._fault, self._failed_at = str(error), time.monotonic()
 
     def _fetch(self) -> Any:
         from joserfc.jwk import KeySet
@@ -122,6 +146,17 @@ def issuer_of(settings: Settings) -> Issuer | None:
         raise RequestError("WINNOW_OIDC_ISSUER needs the extra `oidc`: pip install 'winnow-curation[oidc]'") from error
     claims = {"tenant_claim": settings.oidc_tenant_claim, "scope_claim": settings.oidc_scope_claim}
     return Issuer(settings.oidc_issuer, settings.oidc_audience, **claims)
+
+
+def _unproven(token: str) -> dict[str, Any]:
+    """What a token claims, its signature unread. Raises ValueError, JoseError."""
+    from joserfc import jws
+
+    shown = jws.extract_compact(token.encode())
+    claims = json.loads(shown.payload)
+    if shown.headers().get("alg") not in ALGORITHMS or not isinstance(claims, dict):
+        raise ValueError("signed in no way that counts, or no claims")
+    return claims
 
 
 def _scheme(url: str) -> str:

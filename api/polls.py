@@ -24,7 +24,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import Caller, caller_of
+from api.auth import Caller, asks_issuer, caller_of
 from api.errors import Refusal, refused
 from api.replies import named
 from api.run_views import PARTS, list_body, run_body
@@ -194,7 +194,7 @@ class _Known:
         self._callers: OrderedDict[Hashable, tuple[Caller, float]] = OrderedDict()
 
     def of(self, requests: dict[Hashable, Request]) -> dict[Hashable, Caller | Refusal | None]:
-        """None: a caller who may not read."""
+        """None: a caller who may not read, or whose token's issuer others should not wait for."""
         fresh_after = time.monotonic() - _KNOWN_FOR_S
         known = {
             credential: self._callers[credential][0]
@@ -220,6 +220,8 @@ class _Known:
     def _anew(self, credential: Hashable, request: Request) -> Caller | Refusal | None:
         self._callers.pop(credential, None)
         try:
+            if asks_issuer(request):
+                return None
             caller = caller_of(request)
         except Refusal as refusal:
             return refusal

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from api.app import create_app
 from api.issuer import issuer_of
+from curator.catalog import Scope
 from curator.errors import RequestError
 from curator.settings import Settings
 
@@ -150,16 +154,68 @@ def test_keys_are_turned_over_without_a_restart(
     asked = idp.asked
     assert status(served, idp.token()) == 200
     assert idp.asked == asked, "keys at hand are not asked for again"
-    monkeypatch.setattr("api.issuer._ASKED_AGAIN_S", 0.0)
+    monkeypatch.setattr("api.issuer._ASKED_AGAIN_S", 0.2)
+    time.sleep(0.3)
     idp.keys.append(ECKey.generate_key("P-256", {"kid": "second"}))
     assert status(served, idp.token(key=idp.keys[-1], alg="ES256")) == 200
 
 
-def test_an_issuer_that_is_silent_is_not_an_open_door(tmp_path: Path, idp: Idp, serve: Any) -> None:
-    settings = Settings(root=str(tmp_path), oidc_issuer="http://127.0.0.1:9")
+def test_keys_at_hand_go_on_while_the_issuer_is_down_and_it_is_asked_once(
+    served: tuple[httpx.Client, Any], idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status(served, idp.token()) == 200
+    monkeypatch.setattr("api.issuer._RENEWED_S", 0.0)
+    monkeypatch.setattr(idp, "down", True)
+    asked = idp.asked
+    assert [status(served, idp.token()) for _ in range(3)] == [200, 200, 200]
+    assert idp.asked == asked + 1
+    monkeypatch.setattr("api.issuer._KEPT_S", 0.0)
+    assert status(served, idp.token()) == 503, "but not for ever"
+    assert idp.asked == asked + 1
+
+
+def test_the_issuer_is_asked_about_no_token_that_could_not_hold(tmp_path: Path, idp: Idp, serve: Any) -> None:
+    asked = idp.asked
+    settings = Settings(root=str(tmp_path), oidc_issuer=idp.url)
+    deep = base64.urlsafe_b64encode(b"[" * 9000).decode()
+    head = idp.token().partition(".")[0]
+    expired, elsewhere = idp.token(exp=1), idp.token(iss="http://127.0.0.1:1")
     for url in serve(create_app(settings, require_key=True)):
-        answer = httpx.get(f"{url}/v1/runs", headers={"Authorization": f"Bearer {idp.token()}"})
-        assert answer.status_code == 503
+        for token in ("a.b.c", "e30.e30.e30", f"{head}.Nw.AAAA", f"{head}.{deep}.AAAA", expired, elsewhere):
+            answer = httpx.get(f"{url}/v1/runs", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 401, token[:100]
+    assert idp.asked == asked
+
+
+def test_many_tokens_at_a_silent_issuer_stall_nobody_else(
+    tmp_path: Path, idp: Idp, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.issuer._TIMEOUT_S", 3.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
+        issuer = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        app = create_app(Settings(root=str(tmp_path), oidc_issuer=issuer), require_key=True)
+        keys = app.state.service.catalog.keys
+        with_key = {"X-API-Key": keys.create(keys.tenant("one").id, "reader", [Scope.READ])[1]}
+        shown = {"Authorization": f"Bearer {idp.token(iss=issuer)}"}  # well made, and signed by nobody we know
+        for url in serve(app):
+            with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(50) as pool:
+                tokens = [pool.submit(client.get, path, headers=shown) for path in PATHS * 25]
+                while not any(token.done() for token in tokens):
+                    time.sleep(0.01)
+                began = time.monotonic()
+                for path in PATHS:
+                    assert client.get(path, headers=with_key).status_code == 200
+                assert time.monotonic() - began < 2.0, "none of them waits as long as one that asks the issuer"
+                answers = [token.result().status_code for token in tokens]
+        assert set(answers) == {503, 429}, "whoever shows many is slowed down like one with wrong keys"
+        silent.settimeout(0.0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()  # asked once, whoever came
+
+
+PATHS = ["/v1/runs", "/v1/uploads"]
+"""One that is polled, one that is not."""
 
 
 def test_an_issuer_elsewhere_speaks_https() -> None:

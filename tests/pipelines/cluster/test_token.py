@@ -27,6 +27,19 @@ def test_what_the_user_set_stays() -> None:
     assert "RAY_AUTH_TOKEN" not in joined
 
 
+def test_the_token_is_not_turned_off_for_a_ray_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with pytest.raises(RequestError, match="RAY_AUTH_MODE=disabled would let everyone"):
+        prepare({"RAY_AUTH_MODE": "disabled"})
+    for said in ("", "TOKEN"):
+        ours = {"RAY_AUTH_MODE": said}
+        prepare(ours)
+        assert ours["RAY_AUTH_MODE"] == "token" and len(ours["RAY_AUTH_TOKEN"]) == 64
+    joined = {"RAY_ADDRESS": "127.0.0.1:6379", "RAY_AUTH_MODE": "disabled"}
+    prepare(joined)  # what that cluster asks for is its owner's affair; `check_address` says where it may stand
+    assert joined["RAY_AUTH_MODE"] == "disabled"
+
+
 @pytest.mark.parametrize("address", ["10.1.2.3:6379", "ray://head.example:10001", "head"])
 def test_a_cluster_elsewhere_needs_a_token(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
