@@ -19,9 +19,9 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from api.errors import Refusal
-from api.trail import is_audited, note
-from curator.errors import RequestError
+from api.errors import Refusal, status_of
+from api.trail import is_audited, is_noted_refused, note
+from curator.errors import RequestError, WinnowError
 
 __all__ = ["Body", "Note", "VersionedView", "View", "routes_under"]
 
@@ -74,9 +74,14 @@ class Route(APIRoute):
         async def checked(request: Request) -> Response:
             if self.body_field is not None and _SUSPECT.search(await request.body()):
                 require_storable(await request.body())
-            answer = await handle(request)
+            try:
+                answer = await handle(request)
+            except WinnowError as error:
+                if is_noted_refused(request, self, status_of(error)):
+                    await to_thread.run_sync(note, request, self, status_of(error))
+                raise
             if audited and answer.status_code < 400:
-                await to_thread.run_sync(note, request, self, answer.status_code)
+                await to_thread.run_sync(note, request, self, answer.status_code, answer.headers.get("location"))
             return answer
 
         return checked

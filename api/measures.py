@@ -29,6 +29,7 @@ def gathered(service: Service) -> str:
         "winnow_runs": ("Runs by state.", catalog.runs.counts()),
         "winnow_training_jobs": ("Training jobs by state.", catalog.jobs.counts()),
         "winnow_exports": ("Exports by state.", catalog.exports.counts()),
+        "winnow_rewrites": ("Rewrites by state.", catalog.rewrites.counts()),
         "winnow_webhook_deliveries": ("Webhook deliveries by state.", catalog.webhooks.counts()),
     }
     lines = service.traffic.samples()

@@ -18,7 +18,17 @@ from api.errors import Refusal
 from curator.digest import sha256_hex
 from curator.storage import Store
 
-__all__ = ["body_tag", "if_match", "immutable_file", "known_already", "named", "needed_match", "reply", "unchanged"]
+__all__ = [
+    "accepted",
+    "body_tag",
+    "if_match",
+    "immutable_file",
+    "known_already",
+    "named",
+    "needed_match",
+    "reply",
+    "unchanged",
+]
 
 _CHUNK: Final = 2**20
 
@@ -39,6 +49,11 @@ def reply(
     if request.method in ("GET", "HEAD") and named(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=out)
     return Response(data, status, out, media_type="application/json")
+
+
+def accepted(request: Request, body: BaseModel, location: str) -> Response:
+    """202: the order is taken, and `location` tells how far it is."""
+    return reply(request, body, 202, headers={"Location": location, "Retry-After": "1"})
 
 
 def body_tag(data: bytes) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from curator.catalog import Claim, QueuedWork, Work
 from curator.errors import LeaseLostError, RetryableError, StoppedError, WinnowError
+from curator.log_lines import telling
 from curator.settings import Settings
 from curator.tracing import Attributes, span
 from pipelines.lease import beating, is_dead
@@ -70,24 +71,25 @@ def turn(
     undo: Callable[[C], None] = lambda claimed: None,
 ) -> bool:
     """Takes lost work away from dead runners, then does one piece if there is one: `do` gives its result, `undo`
-    removes what it left when it could not. `name`: of its span. False: nothing to do."""
+    removes what it left when it could not. `name`: of its span, and of its id in log lines. False: nothing to do."""
     for lost in queue.reap(settings.max_attempts, is_dead=is_dead):
         log.warning("%s was lost by its runner and is %s now (attempt %d)", lost.id, lost.state, lost.attempt)
     claimed = queue.claim(owner, settings.lease_s)
     if claimed is None:
         return False
-    log.info("%s: attempt %d begins", claimed.id, claimed.attempt)
     lease = WorkLease(queue, claimed, settings.lease_s, shutdown)
-    try:
-        about: Attributes = {"winnow.id": claimed.id, "winnow.attempt": claimed.attempt}
-        with span(name, about, kind="consumer"), beating(lease, settings.heartbeat_s):
-            result = do(lease)
-        queue.finish(claimed, result)
-        log.info("%s: done", claimed.id)
-    except Exception as error:
-        undo(claimed)
-        with suppress(LeaseLostError):  # cancelled, or another runner's
-            _ended(queue, claimed, error, settings, shutdown)
+    with telling(**{name: claimed.id}):
+        log.info("%s: attempt %d begins", claimed.id, claimed.attempt)
+        try:
+            about: Attributes = {"winnow.id": claimed.id, "winnow.attempt": claimed.attempt}
+            with span(name, about, kind="consumer"), beating(lease, settings.heartbeat_s):
+                result = do(lease)
+            queue.finish(claimed, result)
+            log.info("%s: done", claimed.id)
+        except Exception as error:
+            undo(claimed)
+            with suppress(LeaseLostError):  # cancelled, or another runner's
+                _ended(queue, claimed, error, settings, shutdown)
     return True
 
 

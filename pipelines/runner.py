@@ -89,12 +89,16 @@ class Runner:
         claimed = self.catalog.runs.claim(self.owner, self.settings.lease_s, most_per_tenant=most)
         if claimed is None:
             return False
+        with telling(run=claimed.id):
+            self._attempt(claimed)
+        return True
+
+    def _attempt(self, claimed: ClaimedRun) -> None:
         log.info("run %s: attempt %d begins", claimed.id, claimed.attempt)
         journal = journal_of(self.catalog, claimed, self.settings, self._shutdown)
         self._claimed = claimed
         try:
-            with telling(run=claimed.id):
-                attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
+            attempt(self.catalog, claimed, journal, self.execute, self.settings, again=True)
             log.info("run %s: succeeded", claimed.id)
         except WinnowError as error:
             log.warning("run %s: %s", claimed.id, error)
@@ -102,7 +106,6 @@ class Runner:
             log.exception("run %s stopped on an error nobody foresaw", claimed.id)
         finally:
             self._claimed = None
-        return True
 
     def train_once(self) -> bool:
         """Takes lost jobs away from dead runners, then trains one if there is one. False: nothing to do. After a
@@ -114,13 +117,18 @@ class Runner:
         job = self.catalog.jobs.claim(self.owner, self.settings.lease_s)
         if job is None:
             return False
+        with telling(training_job=job.id):
+            self._train(self.train, job)
+        return True
+
+    def _train(self, train: Train, job: ClaimedJob) -> None:
         log.info("training job %s: attempt %d begins", job.id, job.attempt)
         lease = JobLease(self.catalog, job, self.settings.lease_s, self._shutdown)
         self._claimed = job
         try:
             about: Attributes = {"winnow.id": job.id, "winnow.attempt": job.attempt}
             with span("train", about, kind="consumer"), beating(lease, self.settings.heartbeat_s):
-                self.train(self.catalog, lease, self.settings)
+                train(self.catalog, lease, self.settings)
             self._faults = 0
         except RetryableError as error:
             self._faults += 1
@@ -134,7 +142,6 @@ class Runner:
             self._claimed = None
             with suppress(LeaseLostError):  # it has ended, which is the rule
                 self.catalog.jobs.release(job)
-        return True
 
     def export_once(self) -> bool:
         """Writes one export if there is one. False: nothing to do."""

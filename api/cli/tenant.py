@@ -53,10 +53,12 @@ def tenant(
             found = catalog.keys.tenant_named(name).id
             changed = _changed(catalog.quotas.get(found), quota)
             catalog.quotas.set(found, changed)
+            _note(catalog, found, "set quota", f"{name} {found} {' '.join(quota)}")
             print(f"Tenant {name}: {changed.model_dump(exclude_none=True) or 'no limits of its own'}")
             return None
         made = catalog.keys.tenant(name)
-        _, secret = catalog.keys.create(made.id, "administrator, from the command line", [Scope.ADMIN])
+        key, secret = catalog.keys.create(made.id, "administrator, from the command line", [Scope.ADMIN])
+        _note(catalog, made.id, "create admin key", f"{name} {made.id} {key.id}")
     print(f"Tenant {made.name} ({made.id}). Admin key, shown this once: {secret}")
 
 
@@ -91,10 +93,17 @@ def _purged(catalog: Catalog, settings: Settings, name: str, dry_run: bool) -> N
         counts = {kind: len(ids) for kind, ids in catalog.purging.everything_of(found).items()}
     else:
         counts = purge_tenant(catalog, settings, found)
-        line = {"actor": "operator", "action": "purge tenant", "subject": f"{name} {found}"}
-        catalog.audit.record(LOCAL_TENANT, **line, status=200, request_id="")
+        _note(catalog, LOCAL_TENANT, "purge tenant", f"{name} {found}")
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"Tenant {name} ({found}) {'would go' if dry_run else 'is gone'}: {told}.")
+
+
+def _note(catalog: Catalog, tenant: str, action: str, subject: str) -> None:
+    """A line in the operator's audit log, and in that of the tenant it concerns."""
+    from curator.catalog import LOCAL_TENANT
+
+    for reader in dict.fromkeys((LOCAL_TENANT, tenant)):
+        catalog.audit.record(reader, actor="operator", action=action, subject=subject[:500], status=200, request_id="")
 
 
 def _changed(present: Quota, words: list[str]) -> Quota:

@@ -15,7 +15,7 @@ from api.auth import Reader, Writer
 from api.bodies import Body, VersionedView, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
-from api.replies import if_match, immutable_file, reply, unchanged
+from api.replies import accepted, if_match, immutable_file, reply, unchanged
 from api.run_views import without_root
 from api.service import Service, service_of
 from curator.catalog import Export, ExportFormat, JobState
@@ -112,7 +112,7 @@ def cancel_export(request: Request, caller: Writer, export_id: str) -> Response:
     exports = service.catalog.exports
     version = if_match(request, exports.get(caller.tenant, export_id).version)
     export = exports.cancel(caller.tenant, export_id, version=version)
-    return reply(request, export_view(service, export), 202)
+    return accepted(request, export_view(service, export), f"/v1/exports/{export.id}")
 
 
 @routes.delete("/{export_id}", status_code=204)

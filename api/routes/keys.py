@@ -79,6 +79,12 @@ def list_keys(
     return reply(request, KeyList(items=tuple(map(key_view, page.items)), next_cursor=page.next_cursor))
 
 
+@routes.get("/{key_id}", response_model=KeyView)
+def get_key(request: Request, caller: Admin, key_id: str) -> Response:
+    """One key, revoked or not, without its secret."""
+    return reply(request, key_view(service_of(request).catalog.keys.get(caller.tenant, key_id)))
+
+
 @routes.delete("/{key_id}", status_code=204)
 def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
     """From now on the key opens nothing."""

@@ -16,7 +16,7 @@ from api.bodies import Body, VersionedView, View, routes_under
 from api.manifest_shelf import known_manifest
 from api.once import create_once
 from api.plan_shelf import known_plan
-from api.replies import if_match, reply
+from api.replies import accepted, if_match, reply
 from api.run_views import without_root
 from api.service import Service, service_of
 from curator.catalog import JobState, Rewrite, RewriteKind
@@ -132,7 +132,7 @@ def cancel_rewrite(request: Request, caller: Writer, rewrite_id: str) -> Respons
     rewrites = service.catalog.rewrites
     version = if_match(request, rewrites.get(caller.tenant, rewrite_id).version)
     row = rewrites.cancel(caller.tenant, rewrite_id, version=version)
-    return reply(request, rewrite_view(service, row), 202)
+    return accepted(request, rewrite_view(service, row), f"/v1/rewrites/{row.id}")
 
 
 def rewrite_view(service: Service, row: Rewrite) -> RewriteView:

@@ -17,7 +17,7 @@ from api.bodies import Body, View, routes_under
 from api.errors import Refusal
 from api.event_stream import EventStream, run_events, sequence_of
 from api.once import create_once
-from api.replies import if_match, reply
+from api.replies import accepted, if_match, reply
 from api.run_views import RunErrors, RunList, RunMetrics, RunView, metrics_view, run_errors, run_list, run_view
 from api.service import service_of
 from api.submission import submit
@@ -187,5 +187,4 @@ def _run(request: Request, caller: Caller, run_id: str) -> Run:
 
 def _accepted(request: Request, run: Run) -> Response:
     view = run_view(run, service_of(request).store)
-    headers = {"Location": f"/v1/runs/{run.id}", "Retry-After": "1"}
-    return reply(request, view, 202, headers=headers)
+    return accepted(request, view, f"/v1/runs/{run.id}")

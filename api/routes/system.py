@@ -51,12 +51,14 @@ class Version(View):
     api: str = "v1"
 
 
+@routes.head("/healthz/live", include_in_schema=False)
 @routes.get("/healthz/live", response_model=Alive)
 def live(request: Request) -> Response:
     """The process answers."""
     return reply(request, Alive())
 
 
+@routes.head("/healthz/ready", include_in_schema=False)
 @routes.get("/healthz/ready", response_model=Health)
 def ready(request: Request) -> Response:
     """The catalog answers; 503 if it does not. A stopped runner makes the service degraded, not unready."""

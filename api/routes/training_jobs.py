@@ -18,7 +18,7 @@ from api.bodies import Body, VersionedView, View, routes_under
 from api.feedback_rows import NOTHING_BY_SAMPLE, Accepted, accept, accept_epoch, table_of_arrow, table_of_rows
 from api.manifest_shelf import known_manifest
 from api.once import create_once
-from api.replies import if_match, reply, unchanged
+from api.replies import accepted, if_match, reply, unchanged
 from api.run_views import without_root
 from api.service import service_of
 from curator.catalog import JobState, TrainingJob
@@ -175,7 +175,7 @@ def cancel_job(request: Request, caller: Writer, job_id: str) -> Response:
     jobs = service.catalog.jobs
     version = if_match(request, jobs.get(caller.tenant, job_id).version)
     job = jobs.move(caller.tenant, job_id, JobState.CANCELLED, from_states=BUSY, version=version)
-    return reply(request, job_view(job, service.store), 202)
+    return accepted(request, job_view(job, service.store), f"/v1/training-jobs/{job.id}")
 
 
 SHAPE = FeedbackBody.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -1,4 +1,4 @@
-"""/v1/webhooks: who outside is told of runs, jobs and exports. For administrators.
+"""/v1/webhooks: who outside is told of what happens. For administrators.
 
 Parses and answers; the catalog keeps what is owed, `pipelines/courier.py` delivers it.
 """
@@ -6,7 +6,7 @@ Parses and answers; the catalog keeps what is owed, `pipelines/courier.py` deliv
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Query, Request
 from pydantic import Field
@@ -18,19 +18,18 @@ from api.once import create_once
 from api.replies import reply, unchanged
 from api.service import service_of
 from curator.catalog import Delivery
+from curator.catalog.events import KINDS, EventKind
 from curator.catalog.webhooks import Webhook
 from curator.outbound import allowed_url
 
 routes = routes_under("/v1/webhooks", "webhooks")
-
-Kind = Literal["run.state", "run.progress", "run.deleted", "job.state", "export.state"]
 
 
 class NewWebhook(Body):
     """`url` lies below one of the server's WINNOW_WEBHOOK_ROOTS. `kinds`: none means all but progress."""
 
     url: str = Field(min_length=1, max_length=2000)
-    kinds: tuple[Kind, ...] = Field(default=(), max_length=10)
+    kinds: tuple[EventKind, ...] = Field(default=(), max_length=len(KINDS))
 
 
 class WebhookView(View):

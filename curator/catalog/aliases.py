@@ -78,7 +78,8 @@ class Aliases:
         with self._db.read() as connection:
             found = _alias(connection, tenant, name)
         if found is None:
-            raise NotFoundError(f"there is no alias {name!r}; set it first, or name a manifest by its id (man_…)")
+            first = "no run has succeeded yet" if moves_by_itself(name) else "set it first"
+            raise NotFoundError(f"there is no alias {name!r}; {first}, or name a manifest by its id (man_…)")
         return found
 
     def page(self, tenant: str, *, cursor: str | None = None, limit: int = 100) -> Page[Alias]:

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, when, under which request. Lines are added, never changed.
+"""The audit log: who changed what, or was refused to, when, under which request. Lines are added, never changed.
 
 Knows nothing of routes; whoever answers a request writes its line before the answer goes out.
 """
@@ -18,8 +18,8 @@ __all__ = ["Audit", "AuditLine"]
 
 
 class AuditLine(BaseModel):
-    """`actor`: a key's id, `local`, or `oidc:` and a subject. `action`: method and address template. `subject`: the
-    address itself; texts and bodies are never kept."""
+    """`actor`: a key's id, `local`, `oidc:` and a subject, or `operator` at the command line. `action`: method and
+    address template. `subject`: the address, and that of what was made; texts and bodies are never kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

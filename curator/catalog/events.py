@@ -6,7 +6,7 @@ Knows nothing of SSE or of who listens. An event is written in the transaction o
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +15,23 @@ from curator.catalog.database import Database, hold_event_order, now
 from curator.catalog.paging import checked_limit
 from curator.catalog.schema import events
 
-__all__ = ["PROGRESS", "Event", "Events", "emit"]
+__all__ = ["KINDS", "PROGRESS", "Event", "EventKind", "Events", "emit"]
 
+EventKind = Literal[
+    "run.state",
+    "run.progress",
+    "run.deleted",
+    "job.state",
+    "export.state",
+    "rewrite.state",
+    "review.opened",
+    "manifest.moved",
+    "policy.learned",
+    "policy.moved",
+]
+"""All that is told of: what `emit` takes is what webhooks may ask for."""
+
+KINDS: Final[tuple[EventKind, ...]] = get_args(EventKind)
 PROGRESS: Final = "run.progress"
 
 
@@ -77,7 +92,7 @@ class Events:
             return connection.execute(sa.delete(events).where(events.c.at < now() - older_than_s)).rowcount
 
 
-def emit(connection: sa.Connection, tenant: str, kind: str, subject: str, data: dict[str, Any]) -> None:
+def emit(connection: sa.Connection, tenant: str, kind: EventKind, subject: str, data: dict[str, Any]) -> None:
     """Writes an event. Call it last in the transaction, which must touch one subject only: it takes the lock on the
     order of events, and a transaction that then waited for a row could wait for ever.
 

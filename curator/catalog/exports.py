@@ -35,7 +35,7 @@ class ClaimedExport(Claim):
 
 class Exports(QueuedWork[Export, ClaimedExport]):
     def __init__(self, database: Database):
-        super().__init__(database, exports, Export, ClaimedExport, "export")
+        super().__init__(database, exports, Export, ClaimedExport, noun="export", event="export.state")
 
     def create(self, tenant: str, manifest: str, form: ExportFormat, *, export_id: str | None = None) -> Export:
         """A queued export. A reserved id makes one. Raises NotFoundError for a manifest that is not there."""

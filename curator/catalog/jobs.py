@@ -49,8 +49,9 @@ class ClaimedJob(Claim):
 class Jobs:
     def __init__(self, database: Database):
         self._db = database
-        names = {"oldest": "number", "noun": "training job", "event": "job.state"}
-        self._leases = Leases(database, training_jobs, TrainingJob, ClaimedJob, **names)
+        self._leases = Leases(
+            database, training_jobs, TrainingJob, ClaimedJob, oldest="number", noun="training job", event="job.state"
+        )
 
     def create(
         self,

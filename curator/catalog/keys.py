@@ -115,6 +115,15 @@ class Keys:
                 return None
             return _insert(connection, tenant, "first admin key", [Scope.ADMIN], None, new_id("key"))[1]
 
+    def get(self, tenant: str, key_id: str) -> ApiKey:
+        """A key, revoked or not. Raises NotFoundError."""
+        query = sa.select(*_COLUMNS).where(api_keys.c.id == key_id, api_keys.c.tenant == tenant)
+        with self._db.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise _unknown(key_id)
+        return ApiKey(**row)
+
     def authenticate(self, secret: str) -> ApiKey | None:
         """The key with this secret; None if unknown, expired or revoked. The time of use is written once a minute."""
         digest = sha256_hex(secret.encode())
@@ -166,7 +175,11 @@ class Keys:
         first_time = sa.func.coalesce(api_keys.c.revoked_at, now())
         with self._db.write() as connection:
             if connection.execute(sa.update(api_keys).where(mine).values(revoked_at=first_time)).rowcount == 0:
-                raise NotFoundError(f"there is no API key {key_id!r}; list the keys to see their ids")
+                raise _unknown(key_id)
+
+
+def _unknown(key_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no API key {key_id!r}; list the keys to see their ids")
 
 
 def _insert(

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from curator.catalog.database import Database, insert_new, now
-from curator.catalog.events import emit
+from curator.catalog.events import EventKind, emit
 from curator.errors import LeaseLostError, NotFoundError
 
 __all__ = ["Claim", "JobState", "Leases", "Work"]
@@ -80,7 +80,7 @@ class Leases(Generic[W, C]):
         *,
         oldest: str,
         noun: str,
-        event: str | None,
+        event: EventKind | None,
     ):
         self._db, self._table, self._work, self._claim = database, table, work, claim
         self._oldest, self._noun, self._event = table.c[oldest], noun, event

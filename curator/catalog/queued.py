@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from curator.catalog.database import Database
+from curator.catalog.events import EventKind
 from curator.catalog.leased import Claim, JobState, Leases, Work
 from curator.catalog.paging import Page, checked_limit, decode_cursor, page_of
 from curator.errors import ConflictError
@@ -24,11 +25,13 @@ _S = JobState
 
 
 class QueuedWork(Generic[W, C]):
-    """The rows of one table as such work. `noun` names a row in messages and in the kind of its events."""
+    """The rows of one table as such work. `noun` names a row in messages, `event` its events."""
 
-    def __init__(self, database: Database, table: sa.Table, work: type[W], claim: type[C], noun: str):
+    def __init__(
+        self, database: Database, table: sa.Table, work: type[W], claim: type[C], *, noun: str, event: EventKind
+    ):
         self._db, self._table, self._work, self._noun = database, table, work, noun
-        self._leases: Leases[W, C] = Leases(database, table, work, claim, oldest="id", noun=noun, event=f"{noun}.state")
+        self._leases: Leases[W, C] = Leases(database, table, work, claim, oldest="id", noun=noun, event=event)
 
     def get(self, tenant: str, work_id: str) -> W:
         """Raises NotFoundError."""

@@ -40,7 +40,7 @@ class ClaimedRewrite(Claim):
 
 class Rewrites(QueuedWork[Rewrite, ClaimedRewrite]):
     def __init__(self, database: Database):
-        super().__init__(database, rewrites, Rewrite, ClaimedRewrite, "rewrite")
+        super().__init__(database, rewrites, Rewrite, ClaimedRewrite, noun="rewrite", event="rewrite.state")
 
     def create(
         self,

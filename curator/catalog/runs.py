@@ -337,7 +337,7 @@ def _busy(most: int) -> sa.Select[Any]:
 
 def _take(connection: sa.Connection, row: Row, owner: str, lease_s: float) -> ClaimedRun:
     lease = {"lease_owner": owner, "lease_until": now() + lease_s, "heartbeat_at": now(), "not_before": None}
-    row = transition(connection, row, _S.VALIDATING, f"claimed by {owner}", fence=row.fence + 1, **lease)
+    row = transition(connection, row, _S.VALIDATING, "claimed by a runner", fence=row.fence + 1, **lease)
     kept = {name: getattr(row, name) for name in ("id", "tenant", "recipe_digest", "attempt", "fence")}
     return ClaimedRun(request=RunRequest.model_validate(row.request), owner=owner, **kept)
 
@@ -356,7 +356,7 @@ def _requeue(connection: sa.Connection, row: Row, reason: str) -> Row:
 
 def _let_go(connection: sa.Connection, row: Row, *, attempts: int | None) -> Row:
     """Takes an active run away from its owner; the fence moves first."""
-    why, values = f"the lease of {row.lease_owner} ran out", {**_NO_LEASE, "fence": row.fence + 1}
+    why, values = "its runner's lease ran out", {**_NO_LEASE, "fence": row.fence + 1}
     if row.state in (_S.CANCELLING, _S.PAUSING):
         to = _S.CANCELLED if row.state == _S.CANCELLING else _S.PAUSED
         return transition(connection, row, to, why, **values)

@@ -1,6 +1,7 @@
 """Uploads: a file on its way in, part by part, so that a broken line costs one part.
 
-Knows nothing of where the bytes lie; the API streams them to the store and records here what has arrived.
+Knows nothing of where the bytes lie; the API streams them to the store and records here what has arrived. Parts are
+numbered from 0 in here and from 1 in messages, as callers number them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Upload(BaseModel):
     def part_size(self, number: int) -> int:
         """Bytes of part `number` (from 0). Raises RequestError for a part the file does not have."""
         if not 0 <= number < self.num_parts:
-            raise RequestError(f"upload {self.id} has parts 0..{self.num_parts - 1}, not {number}")
+            raise RequestError(f"upload {self.id} has parts 1..{self.num_parts}, not {number + 1}")
         return min(self.part_bytes, self.size_bytes - number * self.part_bytes)
 
 
@@ -135,10 +136,10 @@ class Uploads:
         """
         with self._db.write() as connection:
             upload = _open(_locked(connection, tenant, upload_id))
-            if size_bytes != upload.part_size(number):
-                raise RequestError(
-                    f"part {number} of {upload_id} has {size_bytes} bytes, {upload.part_size(number)} were announced"
-                )
+            announced = upload.part_size(number)
+            if size_bytes != announced:
+                told = f"part {number + 1} of {upload_id} has {size_bytes} bytes"
+                raise RequestError(f"{told}, {announced} were announced")
             key = {"upload": upload_id, "number": number}
             connection.execute(sa.delete(upload_parts).filter_by(**key))
             values = {**key, "size_bytes": size_bytes, "sha256": sha256, "created_at": now()}
@@ -158,8 +159,9 @@ class Uploads:
             arrived = sa.select(upload_parts.c.number).where(upload_parts.c.upload == upload_id)
             missing = sorted(set(range(upload.num_parts)) - set(connection.execute(arrived).scalars()))
             if missing:
-                shown = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
-                raise ConflictError(f"upload {upload_id} misses {len(missing)} parts ({shown}); send them first")
+                shown = ", ".join(str(number + 1) for number in missing[:10]) + (" …" if len(missing) > 10 else "")
+                told = f"misses {len(missing)} of {upload.num_parts} parts ({shown})"
+                raise ConflictError(f"upload {upload_id} {told}; send them first")
             if sha256.lower() != upload.sha256:
                 raise IntegrityError(
                     f"upload {upload_id} hashes to {sha256}, {upload.sha256} was announced; send the parts again"

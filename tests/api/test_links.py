@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from fastapi.routing import APIRoute
 
-from api.app import create_app
+from api.app import RESOURCES, create_app
 from api.limits import Buckets
+from curator.catalog import RunFault, Scope
 from curator.settings import Settings
 from tests.api.conftest import RECIPE
 
@@ -161,3 +164,50 @@ def test_every_link_can_be_followed(
             if answer.status_code >= 300 and answer.status_code not in MOMENTS:
                 lost.append((source, link["operationId"], values, sent, answer.text[:300]))
     assert not lost, "\n".join(map(str, lost))
+
+
+def test_every_location_answers(house: Any, owned: dict[str, str], dataset: dict[str, Any]) -> None:
+    """What was made, queued or ordered is told of at the address the answer names."""
+    client, made = house.client([Scope.ADMIN]), dict[str, httpx.Response]()
+
+    def post(address: str, route: str = "", **body: Any) -> str:
+        made[route or address] = answer = client.post(address, json=body or None)
+        return str(answer.json().get("id"))
+
+    manifest, run_id = {"manifest": owned["manifest_id"]}, f"/v1/runs/{owned['run_id']}"
+    changed = [{"sample_id": owned["sample_id"], "action": "drop"}]
+    post("/v1/uploads", name="a.csv", size=1, sha256="0" * 64)
+    post("/v1/datasets", upload_ids=[owned["upload_id"]])
+    post("/v1/recipes", recipe={**RECIPE, "seed": 8})
+    post("/v1/keys", name="made", scopes=["read"])
+    post("/v1/webhooks", url="https://hooks.example.com/made")
+    post("/v1/review/queues", run=owned["run_id"], budget=2, seed=102)
+    post(f"/v1/review/queues/{owned['queue_id']}:apply", "/v1/review/queues/{queue_id}:apply", note="applied")
+    post(f"{run_id}/decisions:override", "/v1/runs/{run_id}/decisions:override", changes=changed)
+    plan = post("/v1/epoch-plans", **manifest, global_batch_size=8)
+    epoch, its = f"/v1/epoch-plans/{plan}/epochs/0", "/v1/epoch-plans/{plan_id}/epochs/{epoch}"
+    post(f"{epoch}/leases", f"{its}/leases", group="made")
+    rewrite = post(f"{epoch}:pack", f"{its}:pack")
+    post(f"/v1/rewrites/{rewrite}:cancel", "/v1/rewrites/{rewrite_id}:cancel")
+    compaction = post(f"/v1/manifests/{manifest['manifest']}:compact", "/v1/manifests/{manifest_id}:compact")
+    client.post(f"/v1/rewrites/{compaction}:cancel")
+    export = post("/v1/exports", **manifest, format="jsonl")
+    post(f"/v1/exports/{export}:cancel", "/v1/exports/{export_id}:cancel")
+    job = post("/v1/training-jobs", **manifest, mode="external")
+    post(f"/v1/training-jobs/{job}:cancel", "/v1/training-jobs/{job_id}:cancel")
+    run = post("/v1/runs", dataset=dataset["id"], recipe="text")
+    runs, fault = house.service.catalog.runs, RunFault(code="disk_full", message="full", resumable=True)
+    for order in ("pause", "resume", "retry", "cancel"):
+        held = runs.claim_this(house.tenant, run, "a test", 60.0) if order in ("pause", "retry") else None
+        if order == "retry":
+            runs.fail(held, fault)
+        post(f"/v1/runs/{run}:{order}", f"/v1/runs/{{run_id}}:{order}")
+        if order == "pause":
+            runs.release(held, "paused")
+    found = [route for resource in RESOURCES for route in resource.routes.routes if isinstance(route, APIRoute)]
+    making = {route.path for route in found if "POST" in route.methods and route.status_code in (201, 202)}
+    assert set(made) == making
+    for route, answer in made.items():
+        assert answer.status_code in (201, 202), (route, answer.text)
+        assert client.get(answer.headers["location"]).status_code == 200, (route, answer.headers["location"])
+        assert ("retry-after" in answer.headers) == (answer.status_code == 202), route

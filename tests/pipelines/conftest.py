@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curator.log_lines import _Json
 from curator.run import Progress, StopRequest
 
 TOPICS = {
@@ -104,3 +109,16 @@ class MemoryJournal:
 
     def stop_requested(self) -> StopRequest | None:
         return "shutdown" if self.stop_after is not None and self.commits >= self.stop_after else None
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What the pipelines have logged so far, as JSON lines read again."""
+    written, logger = io.StringIO(), logging.getLogger("pipelines")
+    handler, level = logging.StreamHandler(written), logger.level
+    handler.setFormatter(_Json())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    logger.removeHandler(handler)
+    logger.setLevel(level)

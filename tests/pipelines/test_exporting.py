@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,7 +84,9 @@ def test_a_runner_writes_what_is_queued(catalog: Catalog, settings: Settings, ma
     assert not runner.export_once()
 
 
-def test_an_export_is_a_span_and_a_failed_one_says_so(catalog: Catalog, settings: Settings, manifest: str) -> None:
+def test_an_export_is_a_span_and_a_failed_one_says_so(
+    catalog: Catalog, settings: Settings, manifest: str, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
     catalog.manifests.record("local", "man_lost", path="m", shards=[])
     good, bad = (catalog.exports.create("local", name, "jsonl").id for name in (manifest, "man_lost"))
     with Collector() as collector:
@@ -93,6 +96,7 @@ def test_an_export_is_a_span_and_a_failed_one_says_so(catalog: Catalog, settings
     assert {(span.name, span.kind) for span in seen.values()} == {("export", 5)}
     assert {export: span.failed for export, span in seen.items()} == {good: False, bad: True}
     assert seen[bad].attributes == {"winnow.id": bad, "winnow.attempt": 1, "error.type": "NotFoundError"}
+    assert [line["export"] for line in log_lines()] == [good, good, bad, bad], "each says which it is about"
 
 
 @pytest.mark.parametrize("form", ["parquet", "mds", "webdataset"])

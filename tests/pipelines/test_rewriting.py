@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,16 @@ def once(catalog: Catalog, settings: Settings, shutdown: threading.Event | None 
     return rewrite_once(catalog, settings, "host/x/1/1/1", shutdown or threading.Event())
 
 
-def test_latest_goes_on_to_the_compacted_child(catalog: Catalog, settings: Settings, manifest: Manifest) -> None:
+def test_latest_goes_on_to_the_compacted_child(
+    catalog: Catalog, settings: Settings, manifest: Manifest, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
     from curator.catalog.aliases import run_succeeded
 
     with catalog.database.write() as connection:
         run_succeeded(connection, "local", "run_1", manifest.id, None)
     rewrite = catalog.rewrites.create("local", "compact", manifest.id)
     assert write_once(catalog, settings, "host/x/1/1/1", threading.Event()) and not once(catalog, settings)
+    assert {line.get("rewrite") for line in log_lines()} == {rewrite.id}
     done = catalog.rewrites.get("local", rewrite.id)
     assert done.state == JobState.SUCCEEDED and done.result is not None, done.error
     assert catalog.aliases.get("local", "latest").manifest == done.result["manifest"]

@@ -60,7 +60,7 @@ def test_a_tenant_is_removed_after_a_look(tmp_path: Path) -> None:
         code, told = run(tmp_path, "tenant", "team", "--purge")
         assert code == 0 and "is gone" in told
         assert catalog.keys.authenticate(secret) is None
-        [line] = catalog.audit.page("local").items
+        line, *_ = catalog.audit.page("local").items
         assert (line.actor, line.action, line.subject) == ("operator", "purge tenant", f"team {tenant}")
     assert run(tmp_path, "tenant", "team", "--purge")[0] == 2
     assert run(tmp_path, "tenant", "local", "--purge")[0] == 2
@@ -79,3 +79,21 @@ def test_what_is_due_is_told_and_purged(tmp_path: Path, monkeypatch: pytest.Monk
             assert code == 0 and run_id in told
         assert run(tmp_path, "purge")[0] == 0
         assert catalog.purging.due(0.0) == []
+
+
+def test_keys_and_quotas_leave_lines_for_the_operator_and_the_tenant(tmp_path: Path) -> None:
+    tenant, secret = made(tmp_path, "team")
+    assert run(tmp_path, "tenant", "team", "--quota", "datasets=5", "--quota", "stored_bytes=none")[0] == 0
+    assert run(tmp_path, "tenant", "team", "--quota", "datasets=-1")[0] == 2
+    assert run(tmp_path, "tenant", "local")[0] == 0
+    with Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}") as catalog:
+        key = catalog.keys.authenticate(secret)
+        assert key is not None
+        told = [(line.actor, line.action, line.subject) for line in catalog.audit.page(tenant).items]
+        assert told == [
+            ("operator", "set quota", f"team {tenant} datasets=5 stored_bytes=none"),
+            ("operator", "create admin key", f"team {tenant} {key.id}"),
+        ]
+        operators = catalog.audit.page("local").items
+        assert [line.action for line in operators] == ["create admin key", "set quota", "create admin key"]
+        assert secret not in str(operators)

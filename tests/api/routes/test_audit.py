@@ -1,4 +1,4 @@
-"""The audit log over REST: every change has a line, what was refused or only read has none."""
+"""The audit log over REST: every change has a line, and every refused promotion; what was only read has none."""
 
 from __future__ import annotations
 
@@ -25,8 +25,36 @@ def test_a_change_leaves_a_line_with_its_request(house: Any, dataset: dict[str, 
     assert newest[0]["subject"] == f"/v1/runs/{answer.json()['id']}:cancel"
     assert newest[0]["request_id"] == cancelled.headers["x-request-id"]
     assert newest[0]["actor"].startswith("key_")
+    assert newest[1]["subject"] == f"/v1/runs/{answer.json()['id']}", "which one was made"
     mine = house.one.get(f"/v1/audit?actor={newest[0]['actor']}").json()["items"]
     assert len(mine) == 2
+
+
+def test_a_line_says_what_was_made_of_what(house: Any, finished: dict[str, Any]) -> None:
+    manifest = finished["summary"]["manifest"]
+    made = house.one.post(f"/v1/manifests/{manifest}:compact").json()["id"]
+    key = house.one.post("/v1/keys", json={"name": "noted", "scopes": ["read"]}).json()["id"]
+    newest = house.one.get("/v1/audit?limit=2").json()["items"]
+    assert newest[0]["subject"] == f"/v1/keys/{key}"
+    assert newest[1]["subject"] == f"/v1/manifests/{manifest}:compact /v1/rewrites/{made}"
+    house.one.post(f"/v1/rewrites/{made}:cancel")
+
+
+def test_a_refused_promotion_leaves_a_line(house: Any, finished: dict[str, Any]) -> None:
+    asked = {"json": {"manifest": finished["summary"]["manifest"]}}
+    writer, promoter = house.client([Scope.WRITE]), house.client([Scope.PROMOTE])
+    statuses = [
+        writer.put("/v1/aliases/refused", **asked, headers={"If-Match": "*"}).status_code,
+        promoter.put("/v1/aliases/latest", **asked, headers={"If-Match": "*"}).status_code,
+        promoter.put("/v1/aliases/refused", **asked, headers={"If-Match": '"7"'}).status_code,
+    ]
+    assert statuses == [403, 409, 412]
+    assert promoter.put("/v1/aliases/refused", **asked).status_code == 428, "it was only asked what is needed"
+    assert house.nobody.put("/v1/aliases/refused", **asked).status_code == 401
+    lines = house.one.get("/v1/audit?limit=3").json()["items"]
+    assert [line["status"] for line in reversed(lines)] == statuses
+    assert {line["action"] for line in lines} == {"PUT /v1/aliases/{alias_name}"}
+    assert lines[2]["actor"] != lines[1]["actor"] == lines[0]["actor"]
 
 
 def test_another_tenants_changes_are_not_told(house: Any) -> None:

@@ -20,10 +20,16 @@ def test_a_made_key_does_what_its_scopes_say(house: Any) -> None:
     assert house.nobody.get("/v1/keys", headers=with_it).status_code == 403
     expires = dt.datetime.fromisoformat(made.json()["expires_at"])
     assert dt.timedelta(days=89) < expires - dt.datetime.now(dt.UTC) < dt.timedelta(days=91)
+    shown = house.one.get(made.headers["location"])
+    assert shown.json() == {name: value for name, value in made.json().items() if name != "secret"} | {
+        "last_used_at": shown.json()["last_used_at"]
+    }
     listed = house.one.get("/v1/keys")
     assert secret not in listed.text and made.json()["prefix"] in listed.text
     assert house.one.delete(f"/v1/keys/{made.json()['id']}").status_code == 204
     assert house.nobody.get("/v1/runs", headers=with_it).status_code == 401
+    assert house.one.get(made.headers["location"]).json()["revoked_at"] is not None
+    assert house.one.get("/v1/keys/key_nobody").status_code == 404
 
 
 def test_a_secret_is_kept_nowhere(house: Any) -> None:

@@ -30,6 +30,12 @@ def test_health_needs_no_key(house: Any) -> None:
     assert house.nobody.get("/version").json()["name"] == "winnow"
 
 
+def test_health_is_asked_by_head_too(house: Any) -> None:
+    for path in ("/healthz/live", "/healthz/ready"):
+        answer = house.nobody.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.fixture
 def alone(tmp_path: Path, serve: Any) -> Iterator[tuple[httpx.Client, Any]]:
     """A server whose runner has stopped."""

@@ -55,7 +55,7 @@ def test_a_missing_part_is_named(house: Any) -> None:
     house.one.put(upload["parts"][0]["url"], content=b"x" * MIB)
     answer = house.one.post(f"/v1/uploads/{upload['id']}:complete")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
-    assert "misses 1 parts (1)" in answer.json()["detail"]
+    assert "misses 1 of 2 parts (2)" in answer.json()["detail"]
 
 
 def test_a_wrong_hash_is_refused_and_the_parts_may_come_again(house: Any) -> None:

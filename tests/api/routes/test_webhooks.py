@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from curator.catalog.events import KINDS
+
+README = Path(__file__).parents[3] / "api" / "README.md"
 
 
 def test_a_webhook_is_told_of_runs(house: Any, dataset: dict[str, Any]) -> None:
@@ -45,3 +51,13 @@ def test_the_same_request_again_makes_no_second_webhook_and_tells_no_secret(hous
     other = house.one.post("/v1/webhooks", json={**asked, "kinds": ["run.state"]}, headers=once)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     house.one.delete(first.headers["location"])
+
+
+def test_every_kind_of_event_may_be_asked_for_and_is_documented(house: Any) -> None:
+    made = house.one.post("/v1/webhooks", json={"url": "https://hooks.example.com/all", "kinds": list(KINDS)})
+    assert (made.status_code, made.json()["kinds"]) == (201, list(KINDS))
+    house.one.delete(made.headers["location"])
+    refused = house.one.post("/v1/webhooks", json={"url": "https://hooks.example.com/all", "kinds": ["run.begun"]})
+    assert refused.status_code == 422
+    table = README.read_text().split("## Webhooks")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z]+\.[a-z]+)`", table)) - {"server.key"} == set(KINDS)

@@ -122,3 +122,11 @@ def test_aliases_on_postgresql(postgresql: Catalog, summary: RunSummary) -> None
         assert sorted(pool.map(move, range(4))) == ["", "", "", "prod"]
     run(postgresql, summary, "man_2", "ds_1")
     assert postgresql.aliases.get("local", "latest@ds_1").manifest == "man_2"
+
+
+def test_a_name_that_moves_by_itself_is_there_after_the_first_run(catalog: Catalog) -> None:
+    for name in ("latest", "latest@ds_1"):
+        with pytest.raises(NotFoundError, match="no run has succeeded yet"):
+            catalog.aliases.get("local", name)
+    with pytest.raises(NotFoundError, match="set it first"):
+        catalog.aliases.get("local", "prod")

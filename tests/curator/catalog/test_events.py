@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
+import curator.catalog
 from curator.catalog import Catalog, ClaimedRun
+from curator.catalog.events import KINDS, PROGRESS
 from curator.catalog.schema import events
 from curator.errors import ConflictError, RequestError
 from curator.run import Progress, RunRequest, RunState
@@ -71,3 +77,33 @@ def test_what_moved_since_is_told_by_subject(catalog: Catalog, request_: RunRequ
     assert catalog.events.moved(0) == {first.id: before - 1, second.id: before}
     catalog.runs.request_stop("local", first.id, "cancel")
     assert catalog.events.moved(before) == {first.id: before + 1}
+
+
+def emitted() -> Iterator[str]:
+    """The kinds that the catalog's code gives to `emit`, by itself or through the leases of a table."""
+    for file in Path(curator.catalog.__path__[0]).glob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            given = [keyword.value for keyword in call.keywords if keyword.arg == "event"]
+            given += call.args[2:3] if isinstance(call.func, ast.Name) and call.func.id == "emit" else []
+            yield from (str(kind.value) for kind in given if isinstance(kind, ast.Constant) and kind.value)
+            yield from (PROGRESS for kind in given if isinstance(kind, ast.Name) and kind.id == "PROGRESS")
+
+
+def test_every_kind_that_is_emitted_is_listed() -> None:
+    assert set(emitted()) == set(KINDS)
+
+
+def test_no_event_names_the_machine_of_a_runner(catalog: Catalog, request_: RunRequest) -> None:
+    owner = "gpu-7.internal/4711"
+    run = catalog.runs.create("local", request_)
+    claimed = catalog.runs.claim(owner, 0.0)
+    assert claimed is not None and claimed.id == run.id
+    for _ in range(2):
+        catalog.runs.reap(2)
+        catalog.runs.claim(owner, 0.0)
+    assert catalog.runs.get("local", run.id).state == RunState.FAILED
+    told = catalog.events.after("local", 0)
+    assert "claimed by a runner" in [event.data["reason"] for event in told]
+    assert "gpu-7" not in str(told) and "4711" not in str(told)
+    assert "gpu-7" not in str(catalog.runs.get("local", run.id))
+    assert {step.owner for step in catalog.runs.history("local", run.id)} == {None, owner}, "the operator may look"

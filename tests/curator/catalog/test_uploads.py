@@ -36,15 +36,15 @@ def test_from_open_to_complete(catalog: Catalog) -> None:
 def test_a_missing_part_is_named(catalog: Catalog) -> None:
     upload = opened(catalog)
     send(catalog, upload, 1)
-    with pytest.raises(ConflictError, match=r"misses 2 parts \(0, 2\)"):
+    with pytest.raises(ConflictError, match=r"misses 2 of 3 parts \(1, 3\)"):
         catalog.uploads.complete("local", upload.id, DIGEST)
 
 
 def test_wrong_bytes_are_refused(catalog: Catalog) -> None:
     upload = opened(catalog)
-    with pytest.raises(RequestError, match=r"parts 0\.\.2, not 3"):
+    with pytest.raises(RequestError, match=r"parts 1\.\.3, not 4"):
         catalog.uploads.record_part("local", upload.id, 3, 10, "cd" * 32)
-    with pytest.raises(RequestError, match="9 bytes, 10 were announced"):
+    with pytest.raises(RequestError, match=r"part 1 of upl_\w+ has 9 bytes, 10 were announced"):
         catalog.uploads.record_part("local", upload.id, 0, 9, "cd" * 32)
     send(catalog, upload, 0, 1, 2)
     with pytest.raises(IntegrityError, match="announced"):

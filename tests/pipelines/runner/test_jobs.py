@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -30,7 +32,9 @@ def idle(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> Ru
     raise AssertionError("there is no run")
 
 
-def test_a_job_is_trained_when_no_run_waits(settings: Settings, catalog: Catalog, queued: Run) -> None:
+def test_a_job_is_trained_when_no_run_waits(
+    settings: Settings, catalog: Catalog, queued: Run, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
     job, order = queue_job(catalog), []
 
     def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
@@ -50,6 +54,8 @@ def test_a_job_is_trained_when_no_run_waits(settings: Settings, catalog: Catalog
             runner.run_forever()
         assert collector.spans()["train"].attributes == {"winnow.id": job.id, "winnow.attempt": 1}
     assert order == [queued.id, job.id]
+    told = [(line.get("run"), line.get("training_job")) for line in log_lines() if "begins" in line["message"]]
+    assert told == [(queued.id, None), (None, job.id)]
     assert catalog.jobs.get("local", job.id).state == JobState.SUCCEEDED
 
 
