@@ -6,6 +6,7 @@ Knows keys and the catalog; nothing of resources.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -14,10 +15,10 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from api.errors import Refusal
-from api.issuer import Issuer
-from api.service import service_of
+from api.issuer import LEEWAY_S, Issuer
+from api.service import Service, service_of
 from curator.catalog import LOCAL_TENANT, Scope
-from curator.errors import RequestError, TransportError
+from curator.errors import RequestError, RetryableError, TransportError
 from curator.settings import Settings
 
 __all__ = [
@@ -33,18 +34,23 @@ __all__ = [
     "is_loopback",
     "local_access",
     "scope_of",
+    "still_opens",
 ]
 
+LOCAL: Final = "local"
+"""The name of callers who are this machine's own programs."""
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """tenant: whose things these are. name: the key's id, or `local`, for the audit trail."""
+    """tenant: whose things these are. name: the key's id, `oidc:` and a subject, or `local`, for the audit trail.
+    token_until: when the token shown expires, in seconds of the epoch; None without one."""
 
     tenant: str
     name: str
     scopes: frozenset[Scope]
+    token_until: float | None = None
 
     def allows(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
@@ -72,7 +78,7 @@ def caller_of(request: Request) -> Caller:
     secret = _secret(request)
     if secret is None:
         if service.local_access and _is_local(request):
-            return Caller(LOCAL_TENANT, "local", frozenset({Scope.ADMIN}))
+            return Caller(LOCAL_TENANT, LOCAL, frozenset({Scope.ADMIN}))
         raise _unauthenticated("no API key was shown; send `Authorization: Bearer wnw_…`")
     if service.issuer is not None and _is_token(secret):
         return _vouched_for(request, service.issuer, secret)
@@ -110,7 +116,19 @@ def _vouched_for(request: Request, issuer: Issuer, token: str) -> Caller:
     name = f"oidc:{bearer.subject}"
     service.requests.spend(f"{tenant.id} {name}")
     service.allowances.spend_request(tenant.id)
-    return Caller(tenant.id, name, bearer.scopes)
+    return Caller(tenant.id, name, bearer.scopes, bearer.until)
+
+
+def still_opens(service: Service, caller: Caller) -> bool:
+    """Whether what let a caller in would do so now. A catalog out of reach shuts nobody out."""
+    if caller.token_until is not None:
+        return time.time() < caller.token_until + LEEWAY_S
+    if caller.name == LOCAL:
+        return True
+    try:
+        return caller.name in service.catalog.keys.still_open([caller.name])
+    except RetryableError:
+        return True
 
 
 def needs(scope: Scope) -> Callable[[Request], Caller]:

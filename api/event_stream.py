@@ -1,4 +1,5 @@
-"""A run's events as server-sent events: replayed from the outbox, then followed until the run ends.
+"""A run's events as server-sent events: replayed from the outbox, then followed until the run ends, the key that opened
+the stream does, or the server.
 
 Knows the form of a stream; an event's id is its number in the outbox, so any worker can go on where another stopped.
 """
@@ -6,12 +7,15 @@ Knows the form of a stream; an event's id is its number in the outbox, so any wo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+from anyio import to_thread
 from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import StreamingResponse
 
+from api.auth import Caller, still_opens
 from api.service import Service
 from curator.errors import RequestError
 
@@ -42,19 +46,25 @@ def sequence_of(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-async def run_events(service: Service, tenant: str, run_id: str, after: int) -> AsyncIterator[bytes]:
-    """Events of one run numbered above `after`, oldest first; ends once the run has ended and all are told."""
-    async with service.outbox.listening(run_id) as bell:
-        while True:
+async def run_events(service: Service, caller: Caller, run_id: str, after: int) -> AsyncIterator[bytes]:
+    """Events of one run numbered above `after`, oldest first; ends once the run has ended and all are told, soon after
+    the caller's key was revoked or has expired, and when the server is told to end."""
+    outbox, asked_at = service.outbox, time.monotonic()
+    async with outbox.listening(run_id) as bell:
+        while not outbox.ended:
             bell.clear()
-            news = await service.outbox.after(tenant, run_id, after)
+            news = await outbox.after(caller.tenant, run_id, after)
             after = news.last
             if news.wire:
                 yield news.wire
             elif news.ended:
                 return
-            if not (news.more or news.ended) and (alive := await _rung(bell)):
+            if not (news.more or news.ended or outbox.ended) and (alive := await _rung(bell)):
                 yield alive
+            if time.monotonic() - asked_at >= KEEP_ALIVE_S:  # told or not: a run may tell something every second
+                asked_at = time.monotonic()
+                if not await to_thread.run_sync(still_opens, service, caller):
+                    return
 
 
 async def _rung(bell: asyncio.Event) -> bytes:

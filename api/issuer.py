@@ -33,11 +33,12 @@ _PREFIX: Final = "winnow:"
 
 @dataclass(frozen=True)
 class Bearer:
-    """Whom a token speaks for."""
+    """Whom a token speaks for, and until when (seconds of the epoch)."""
 
     subject: str
     tenant: str
     scopes: frozenset[Scope]
+    until: float
 
 
 class Issuer:
@@ -129,7 +130,7 @@ class Issuer:
         names = given.split() if isinstance(given, str) else [name for name in given if isinstance(name, str)]
         known = {scope.value: scope for scope in Scope}
         held = {known[name.removeprefix(_PREFIX)] for name in names if _is_ours(name, known)}
-        return Bearer(str(subject)[:200], tenant, frozenset(held))
+        return Bearer(str(subject)[:200], tenant, frozenset(held), float(claims["exp"]))
 
 
 def issuer_of(settings: Settings) -> Issuer | None:

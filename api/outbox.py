@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from anyio import to_thread
@@ -43,7 +44,8 @@ class News:
 
 
 class Outbox:
-    """One process's ear. `listening` gives a bell that is rung when a run has news; `after` tells them."""
+    """One process's ear. `listening` gives a bell that is rung when a run has news; `after` tells them. `ended`: the
+    process is told to end, and whoever listens comes back to another."""
 
     def __init__(self, catalog: Catalog):
         self._catalog = catalog
@@ -52,6 +54,13 @@ class Outbox:
         self._pages: OrderedDict[tuple[str, str, int, int], asyncio.Task[News]] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
         self._begun: asyncio.Future[None] | None = None
+        self.ended = False
+
+    def end(self) -> None:
+        """Rings every bell a last time. In the loop that listens."""
+        self.ended = True
+        for bell in chain.from_iterable(self._bells.values()):
+            bell.set()
 
     @asynccontextmanager
     async def listening(self, run_id: str) -> AsyncIterator[asyncio.Event]:

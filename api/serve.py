@@ -22,6 +22,7 @@ import uvicorn
 
 from api.app import create_app, keep_loaded
 from api.auth import is_loopback, local_access
+from api.outbox import Outbox
 from api.service import Service
 from curator.errors import RequestError
 from curator.log_lines import configure_logs
@@ -34,7 +35,7 @@ log: Final = logging.getLogger("winnow.serve")
 
 _BACKOFF_S, _BACKOFF_MOST_S, _HEALTHY_AFTER_S = 0.5, 30.0, 10.0
 _LAST_STREAMS_S: Final = 3
-"""How long open answers (event streams, mostly) may hold up the end."""
+"""How long open answers (downloads, mostly) may hold up the end."""
 
 
 class RunnerChild:
@@ -118,17 +119,26 @@ def serve(settings: Settings) -> int:
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until uvicorn listens for it
     try:
         with listening, runner:
-            _Server(config).run(sockets=[listening])
+            _Server(config, app.state.service.outbox).run(sockets=[listening])
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
 class _Server(uvicorn.Server):
-    """Ends quietly: uvicorn would raise the signal again once it has closed, and the runner is still to be told."""
+    """Ends quietly: uvicorn would raise the signal again once it has closed, and the runner is still to be told; and it
+    would cut event streams off, which end by themselves once they are told."""
+
+    def __init__(self, config: uvicorn.Config, outbox: Outbox):
+        super().__init__(config)
+        self._outbox = outbox
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self.should_exit, self.force_exit = True, self.should_exit and sig == signal.SIGINT
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._outbox.end()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -110,7 +110,7 @@ async def stream_events(
     request: Request, caller: Reader, run_id: str, after: Annotated[int, Depends(watched)]
 ) -> EventStream:
     """What happened to the run, then what happens, until it ends; Last-Event-ID goes on after that event."""
-    return EventStream(run_events(service_of(request), caller.tenant, run_id, after))
+    return EventStream(run_events(service_of(request), caller, run_id, after))
 
 
 @routes.post("/{run_id}:cancel", status_code=202, response_model=RunView)

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.auth import is_loopback, local_access
+from api.auth import Caller, is_loopback, local_access, still_opens
 from curator.catalog import LOCAL_TENANT, Scope
+from curator.errors import RetryableError
 from curator.settings import Settings
 
 
@@ -91,6 +92,22 @@ def test_expired_and_revoked_keys_open_nothing(house: Any) -> None:
     while expiring.get("/v1/runs").status_code == 200:
         time.sleep(0.05)
     assert expiring.get("/v1/runs").json()["code"] == "unauthenticated"
+
+
+def test_what_let_a_caller_in_may_stop_doing_so(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, _ = house.service.catalog.keys.create(house.tenant, "watched", [Scope.READ])
+    by_key = Caller(house.tenant, key.id, key.scopes)
+    here = Caller(LOCAL_TENANT, "local", key.scopes)
+    fresh, old = (Caller(house.tenant, "oidc:ada", key.scopes, time.time() + s) for s in (60, -60))
+    assert [still_opens(house.service, caller) for caller in (by_key, here, fresh, old)] == [True, True, True, False]
+    house.service.catalog.keys.revoke(house.tenant, key.id)
+    assert not still_opens(house.service, by_key)
+
+    def away(key_ids: list[str]) -> set[str]:
+        raise RetryableError("the catalog is out of reach")
+
+    monkeypatch.setattr(house.service.catalog.keys, "still_open", away)
+    assert still_opens(house.service, by_key), "an outage closes no stream"
 
 
 def test_guessing_keys_is_slowed_down_and_bothers_nobody_else(local: httpx.Client) -> None:

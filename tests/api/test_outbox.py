@@ -13,7 +13,7 @@ import pytest
 
 from api.app import create_app
 from api.outbox import Outbox
-from curator.catalog import Catalog, Event
+from curator.catalog import Catalog, Event, Scope
 from curator.run import Progress, RunRequest
 from curator.settings import Settings
 from tests.api.routes.test_runs import claimed, events
@@ -69,6 +69,29 @@ def test_a_quiet_stream_shows_a_sign_of_life(
         lines = answer.iter_lines()
         while not next(lines).startswith(": "):
             pass
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_stream_ends_with_the_key_that_opened_it(
+    house: Any, queued: dict[str, Any], monkeypatch: pytest.MonkeyPatch, how: str, busy: bool
+) -> None:
+    monkeypatch.setattr("api.event_stream.KEEP_ALIVE_S", 0.5)
+    catalog = house.service.catalog
+    key, secret = catalog.keys.create(house.tenant, "watcher", [Scope.READ], ttl_s=2.0 if how == "expired" else None)
+    run = claimed(house, queued["id"]) if busy else None
+    path, deadline = f"/v1/runs/{queued['id']}/events", time.monotonic() + 20
+    with house.nobody.stream("GET", path, headers={"X-API-Key": secret}) as answer:
+        assert answer.status_code == 200
+        for number, _ in enumerate(answer.iter_lines()):
+            assert time.monotonic() < deadline, "it goes on"
+            if number == 3 and how == "revoked":
+                catalog.keys.revoke(house.tenant, key.id)
+            if run is not None:  # there is always something to tell
+                catalog.runs.heartbeat(run, 60.0, Progress(phase="score", rows_done=number))
+    assert house.nobody.get(path, headers={"X-API-Key": secret}).status_code == 401
+    if run is not None:
+        catalog.runs.release(run, "over")
 
 
 def test_a_listener_goes_on_over_a_restart(tmp_path: Path, serve: Any) -> None:

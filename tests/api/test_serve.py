@@ -17,7 +17,9 @@ import httpx
 import pytest
 
 from api.serve import RunnerChild, _environment, _listen, _runner_of, serve
+from curator.catalog import Catalog
 from curator.errors import RequestError
+from curator.run import RunRequest
 from curator.settings import Settings
 
 REPO = Path(__file__).parents[2]
@@ -36,17 +38,15 @@ time.sleep(600)
 
 
 @contextmanager
-def served(root: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """(process, address, lines said at the start)."""
+def served(
+    root: Path, log: Path = Path(os.devnull), **more: str
+) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """(process, address, lines said at the start); what it logs goes to a file."""
     environ = {**os.environ, "WINNOW_ROOT": str(root), "WINNOW_PORT": "0", "WINNOW_GRACE_S": "5", **more}
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND],
-        cwd=REPO,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND], cwd=REPO, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
     assert process.stdout is not None
     try:
         said: list[str] = []
@@ -106,6 +106,22 @@ def test_the_runner_of_a_killed_counter_ends_by_itself(tmp_path: Path) -> None:
         process.wait()
         process.returncode = 0  # as the context expects of one that was asked
         until(lambda: not Path(f"/proc/{runner}").exists())
+
+
+def test_open_event_streams_are_ended_not_cut_off(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "log"
+    with served(root, log) as (process, url, _):
+        with Catalog.open(Settings(root=str(root)).database_url) as catalog:
+            request = RunRequest(inputs=("rows.parquet",), recipe={"task": "text"})
+            run = catalog.runs.create_claimed("local", request, "a runner elsewhere", 600.0)
+        with httpx.stream("GET", f"{url}/v1/runs/{run.id}/events", timeout=60) as answer:
+            lines = answer.iter_lines()
+            while "validating" not in next(lines):
+                pass
+            process.send_signal(signal.SIGTERM)
+            assert not [line for line in lines if line.startswith("event:")]  # to its end, which is a proper one
+    told = log.read_text()
+    assert "ERROR" not in told and "Cancel" not in told, told
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
