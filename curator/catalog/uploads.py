@@ -64,6 +64,8 @@ class UploadPart(BaseModel):
 
 
 _PART_COLUMNS: Final = [upload_parts.c[name] for name in UploadPart.model_fields]
+_BY_STATEMENT: Final = 500
+"""Ids in one statement: databases take tens of thousands of parameters, not any number."""
 
 
 class Uploads:
@@ -178,9 +180,13 @@ class Uploads:
 
     def missing(self, upload_ids: Collection[str]) -> set[str]:
         """Those of the ids that no upload of any tenant has, or a deleted one."""
-        there = sa.and_(uploads.c.id.in_(list(upload_ids)), uploads.c.state != UploadState.DELETED)
+        asked, there = list(upload_ids), set[str]()
         with self._db.read() as connection:
-            return set(upload_ids) - set(connection.execute(sa.select(uploads.c.id).where(there)).scalars())
+            for start in range(0, len(asked), _BY_STATEMENT):
+                part = uploads.c.id.in_(asked[start : start + _BY_STATEMENT])
+                query = sa.select(uploads.c.id).where(part, uploads.c.state != UploadState.DELETED)
+                there.update(connection.execute(query).scalars())
+        return set(asked) - there
 
     def delete(self, tenant: str, upload_id: str) -> Upload:
         """Forgets an upload and frees its quota; the caller removes the bytes. Raises NotFoundError."""

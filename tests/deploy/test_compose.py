@@ -21,13 +21,16 @@ PORT = Settings.model_fields["port"].default
 PROFILES = {"winnow": [], "postgres": ["postgres"], "ray-head": ["ray"], "ray-worker": ["ray"]}
 SERVICE_KEYS = {
     "image", "build", "restart", "init", "cap_drop", "security_opt", "shm_size", "volumes", "command", "environment",
-    "ports", "stop_grace_period", "depends_on", "profiles", "healthcheck",
+    "ports", "env_file", "stop_grace_period", "depends_on", "profiles", "healthcheck",
 }  # fmt: skip
 
 
 def settings_named(text: str) -> set[str]:
     return set(re.findall(r"\bWINNOW_[A-Z_]+\b", text))
 
+
+DEVELOPING, BELOW_CLUSTER = {"dev", "demo", "bench"}, {"server", "train"}
+"""Extras that `all` does not name: for work on Winnow itself, and those that `cluster` brings."""
 
 KNOWN = {f"WINNOW_{name.upper()}" for name in Settings.model_fields} - {"WINNOW_RAY_ADDRESS"}
 """Ray's own variable says where Ray is."""
@@ -80,12 +83,26 @@ def test_every_setting_named_is_one() -> None:
         assert settings_named(path.read_text()) <= KNOWN | clients, path
 
 
+def test_settings_the_compose_file_does_not_name_come_from_a_file() -> None:
+    for name in ("winnow", "ray-head", "ray-worker"):
+        assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+    assert "/deploy/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_kernels_are_compiled_into_the_image_where_a_container_looks_for_them() -> None:
+    _, build, last = DOCKERFILE.split("\nFROM ")
+    [kernels] = re.findall(r"NUMBA_CACHE_DIR=(\S+)", last)
+    assert f"NUMBA_CACHE_DIR={kernels} /opt/winnow/bin/winnow curate" in build
+    assert f"COPY --from=build --chown=10001:10001 {kernels} {kernels}" in last
+
+
 def test_settings_in_the_image_and_the_service_are_lawful() -> None:
     in_image = dict(re.findall(r"\b((?:WINNOW|RAY)_[A-Z_]+)=(\S+)", DOCKERFILE))
     assert in_image["WINNOW_PORT"] == str(PORT)
     in_service = {name: value for name, value in SERVICES["winnow"]["environment"].items() if "${" not in str(value)}
     for environ in (in_image, in_service):
         lawful = {name: value for name, value in environ.items() if name.startswith("WINNOW_")}
+        lawful.setdefault("WINNOW_ROOT", "/data")  # as the compose file says when nothing else does
         settings = Settings.from_environment(lawful)
         assert (settings.root, settings.host, settings.port) == ("/data", "0.0.0.0", PORT)
 
@@ -95,6 +112,7 @@ def test_variables_left_empty_mean_the_defaults() -> None:
     empty = {name: "" for name, value in wanted.items() if re.fullmatch(r"\$\{[A-Z_]+:-\}", str(value))}
     theirs = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "OTEL_EXPORTER_OTLP_ENDPOINT"}
     assert set(empty) == {"WINNOW_DATABASE_URL", "WINNOW_ALLOWED_HOSTS", *theirs}
+    assert wanted["WINNOW_ROOT"] == "${WINNOW_ROOT:-/data}"
     settings = Settings.from_environment(empty)
     assert settings.database_url.startswith("sqlite:")
     assert (settings.ray_address, settings.otlp_endpoint) == (None, "")
@@ -161,7 +179,10 @@ def test_versions_and_extras_are_the_projects() -> None:
     extras = project["optional-dependencies"]
     [torch] = [need for need in extras["train"] if need.startswith("torch")]
     assert f'"{torch}"' in DOCKERFILE
-    assert set(re.findall(r'"\.\[(\w+)\]"', DOCKERFILE)) <= set(extras)
+    [installed] = re.findall(r'"\.\[([\w,]+)\]"', DOCKERFILE)
+    assert set(installed.split(",")) == {"cluster", "otel", "oidc", "s3"}  # what a setting may ask for
+    [everything] = re.findall(r"\[([\w,]+)\]", extras["all"][0])
+    assert {*everything.split(","), "all"} == set(extras) - DEVELOPING - BELOW_CLUSTER
     python = re.search(r"FROM python:(\d+)\.(\d+)", DOCKERFILE)
     assert python is not None
     assert (int(python[1]), int(python[2])) >= (3, 11)

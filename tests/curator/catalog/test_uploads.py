@@ -94,3 +94,12 @@ def test_pages(catalog: Catalog) -> None:
     second = catalog.uploads.page("local", limit=2, cursor=first.next_cursor)
     assert [upload.id for upload in first.items + second.items] == made[::-1]
     assert second.next_cursor is None
+
+
+def test_any_number_of_ids_may_be_asked_for(catalog: Catalog) -> None:
+    """More than the 65,535 parameters that a statement of PostgreSQL takes."""
+    there, gone = opened(catalog), opened(catalog)
+    catalog.uploads.delete("local", gone.id)
+    unknown = {f"upl_{number}" for number in range(70_000)}
+    assert catalog.uploads.missing({*unknown, there.id, gone.id}) == {*unknown, gone.id}
+    assert catalog.uploads.missing([]) == set()
