@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the tests' own, where its programs are installed: one for all tests, a database for each."""
+"""A PostgreSQL server of the tests' own, where its programs are installed: one for all tests, a database for each.
+
+Where it is not, its tests are skipped, or fail if REQUIRE_POSTGRESQL says so (`.ci/run`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import sqlalchemy as sa
@@ -29,14 +34,38 @@ def _account() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
+def missing(what: str) -> NoReturn:
+    """Skips; fails where somebody relies on these tests."""
+    if os.environ.get("REQUIRE_POSTGRESQL"):
+        pytest.fail(f"{what}, and REQUIRE_POSTGRESQL is set: install the package postgresql")
+    pytest.skip(what)
+
+
+@contextmanager
+def database(server: str, template: str = "template1") -> Iterator[str]:
+    """A fresh database, a copy of `template`, as long as this lasts: its URL."""
+    name, url = f"winnow_{uuid.uuid4().hex[:12]}", f"postgresql+psycopg://winnow@/{{}}?host={server}"
+    engine = sa.create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+    def order(statement: str) -> None:
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    order(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield url.format(name)
+    finally:
+        order(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The socket folder of a PostgreSQL server that lives as long as the tests."""
     programs, account = _programs(), _account()
     if programs is None:
-        pytest.skip("no PostgreSQL programs here (initdb is neither on PATH nor under /usr/lib/postgresql)")
+        missing("no PostgreSQL programs here (initdb is neither on PATH nor under /usr/lib/postgresql)")
     if os.geteuid() == 0 and account is None:
-        pytest.skip("PostgreSQL does not run as root and there is no account postgres or nobody to run it as")
+        missing("PostgreSQL does not run as root and there is no account postgres or nobody to run it as")
     folder = Path(tempfile.mkdtemp(prefix="winnow-pg-"))
     if account is not None:
         shutil.chown(folder, account)
@@ -57,12 +86,7 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """A fresh, empty database."""
-    name = f"winnow_{uuid.uuid4().hex[:12]}"
-    server = f"postgresql+psycopg://winnow@/{{}}?host={postgresql_server}"
-    engine = sa.create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
-    return server.format(name)
+    with database(postgresql_server) as url:
+        yield url

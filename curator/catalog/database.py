@@ -168,9 +168,9 @@ class Database:
             return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
     def migrate(self, target: str = "head") -> None:
-        """Brings the tables to `target` (a revision, `head`, or `base` for none at all). Safe to call from many
-        processes at once: one does it, the others wait. Raises RequestError when the database is newer than this
-        program."""
+        """Brings the tables to `target`: a revision, older or newer, `head`, or `base` for none at all. Down, what the
+        older tables have no place for is lost. Safe to call from many processes at once: one does it, the others wait.
+        Raises RequestError when the database is newer than this program, or knows no such revision."""
         if target == "head" and self.revision() == HEAD:
             return
         from curator.catalog.migrations import run_migrations  # alembic is only loaded when there is work for it

@@ -10,6 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
 from curator.errors import RequestError
@@ -32,12 +35,19 @@ def run_migrations(connection: sa.Connection, target: str) -> None:
     """
     settings = config(connection)
     try:
-        if target == "base":
-            command.downgrade(settings, target)
-        else:
-            command.upgrade(settings, target)
-    except CommandError as error:
+        move = command.downgrade if target in ("base", *_below(connection, settings)) else command.upgrade
+        move(settings, target)
+    except (CommandError, RevisionError) as error:
         raise RequestError(
             f"the catalog's tables cannot be brought to {target!r} ({error}); a newer Winnow has probably written "
             "this database. Use that version; nothing was changed"
         ) from error
+
+
+def _below(connection: sa.Connection, settings: Config) -> set[str]:
+    """The revisions the database has left behind. Raises RevisionError when it stands at an unknown one."""
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is None:
+        return set()
+    passed = ScriptDirectory.from_config(settings).iterate_revisions(present, "base")
+    return {script.revision for script in passed} - {present}

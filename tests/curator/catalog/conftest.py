@@ -1,4 +1,4 @@
-"""Catalogs to test on: a fresh SQLite file, and a PostgreSQL server of the tests' own where it is installed."""
+"""Catalogs to test on, each fresh: `sqlite`, `postgresql`, and `catalog`, which is the one and then the other."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from curator.catalog.database import Database
 from curator.catalog.schema import runs
 from curator.run import RunRequest, RunSummary
 from curator.sealing import Seal
+from tests.postgresql import database
 
 REQUEST = RunRequest(inputs=("rows.parquet",), recipe={"task": "text"})
 
@@ -26,12 +27,32 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_postgresql(postgresql_server: str) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database to copy."""
+    with database(postgresql_server) as url:
+        Catalog.open(url).close()
+        yield str(sa.make_url(url).database)
+
+
 @pytest.fixture
-def catalog(empty_catalog: Path, tmp_path: Path) -> Iterator[Catalog]:
+def sqlite(empty_catalog: Path, tmp_path: Path) -> Iterator[Catalog]:
     shutil.copy(empty_catalog, tmp_path / "winnow.db")
     with Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}") as opened:
         opened.webhooks.sealed_with(Seal(b"k" * 32))
         yield opened
+
+
+@pytest.fixture
+def postgresql(postgresql_server: str, empty_postgresql: str) -> Iterator[Catalog]:
+    with database(postgresql_server, empty_postgresql) as url, Catalog.open(url) as opened:
+        opened.webhooks.sealed_with(Seal(b"k" * 32))
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest) -> Catalog:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -75,10 +96,3 @@ class TimeMachine:
 @pytest.fixture
 def time_machine(catalog: Catalog) -> TimeMachine:
     return TimeMachine(catalog.database)
-
-
-@pytest.fixture
-def postgresql(postgresql_url: str) -> Iterator[Catalog]:
-    with Catalog.open(postgresql_url) as opened:
-        opened.webhooks.sealed_with(Seal(b"k" * 32))
-        yield opened

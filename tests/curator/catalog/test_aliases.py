@@ -107,7 +107,7 @@ def test_pages_and_strangers(catalog: Catalog) -> None:
     assert catalog.aliases.page(other).items == ()
 
 
-def test_aliases_on_postgresql(postgresql: Catalog, summary: RunSummary) -> None:
+def test_of_moves_at_once_one_goes(postgresql: Catalog, summary: RunSummary) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     known(postgresql, "man_1", "man_2")

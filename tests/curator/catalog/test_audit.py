@@ -32,8 +32,3 @@ def test_old_lines_are_forgotten(catalog: Catalog) -> None:
     note(catalog, "key_a")
     assert catalog.audit.prune(3600) == 0
     assert catalog.audit.prune(-1) == 1
-
-
-def test_on_postgresql(postgresql: Catalog) -> None:
-    note(postgresql, "key_a")
-    assert postgresql.audit.page(LOCAL_TENANT).items[0].action == "POST /v1/runs"

@@ -49,8 +49,8 @@ def test_the_clock_is_the_databases(catalog: Catalog) -> None:
     assert abs(apart) < dt.timedelta(seconds=2)
 
 
-def test_the_file_is_in_wal_mode_with_full_sync(catalog: Catalog) -> None:
-    with catalog.database.read() as connection:
+def test_the_file_is_in_wal_mode_with_full_sync(sqlite: Catalog) -> None:
+    with sqlite.database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
@@ -64,21 +64,21 @@ def test_an_error_undoes_the_whole_transaction(catalog: Catalog) -> None:
         assert connection.execute(sa.select(tenants.c.id)).scalars().all() == ["local"]
 
 
-def test_a_reader_does_not_wait_for_a_writer_and_sees_nothing_unfinished(catalog: Catalog) -> None:
-    with catalog.database.write() as writer:
+def test_a_reader_does_not_wait_for_a_writer_and_sees_nothing_unfinished(sqlite: Catalog) -> None:
+    with sqlite.database.write() as writer:
         writer.execute(sa.insert(tenants).values(id="tnt_x", name="x", created_at=0.0))
-        with catalog.database.read() as reader:
+        with sqlite.database.read() as reader:
             assert reader.execute(sa.select(sa.func.count()).select_from(tenants)).scalar() == 1
 
 
-def test_what_a_writer_read_cannot_change_under_it(catalog: Catalog) -> None:
+def test_what_a_writer_read_cannot_change_under_it(sqlite: Catalog) -> None:
     """Read, think, write in four threads: without the write lock at the start updates would be lost or refused."""
-    with catalog.database.write() as connection:
+    with sqlite.database.write() as connection:
         connection.execute(sa.insert(tenants).values(id="tnt_n", name="0", created_at=0.0))
 
     def count() -> None:
         for _ in range(10):
-            with catalog.database.write() as connection:
+            with sqlite.database.write() as connection:
                 value = int(connection.execute(sa.select(tenants.c.name).where(tenants.c.id == "tnt_n")).scalar_one())
                 connection.execute(sa.update(tenants).where(tenants.c.id == "tnt_n").values(name=str(value + 1)))
 
@@ -87,20 +87,20 @@ def test_what_a_writer_read_cannot_change_under_it(catalog: Catalog) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with catalog.database.read() as connection:
+    with sqlite.database.read() as connection:
         assert connection.execute(sa.select(tenants.c.name).where(tenants.c.id == "tnt_n")).scalar() == "40"
 
 
-def test_a_lock_that_stays_is_retryable(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_stays_is_retryable(sqlite: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.05)
     other = Catalog.open(f"sqlite:///{tmp_path / 'winnow.db'}")
-    with catalog.database.write(), pytest.raises(RetryableError, match="locked"):
+    with sqlite.database.write(), pytest.raises(RetryableError, match="locked"):
         other.keys.tenant("somebody")
     other.close()
 
 
-def test_a_full_disk_is_named(catalog: Catalog) -> None:
-    with pytest.raises(DiskFullError, match="free some"), catalog.database.write() as connection:
+def test_a_full_disk_is_named(sqlite: Catalog) -> None:
+    with pytest.raises(DiskFullError, match="free some"), sqlite.database.write() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         for number in range(1000):

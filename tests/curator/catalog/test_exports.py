@@ -96,8 +96,3 @@ def test_a_reserved_id_makes_one_and_strangers_see_none(catalog: Catalog) -> Non
         with pytest.raises(NotFoundError):
             act()
     assert catalog.exports.page(other).items == ()
-
-
-def test_exports_on_postgresql(postgresql: Catalog) -> None:
-    postgresql.manifests.record("local", "man_1", path="man_1", shards=[])
-    test_a_lost_export_goes_to_another_runner_until_its_attempts_are_used_up(postgresql)

@@ -34,9 +34,9 @@ def test_the_shown_prefix_opens_nothing(catalog: Catalog) -> None:
     assert catalog.keys.authenticate(secret[:-1]) is None
 
 
-def test_the_secret_is_not_stored(catalog: Catalog, tmp_path: Path) -> None:
-    _, secret = catalog.keys.create(LOCAL_TENANT, "k", [Scope.ADMIN])
-    catalog.close()
+def test_the_secret_is_not_stored(sqlite: Catalog, tmp_path: Path) -> None:
+    _, secret = sqlite.keys.create(LOCAL_TENANT, "k", [Scope.ADMIN])
+    sqlite.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("winnow.db*"))
     assert secret.encode() not in stored and secret[:12].encode() in stored
 

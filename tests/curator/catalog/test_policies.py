@@ -102,9 +102,3 @@ def test_another_tenants_policy_does_not_exist(catalog: Catalog) -> None:
         with pytest.raises(NotFoundError):
             act()
     assert catalog.policies.names(other).items == ()
-
-
-def test_policies_on_postgresql(postgresql: Catalog) -> None:
-    test_the_gate_keeps_the_champions_place(postgresql)
-    assert postgresql.policies.roll_back("local", "text-1", "champion", by="me").number is None
-    assert learned(postgresql, "judge_d").number == 4

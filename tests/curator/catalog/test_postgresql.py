@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from curator.catalog.events import emit
 from curator.catalog.schema import runs
 from curator.errors import ConflictError, LeaseLostError
 from curator.run import Progress, RunRequest, RunState, RunSummary
+from tests.postgresql import missing
 
 S = RunState
 
@@ -39,6 +41,16 @@ def together(count: int, act: Callable[[int], None]) -> None:
         thread.join()
     if faults:
         raise faults[0]
+
+
+@pytest.mark.parametrize(("set_to", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_where_it_is_missing_its_tests_skip_and_fail_in_ci(
+    monkeypatch: pytest.MonkeyPatch, set_to: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("REQUIRE_POSTGRESQL", set_to)
+    with pytest.raises(outcome, match="no initdb"):
+        missing("no initdb")
+    assert "REQUIRE_POSTGRESQL=1" in (Path(__file__).parents[3] / ".ci" / "run").read_text()
 
 
 def test_the_whole_road(postgresql: Catalog, request_: RunRequest, summary: RunSummary) -> None:

@@ -176,11 +176,3 @@ def claimed_at_once(catalog: Catalog, reviewers: list[str]) -> list[tuple[str, i
 def test_nobody_holds_an_item_twice_however_many_claim_at_once(postgresql: Catalog) -> None:
     found = claimed_at_once(postgresql, ["a", "a", "b", "b"])
     assert len(found) == len(set(found)) == 48
-
-
-def test_a_review_on_postgresql(postgresql: Catalog) -> None:
-    test_an_item_asked_of_two_is_asked_of_different_people(postgresql)
-
-
-def test_skips_and_amendments_on_postgresql(postgresql: Catalog) -> None:
-    test_skipped_items_are_not_shown_again_to_who_skipped_them(postgresql)

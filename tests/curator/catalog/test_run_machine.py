@@ -272,8 +272,8 @@ def play(catalog: Catalog, examples: int) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_the_machine(catalog: Catalog) -> None:
-    play(catalog, int(EXAMPLES or 30))
+def test_the_machine(sqlite: Catalog) -> None:
+    play(sqlite, int(EXAMPLES or 30))
 
 
 @pytest.mark.timeout(3600)

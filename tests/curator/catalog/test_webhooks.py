@@ -23,7 +23,7 @@ def ripen(catalog: Catalog) -> None:
         connection.execute(sa.update(webhook_deliveries).values(next_at=webhook_deliveries.c.created_at - 1.0))
 
 
-def owed_once(catalog: Catalog, request_: RunRequest) -> None:
+def test_every_event_is_owed_once(catalog: Catalog, request_: RunRequest) -> None:
     catalog.runs.create(LOCAL_TENANT, request_)
     made, secret = catalog.webhooks.create(LOCAL_TENANT, URL, [])
     assert secret.startswith("whsec_")
@@ -40,14 +40,6 @@ def owed_once(catalog: Catalog, request_: RunRequest) -> None:
     assert catalog.webhooks.due() == []
     [told] = catalog.webhooks.deliveries(LOCAL_TENANT, made.id).items
     assert (told.state, told.status, told.attempts) == ("delivered", 200, 1)
-
-
-def test_every_event_is_owed_once(catalog: Catalog, request_: RunRequest) -> None:
-    owed_once(catalog, request_)
-
-
-def test_every_event_is_owed_once_on_postgresql(postgresql: Catalog, request_: RunRequest) -> None:
-    owed_once(postgresql, request_)
 
 
 def test_two_runners_owe_and_take_each_delivery_once(postgresql: Catalog, request_: RunRequest) -> None:

@@ -108,8 +108,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("plan_epochs") as table:
-        table.drop_column("losses")
+    op.drop_column("plan_epochs", "losses")
     op.drop_table("epoch_losses")
     op.drop_index("ix_manifest_moves_tenant_name", table_name="manifest_moves")
     op.drop_table("manifest_moves")

@@ -32,6 +32,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("dataset_versions") as table:
-        table.drop_column("origin")
+    op.drop_column("dataset_versions", "origin")
     op.drop_table("recipes")

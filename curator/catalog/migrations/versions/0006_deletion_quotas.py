@@ -19,5 +19,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table, column in (("runs", "deleted_at"), ("manifests", "deleted_at"), ("tenants", "quota")):
-        with op.batch_alter_table(table) as altered:
-            altered.drop_column(column)
+        op.drop_column(table, column)  # no batch: that would drop the table, which rows of others point to
