@@ -1,7 +1,7 @@
 """The runner: a process that takes queued runs, training jobs, exports and rewrites from the catalog, one at a time.
 
-Knows nothing of what they do (`execute.py`, `training/entry.py`, `writing.py`) or of HTTP. It can be killed at any
-moment: whatever it held is taken over when its lease runs out, and what it committed is not done again.
+Knows nothing of what they do (`execute.py`, `training/entry.py`, `exporting.py`, `rewriting.py`) or of HTTP. It can be
+killed at any moment: whatever it held is taken over when its lease runs out, and what it committed is not done again.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from curator.settings import Settings
 from curator.tracing import Attributes, span, tracing
 from pipelines.attempt import Execute, attempt, journal_of, wait_s
 from pipelines.courier import Courier
+from pipelines.exporting import export_once
 from pipelines.grace import cut_off_after, told_to_end
 from pipelines.lease import JobLease, beating, is_dead, owner_name
 from pipelines.purging import purge_due
 from pipelines.registering import shelved_work
+from pipelines.rewriting import rewrite_once
 from pipelines.tidying import tidy
-from pipelines.writing import write_once
 
-__all__ = ["Export", "Runner", "Train", "main", "train_claimed"]
+__all__ = ["Runner", "Train", "Write", "main", "train_claimed"]
 
 Train = Callable[[Catalog, JobLease, Settings], object]
 """The training of one claimed job: `train_claimed`. It writes into the job's row how it ended, and stops early when
 `lease.should_stop()` says so."""
 
-Export = Callable[[Catalog, Settings, str, threading.Event], bool]
-"""The writing of one export, or of shards anew: `pipelines.writing.write_once`."""
+Write = Callable[[Catalog, Settings, str, threading.Event], bool]
+"""The writing of one export (`export_once`), or of shards anew (`rewrite_once`), if there is one."""
 
 log: Final = logging.getLogger(__name__)
 _TIDY_EVERY_S: Final = 3600.0
@@ -47,7 +48,7 @@ _PURGE_EVERY_S: Final = 60.0
 
 class Runner:
     """Claims and works until told to stop. `execute` does the work of one run, `train` that of one training job,
-    `export` that of one export; without `train` or `export` those are left to others."""
+    `write` that of one export or rewrite each; what it is not given is left to others."""
 
     def __init__(
         self,
@@ -55,14 +56,15 @@ class Runner:
         catalog: Catalog,
         execute: Execute,
         train: Train | None = None,
-        export: Export | None = None,
+        *write: Write,
     ):
-        self.settings, self.catalog, self.execute, self.train, self.export = settings, catalog, execute, train, export
+        self.settings, self.catalog, self.execute, self.train, self.write = settings, catalog, execute, train, write
         self.owner = owner_name()
         self._shutdown = threading.Event()
         self._claimed: ClaimedRun | ClaimedJob | None = None
         self._faults, self._train_at, self._tidy_at = 0, float("-inf"), float("-inf")
         self._purge_at = float("-inf")
+        self._turn = 0
 
     def stop(self) -> None:
         """Claims nothing more; the run at hand is asked to stop and goes back to the queue."""
@@ -74,12 +76,23 @@ class Runner:
         while not (self._shutdown.is_set() or ended()):
             try:
                 self._tidy()
-                worked = self.run_once() or self.train_once() or self.export_once()
+                worked = self.work_once()
             except RetryableError as error:
                 log.warning("the catalog is out of reach, asking again: %s", error)
                 worked = False
             if not worked:
                 self._shutdown.wait(self.settings.poll_s)
+
+    def work_once(self) -> bool:
+        """Does one piece of work if there is one, of whatever kind. The kinds take turns: after each piece the others
+        come first, so that a queue which never ends keeps none of them waiting. False: nothing to do."""
+        writing: list[Callable[[], bool]] = [partial(self._write_once, write) for write in self.write]
+        kinds = [self.run_once, self.train_once, *writing]
+        for turn in range(self._turn, self._turn + len(kinds)):
+            if kinds[turn % len(kinds)]():
+                self._turn = turn + 1
+                return True
+        return False
 
     def run_once(self) -> bool:
         """Takes lost runs away from dead runners, then works on one run if there is one. False: nothing to do."""
@@ -143,11 +156,8 @@ class Runner:
             with suppress(LeaseLostError):  # it has ended, which is the rule
                 self.catalog.jobs.release(job)
 
-    def export_once(self) -> bool:
-        """Writes one export if there is one. False: nothing to do."""
-        if self.export is None or self._shutdown.is_set():
-            return False
-        return self.export(self.catalog, self.settings, self.owner, self._shutdown)
+    def _write_once(self, write: Write) -> bool:
+        return not self._shutdown.is_set() and write(self.catalog, self.settings, self.owner, self._shutdown)
 
     def _tidy(self) -> None:
         """Purges once a minute; the rest once an hour, after the first purge: what it leaves is swept."""
@@ -191,13 +201,14 @@ def train_claimed(catalog: Catalog, lease: JobLease, settings: Settings) -> None
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m pipelines.runner [--root DIR]`: works until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.runner", description="Works on queued Winnow runs, training jobs and exports."
+        prog="python -m pipelines.runner",
+        description="Works on queued Winnow runs, training jobs, exports and rewrites.",
     )
     parser.add_argument("--root", help="where runs, shards and manifests lie (default: WINNOW_ROOT, ./winnow-data)")
     parser.add_argument(
         "--beside", metavar="PROCESS", help="end once this process has ended and the work at hand is done"
     )
-    parser.add_argument("--once", action="store_true", help="work on one run, training job or export at most, then end")
+    parser.add_argument("--once", action="store_true", help="do one piece of work at most, then end")
     options, traces = parser.parse_args(arguments), ExitStack()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
@@ -209,11 +220,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow runner: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 3
     with catalog:
-        runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, write_once)
+        runner = Runner(settings, catalog, shelved_work(catalog), train_claimed, export_once, rewrite_once)
         ended = told_to_end(partial(runner.end_within, settings.grace_s))
         with traces, Courier(catalog, settings), ended:
             if options.once:
-                _ = runner.run_once() or runner.train_once() or runner.export_once()
+                runner.work_once()
             else:
                 runner.run_forever(partial(has_ended, options.beside or ""))
     return 0

@@ -110,8 +110,8 @@ class Jobs:
         return self._leases.counts()
 
     def claim(self, owner: str, lease_s: float) -> ClaimedJob | None:
-        """Takes the oldest managed job that is queued, for `lease_s` seconds; None if there is none. Two runners never
-        get the same job."""
+        """Takes the oldest managed job that is queued, of the tenant with the fewest at work, for `lease_s` seconds;
+        None if there is none. Two runners never get the same job."""
         return self._leases.claim(owner, lease_s, training_jobs.c.mode == "managed")
 
     def reap(self, max_attempts: int, *, is_dead: Callable[[str], bool] | None = None) -> list[TrainingJob]:

@@ -126,16 +126,22 @@ class Leases(Generic[W, C]):
         return after
 
     def claim(self, owner: str, lease_s: float, *conditions: sa.ColumnElement[bool]) -> C | None:
-        """Takes the oldest queued row that meets the conditions for `lease_s` seconds; None if there is none. Two
-        runners never get the same one: the row is locked while it is chosen."""
+        """Takes a queued row that meets the conditions for `lease_s` seconds: the oldest of the tenant with the fewest
+        at work; None if there is none. Two runners never get the same one: the row is locked while it is chosen."""
         with self._db.write() as connection:
-            return self.claim_in(connection, owner, lease_s, *conditions)
+            return self.claim_in(connection, owner, lease_s, *conditions, before=(self._num_at_work(),))
 
     def claim_in(
-        self, connection: sa.Connection, owner: str, lease_s: float, *conditions: sa.ColumnElement[bool]
+        self,
+        connection: sa.Connection,
+        owner: str,
+        lease_s: float,
+        *conditions: sa.ColumnElement[bool],
+        before: tuple[sa.ScalarSelect[int], ...] = (),
     ) -> C | None:
-        """`claim`, as part of a transaction."""
-        queued = sa.select(*self.columns).where(self._table.c.state == _S.QUEUED, *conditions).order_by(self._oldest)
+        """`claim`, as part of a transaction; the oldest of all, but for what is to be compared `before` that."""
+        queued = sa.select(*self.columns).where(self._table.c.state == _S.QUEUED, *conditions)
+        queued = queued.order_by(*before, self._oldest)
         row = connection.execute(queued.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
         if row is None:
             return None
@@ -220,6 +226,12 @@ class Leases(Generic[W, C]):
                 "it stops here"
             )
         return present
+
+    def _num_at_work(self) -> sa.ScalarSelect[int]:
+        """How many rows of a row's tenant are under a lease."""
+        other = self._table.alias()
+        theirs = (other.c.tenant == self._table.c.tenant, other.c.state == _S.RUNNING, other.c.lease_owner.is_not(None))
+        return sa.select(sa.func.count()).select_from(other).where(*theirs).scalar_subquery()
 
     def _leases(self) -> sa.Select[Any]:
         row = self._table.c

@@ -67,8 +67,8 @@ class QueuedWork(Generic[W, C]):
         return self._leases.counts()
 
     def claim(self, owner: str, lease_s: float) -> C | None:
-        """Takes the oldest queued one for `lease_s` seconds; None if there is none. Two runners never get the same
-        one."""
+        """Takes the oldest queued one, of the tenant with the fewest at work, for `lease_s` seconds; None if there is
+        none. Two runners never get the same one."""
         return self._leases.claim(owner, lease_s)
 
     def reap(self, max_attempts: int, *, is_dead: Callable[[str], bool] | None = None) -> list[W]:

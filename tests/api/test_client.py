@@ -17,7 +17,8 @@ from curator.client.rest import Client
 from curator.client.shard_stream import ShardStream
 from curator.epochs.adaptive import Losses
 from curator.errors import ConflictError, LeaseLostError, NotFoundError, RequestError
-from pipelines.writing import write_once
+from pipelines.exporting import export_once
+from pipelines.rewriting import rewrite_once
 
 
 class Noting(httpx.BaseTransport):
@@ -46,7 +47,8 @@ def client(house: Any, noting: Noting) -> Iterator[Client]:
 
 
 def work(house: Any) -> None:
-    while write_once(house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event()):
+    given = (house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event())
+    while export_once(*given) or rewrite_once(*given):
         pass
 
 

@@ -69,9 +69,9 @@ def test_a_runner_writes_what_is_queued(catalog: Catalog, settings: Settings, ma
         raise AssertionError("there is no run")
 
     runner = Runner(settings, catalog, nothing, None, export_once)  # type: ignore[arg-type]
-    assert not runner.export_once()
+    assert not runner.work_once()
     export = catalog.exports.create("local", manifest, "jsonl")
-    assert runner.export_once() and not runner.export_once()
+    assert runner.work_once() and not runner.work_once()
     done = catalog.exports.get("local", export.id)
     assert (done.state, done.progress is not None or done.result is not None) == (J.SUCCEEDED, True)
     assert done.result is not None and done.result["rows"] == ROWS
@@ -81,7 +81,7 @@ def test_a_runner_writes_what_is_queued(catalog: Catalog, settings: Settings, ma
     assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(ROWS))
     runner.stop()
     catalog.exports.create("local", manifest, "jsonl")
-    assert not runner.export_once()
+    assert not runner.work_once()
 
 
 def test_an_export_is_a_span_and_a_failed_one_says_so(

@@ -20,7 +20,6 @@ from curator.shards import Manifest
 from curator.storage import Store
 from pipelines.queued import WorkLease
 from pipelines.rewriting import rewrite_once
-from pipelines.writing import write_once
 from tests.curator.shards.dataset import write_dataset
 
 
@@ -55,7 +54,7 @@ def test_latest_goes_on_to_the_compacted_child(
     with catalog.database.write() as connection:
         run_succeeded(connection, "local", "run_1", manifest.id, None)
     rewrite = catalog.rewrites.create("local", "compact", manifest.id)
-    assert write_once(catalog, settings, "host/x/1/1/1", threading.Event()) and not once(catalog, settings)
+    assert once(catalog, settings) and not once(catalog, settings)
     assert {line.get("rewrite") for line in log_lines()} == {rewrite.id}
     done = catalog.rewrites.get("local", rewrite.id)
     assert done.state == JobState.SUCCEEDED and done.result is not None, done.error

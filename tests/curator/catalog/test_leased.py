@@ -27,11 +27,11 @@ def nouns(catalog: Catalog, noun: str) -> Any:
     return catalog.exports if noun == "export" else catalog.jobs
 
 
-def create(catalog: Catalog, noun: str) -> Any:
+def create(catalog: Catalog, noun: str, tenant: str = "local") -> Any:
     if noun == "export":
-        catalog.manifests.record("local", "man_1", path="man_1", shards=[])
-        return catalog.exports.create("local", "man_1", "jsonl")
-    return catalog.jobs.create("local", "managed", plan="epl_1", spec={"entry": "text"})
+        catalog.manifests.record(tenant, "man_1", path="man_1", shards=[])
+        return catalog.exports.create(tenant, "man_1", "jsonl")
+    return catalog.jobs.create(tenant, "managed", plan="epl_1", spec={"entry": "text"})
 
 
 def lease(catalog: Catalog, noun: str) -> tuple[str | None, int]:
@@ -95,6 +95,18 @@ def test_a_row_that_changed_before_the_lock_is_not_reaped(
 
     assert nouns(catalog, noun).reap(3, is_dead=changes) == []
     assert lease(catalog, noun)[1] == 1 and nouns(catalog, noun).get("local", made.id).attempt == 1
+
+
+def test_the_next_is_of_the_tenant_with_the_fewest_at_work_then_the_oldest(catalog: Catalog, noun: str) -> None:
+    other = catalog.keys.tenant("other").id
+    first, second, third = (create(catalog, noun) for _ in range(3))
+    theirs = create(catalog, noun, other)
+    if noun == "training job":
+        for _ in range(3):
+            catalog.jobs.create(other, "external", plan=None, spec={})  # no runner works on these
+    claimed = [nouns(catalog, noun).claim("me", 60.0) for _ in range(4)]
+    assert [claim.id for claim in claimed] == [made.id for made in (first, theirs, second, third)]
+    assert nouns(catalog, noun).claim("me", 60.0) is None
 
 
 def test_an_owner_that_comes_back_keeps_its_work(catalog: Catalog, noun: str, monkeypatch: pytest.MonkeyPatch) -> None:

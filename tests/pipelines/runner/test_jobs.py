@@ -19,9 +19,9 @@ from curator.settings import Settings
 from curator.storage import Store
 from curator.tracing import tracing
 from pipelines.lease import JobLease, owner_name
-from pipelines.runner import Runner, train_claimed
+from pipelines.runner import Runner, Write, train_claimed
 from tests.collector import Collector
-from tests.pipelines.runner.work import three_units, until
+from tests.pipelines.runner.work import REQUEST, three_units, until
 
 
 def queue_job(catalog: Catalog) -> TrainingJob:
@@ -57,6 +57,33 @@ def test_a_job_is_trained_when_no_run_waits(
     told = [(line.get("run"), line.get("training_job")) for line in log_lines() if "begins" in line["message"]]
     assert told == [(queued.id, None), (None, job.id)]
     assert catalog.jobs.get("local", job.id).state == JobState.SUCCEEDED
+
+
+def test_a_queue_that_never_ends_keeps_nothing_else_waiting(settings: Settings, catalog: Catalog) -> None:
+    order: list[str] = []
+
+    def work(claimed: ClaimedRun, journal: CatalogJournal, settings: Settings) -> RunSummary:
+        order.append("run")
+        catalog.runs.create("local", REQUEST)  # there is always another one
+        return three_units(claimed, journal, settings)
+
+    def train(catalog: Catalog, lease: JobLease, settings: Settings) -> None:
+        order.append("job")
+        catalog.jobs.move("local", lease.job.id, JobState.SUCCEEDED)
+
+    def write(what: str, left: list[int]) -> Write:
+        def once(*given: object) -> bool:
+            order.extend([what] if left else [])
+            return bool(left and left.pop())
+
+        return once
+
+    catalog.runs.create("local", REQUEST)
+    for _ in range(2):
+        queue_job(catalog)
+    runner = Runner(settings, catalog, work, train, write("export", [1, 1, 1]), write("rewrite", [1]))
+    assert all(runner.work_once() for _ in range(9))
+    assert order == ["run", "job", "export", "rewrite", "run", "job", "export", "run", "export"]
 
 
 def test_jobs_are_left_alone_without_a_trainer(settings: Settings, catalog: Catalog) -> None:
