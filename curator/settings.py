@@ -84,6 +84,14 @@ class Settings(BaseModel):
     retention_export_days: float | None = Field(
         None, gt=0, description="exports that ended longer ago are deleted with their files; none: never"
     )
+    retention_job_days: float | None = Field(
+        None,
+        gt=0,
+        description="training jobs that ended longer ago are deleted with checkpoints and feedback; none: never",
+    )
+    retention_upload_days: float | None = Field(
+        None, gt=0, description="uploads complete for longer that no dataset or run names are deleted; none: never"
+    )
     retention_deleted_days: float = Field(
         7.0, ge=0, description="how long after its deletion a run or dataset is purged with its bytes"
     )

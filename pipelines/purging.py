@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Final
 
 from curator.catalog import Catalog, Deleted
@@ -39,6 +40,12 @@ def purge_due(catalog: Catalog, settings: Settings) -> None:
     if settings.retention_export_days is not None:
         for tenant, export in catalog.purging.old_exports(settings.retention_export_days * DAY_S):
             _guarded(f"export {export}", lambda it=(tenant, export): purge_export(catalog, store, *it))
+    if settings.retention_job_days is not None:
+        for tenant, job in catalog.purging.old_jobs(settings.retention_job_days * DAY_S):
+            _guarded(f"training job {job}", lambda it=(tenant, job): _purge_old_job(catalog, store, *it))
+    if settings.retention_upload_days is not None:
+        for tenant, upload in catalog.purging.old_uploads(settings.retention_upload_days * DAY_S):
+            _guarded(f"upload {upload}", lambda it=(tenant, upload): _purge_upload(catalog, store, *it))
 
 
 def would_go(catalog: Catalog, settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -55,6 +62,12 @@ def would_go(catalog: Catalog, settings: Settings) -> Iterator[tuple[str, str, s
     if settings.retention_export_days is not None:
         for tenant, export in catalog.purging.old_exports(settings.retention_export_days * DAY_S):
             yield tenant, export, "too old: would be purged"
+    if settings.retention_job_days is not None:
+        for tenant, job in catalog.purging.old_jobs(settings.retention_job_days * DAY_S):
+            yield tenant, job, "too old: would be purged with its checkpoints and feedback"
+    if settings.retention_upload_days is not None:
+        for tenant, upload in catalog.purging.old_uploads(settings.retention_upload_days * DAY_S):
+            yield tenant, upload, "too old and named by no dataset or run: would be purged"
 
 
 def _delete(catalog: Catalog, tenant: str, run_id: str) -> None:
@@ -97,15 +110,18 @@ def _purge_uploads(catalog: Catalog, store: Store, tenant: str, dataset: str) ->
         if catalog.purging.uses_of(tenant, upload_id):
             used += 1
             continue
-        store.delete_folder(f"uploads/{upload_id}")
-        try:
-            catalog.uploads.delete(tenant, upload_id)
-        except NotFoundError:
-            continue  # it was deleted before
-        _audited(catalog, tenant, "retention: purge upload", upload_id)
-        log.info("upload %s of dataset %s, which was deleted, was purged", upload_id, dataset)
+        with suppress(NotFoundError):  # it was deleted before
+            _purge_upload(catalog, store, tenant, upload_id)
     if not used:
         catalog.purging.forget_dataset(tenant, dataset)
+
+
+def _purge_upload(catalog: Catalog, store: Store, tenant: str, upload_id: str) -> None:
+    """Raises NotFoundError for one whose row has gone."""
+    store.delete_folder(f"uploads/{upload_id}")
+    catalog.uploads.delete(tenant, upload_id)
+    _audited(catalog, tenant, "retention: purge upload", upload_id)
+    log.info("upload %s was purged", upload_id)
 
 
 def upload_of(store: Store, place: str) -> str | None:
@@ -129,6 +145,11 @@ def purge_job(catalog: Catalog, store: Store, tenant: str, job_id: str) -> None:
     for place in ("feedback", "training"):
         store.delete_folder(f"{place}/{job_id}")
     catalog.purging.forget_job(tenant, job_id)
+
+
+def _purge_old_job(catalog: Catalog, store: Store, tenant: str, job_id: str) -> None:
+    purge_job(catalog, store, tenant, job_id)
+    _audited(catalog, tenant, "retention: purge training job", job_id)
 
 
 def purge_tenant(catalog: Catalog, settings: Settings, tenant: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -42,12 +43,14 @@ from curator.catalog.schema_exports import exports
 from curator.catalog.schema_plans import epoch_losses, manifest_moves, reading_blocks, readings, rewrites
 from curator.catalog.schema_review import policy_versions, review_answers, review_items, review_queues, review_skips
 from curator.catalog.transitions import locked
+from curator.catalog.uploads import UploadState
 from curator.errors import ConflictError, NotFoundError
 from curator.run import TERMINAL, RunState
 
 __all__ = ["Deleted", "Purging"]
 
 _BY_STATEMENT: Final = 500
+_UPLOAD: Final = re.compile(r"upl_\w+")
 
 
 class Deleted(BaseModel):
@@ -233,12 +236,25 @@ class Purging:
 
     def old_exports(self, older_than_s: float) -> list[tuple[str, str]]:
         """(tenant, export) of exports that ended longer ago than that."""
-        ended = sa.and_(exports.c.state.not_in(UNFINISHED), exports.c.updated_at < now() - older_than_s)
         with self._db.read() as connection:
-            return [
-                (tenant, name)
-                for tenant, name in connection.execute(sa.select(exports.c.tenant, exports.c.id).where(ended))
-            ]
+            return _old(connection, exports, older_than_s, exports.c.state.not_in(UNFINISHED))
+
+    def old_jobs(self, older_than_s: float) -> list[tuple[str, str]]:
+        """(tenant, job) of training jobs that ended longer ago than that."""
+        with self._db.read() as connection:
+            return _old(connection, training_jobs, older_than_s, training_jobs.c.state.not_in(UNFINISHED))
+
+    def old_uploads(self, older_than_s: float) -> list[tuple[str, str]]:
+        """(tenant, upload) of uploads that were complete longer ago than that and that no dataset or run names. A
+        deleted dataset holds its uploads until it is purged, a run until it is deleted."""
+        with self._db.read() as connection:
+            found = _old(connection, uploads, older_than_s, uploads.c.state == UploadState.COMPLETE)
+            if not found:
+                return []
+            of_runs = sa.select(sa.cast(runs.c.request, sa.Text)).where(runs.c.deleted_at.is_(None))
+            said = of_runs.union_all(sa.select(sa.cast(dataset_versions.c.inputs, sa.Text)))
+            named = {name for text in connection.execute(said).scalars() for name in _UPLOAD.findall(text)}
+        return [(tenant, name) for tenant, name in found if name not in named]
 
     def forget_export(self, tenant: str, export_id: str) -> None:
         """The row of an export that has ended goes. Raises ConflictError for one that is being written."""
@@ -354,6 +370,14 @@ def _registered(connection: sa.Connection, tenant: str, text: str) -> bool:
 def _ids(connection: sa.Connection, table: sa.Table, tenant: str, condition: sa.ColumnElement[bool]) -> list[str]:
     query = sa.select(table.c.id).where(table.c.tenant == tenant, condition).order_by(table.c.id)
     return list(connection.execute(query).scalars())
+
+
+def _old(
+    connection: sa.Connection, table: sa.Table, older_than_s: float, condition: sa.ColumnElement[bool]
+) -> list[tuple[str, str]]:
+    old = sa.and_(condition, table.c.updated_at < now() - older_than_s)
+    query = sa.select(table.c.tenant, table.c.id).where(old).order_by(table.c.id)
+    return [(tenant, name) for tenant, name in connection.execute(query)]
 
 
 def _of_tenant(table: sa.Table, tenant: str) -> sa.ColumnElement[bool] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curator.catalog import Catalog, Purging
+from curator.catalog import Catalog, JobState, Purging
 from curator.errors import ConflictError, NotFoundError
 from curator.run import RunRequest, RunSummary
 from curator.settings import Settings
@@ -203,6 +203,58 @@ def test_an_export_goes_with_its_files(catalog: Catalog, settings: Settings) -> 
     assert [name for _, name, _ in would_go(catalog, old)] == [export.id]
     purge_due(catalog, old)
     assert store.list("exports") == [] and not catalog.exports.page("local").items
+
+
+def test_a_training_job_goes_with_its_checkpoints_once_it_has_ended(catalog: Catalog, settings: Settings) -> None:
+    store, old = Store.open(settings.root), settings.model_copy(update={"retention_job_days": 1e-9})
+    job = catalog.jobs.create("local", "external", plan=None, spec={})
+    store.write_bytes(f"training/{job.id}/step-8/model.safetensors", b"weights")
+    purge_due(catalog, old)
+    assert store.list("training")  # it goes on
+    catalog.jobs.move("local", job.id, JobState.SUCCEEDED)
+    purge_due(catalog, settings)  # off by default
+    young = settings.model_copy(update={"retention_job_days": 1.0})
+    assert list(would_go(catalog, young)) == []
+    told = [("local", job.id, "too old: would be purged with its checkpoints and feedback")]
+    assert list(would_go(catalog, old)) == told and store.list("training")
+    purge_due(catalog, old)
+    assert store.list("training") == [] and not catalog.jobs.page("local").items
+    assert [line.action for line in catalog.audit.page("local").items] == ["retention: purge training job"]
+
+
+def uploaded(catalog: Catalog, store: Store, name: str) -> tuple[str, str]:
+    """(id, place) of an upload that is complete."""
+    upload = catalog.uploads.create("local", name, 5, "ab", part_bytes=5)
+    catalog.uploads.record_part("local", upload.id, 0, 5, "cd")
+    catalog.uploads.complete("local", upload.id, "ab")
+    store.write_bytes(f"uploads/{upload.id}/{name}", b"12345")
+    return upload.id, store.path(f"uploads/{upload.id}/{name}")
+
+
+def test_an_upload_goes_that_no_dataset_or_run_names(catalog: Catalog, settings: Settings) -> None:
+    store, old = Store.open(settings.root), settings.model_copy(update={"retention_upload_days": 1e-9})
+    unused, (in_set, rows), (in_run, truth), (of_deleted, gone) = (
+        uploaded(catalog, store, name) for name in ("unused.csv", "rows.csv", "truth.csv", "gone.csv")
+    )
+    unfinished = catalog.uploads.create("local", "open.csv", 5, "ab", part_bytes=5)
+    catalog.datasets.create("local", "rows", "text", {}, [rows])
+    deleted, _ = catalog.datasets.create("local", "gone", "text", {}, [gone])
+    catalog.datasets.delete("local", deleted.id)
+    run = catalog.runs.create("local", RunRequest(inputs=("x.csv",), recipe={"task": "text"}, trusted=truth))
+    catalog.runs.request_stop("local", run.id, "cancel")
+
+    grace = old.model_copy(update={"retention_deleted_days": 1.0})
+    purge_due(catalog, settings.model_copy(update={"retention_deleted_days": 1.0}))  # off by default
+    told = [("local", unused[0], "too old and named by no dataset or run: would be purged")]
+    assert list(would_go(catalog, grace)) == told
+    purge_due(catalog, grace)
+    left = {upload.id for upload in catalog.uploads.page("local").items}
+    assert left == {in_set, in_run, of_deleted, unfinished.id}
+    assert {name.split("/")[1] for name in store.list("uploads")} == {in_set, in_run, of_deleted}
+
+    catalog.purging.delete_run("local", run.id)
+    purge_due(catalog, grace)
+    assert {upload.id for upload in catalog.uploads.page("local").items} == left - {in_run}
 
 
 def test_a_tenant_goes_with_all_its_files_and_no_one_elses(catalog: Catalog, settings: Settings, texts: Path) -> None:
