@@ -15,6 +15,8 @@ Values = Mapping[str, str | int]
 Following = Mapping[str, tuple[Values, dict[str, Any] | None]]
 ID: Final = "$response.body#/id"
 MADE: Final = "$response.body#/summary/manifest"
+DATASET: Final = "$response.body#/dataset"
+VERSION: Final = ("get_dataset_version", "get_schema", "get_statistics", "get_rows")
 FIRST_EPOCH: Final[Values] = {"path.epoch": 0}
 LATER: Final = ("/pack",)
 """Not there as soon as what they are below is."""
@@ -34,14 +36,18 @@ REWRITE: Final[Following] = {
 }
 
 TABLE: Final[dict[str, Following]] = {
-    "complete_upload": {"create_dataset": ({}, {"upload_ids": [ID]})},
+    "complete_upload": {
+        "create_dataset": ({}, {"upload_ids": [ID]}),
+        "add_dataset_version": ({}, {"upload_ids": [ID]}),
+    },
     "create_dataset": {
         "create_run": ({}, {"dataset": ID, "recipe": "text"}),
         "dry_run_recipe": ({}, {"dataset": ID, "recipe": "text"}),
-        **{
-            name: ({"path.dataset_id": ID, "path.number": "$response.body#/version"}, None)
-            for name in ("get_schema", "get_statistics", "get_rows")
-        },
+        **{name: ({"path.dataset_id": ID, "path.number": "$response.body#/version"}, None) for name in VERSION},
+    },
+    "add_dataset_version": {
+        "create_run": ({}, {"dataset": DATASET, "dataset_version": "$response.body#/version", "recipe": "text"}),
+        **{name: ({"path.dataset_id": DATASET, "path.number": "$response.body#/version"}, None) for name in VERSION},
     },
     "create_recipe": {
         "validate_recipe": ({}, {"recipe": ID}),
@@ -82,7 +88,7 @@ def link(paths: dict[str, Any]) -> None:
     answers = {operation["operationId"]: operation for methods in paths.values() for operation in methods.values()}
     for path, methods in paths.items():
         made = methods.get("post")
-        if made is not None and ":" not in path and {"201", "202"} & set(made["responses"]):
+        if made is not None and not {":", "{"} & set(path) and {"201", "202"} & set(made["responses"]):
             for name, parameters in _below(path, paths):
                 _add(made, name, parameters, None)
     for source, following in TABLE.items():

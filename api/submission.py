@@ -47,6 +47,7 @@ def submit(
     run_id: str,
     *,
     dataset: str,
+    dataset_version: int | None,
     recipe: str | dict[str, Any],
     trusted: str | None,
     feedback: Sequence[str],
@@ -55,15 +56,17 @@ def submit(
     priority: int = 0,
     by: str,
 ) -> Run:
-    """Queues a run; `feedback` names training jobs whose losses the policy is to see, as they stand now.
+    """Queues a run of the version asked for, else of the newest that is ready; `feedback` names training jobs whose
+    losses the policy is to see, as they stand now.
 
     Raises NotFoundError, ConflictError for a dataset that was rejected or whose upload was deleted, RecipeError,
     TrustedError, RequestError for jobs that have reported nothing.
     """
     found = service.catalog.datasets.get(tenant, dataset)
-    version = service.catalog.datasets.version(tenant, dataset)
+    version = _chosen(service.catalog, tenant, dataset, dataset_version)
     if version.error is not None:
-        raise ConflictError(f"dataset {dataset} was rejected: {version.error['message']}; register a corrected one")
+        told = f"version {version.number} of dataset {dataset} was rejected: {version.error['message']}"
+        raise ConflictError(f"{told}; register a corrected one")
     chosen = resolved(service, tenant, recipe, found.columns, seed)
     if version.columns is not None:
         fitted(chosen, list(version.columns))  # what the runner would find out, said while the caller is listening
@@ -94,11 +97,17 @@ def submit(
 
 
 def ready_version(catalog: Catalog, tenant: str, dataset: str) -> tuple[Dataset, DatasetVersion]:
-    """A dataset and its newest version, read and found good. Raises NotFoundError, ConflictError."""
-    version = catalog.datasets.version(tenant, dataset)
+    """A dataset and its newest version that was read and found good. Raises NotFoundError, ConflictError."""
+    version = catalog.datasets.usable_version(tenant, dataset)
     if version.state != "ready":
         raise ConflictError(f"dataset {dataset} is {version.state}; its rows can be used once it is ready")
     return catalog.datasets.get(tenant, dataset), version
+
+
+def _chosen(catalog: Catalog, tenant: str, dataset: str, number: int | None) -> DatasetVersion:
+    if number is None:
+        return catalog.datasets.usable_version(tenant, dataset)
+    return catalog.datasets.version(tenant, dataset, number)
 
 
 def resolved(
@@ -178,7 +187,7 @@ def _trusted(service: Service, tenant: str, named: str) -> str:
         return service.uploads.path(tenant, named)
     if not named.startswith("ds_"):
         raise TrustedError(f"trusted is {named!r}; give an upload (upl_…) or a dataset (ds_…)")
-    version: DatasetVersion = service.catalog.datasets.version(tenant, named)
+    version = service.catalog.datasets.usable_version(tenant, named)
     if len(here(version)) != 1:
         raise TrustedError(f"dataset {named} has {len(version.inputs)} inputs; a trusted sample is one file")
     service.uploads.require_there(tenant, version.inputs)

@@ -6,7 +6,7 @@ Parses and answers; `api/intake.py` reads the bytes.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query, Request
 from pydantic import Field, model_validator
@@ -30,20 +30,25 @@ SMALL_WAIT_S = 2.0
 Role = Literal["id", "text", "image", "label", "instruction", "input", "output"]
 
 
-class NewDataset(Body):
-    """Either `upload_ids` or `uri`. `columns`: role → the data's own name, used by recipes that do not name it."""
+class NewDatasetVersion(Body):
+    """Either `upload_ids` or `uri`: all rows of the version, not those that came since the last one."""
 
     upload_ids: tuple[str, ...] = Field(default=(), max_length=1000)
     uri: str | None = Field(default=None, max_length=2000)
-    name: str = Field(default="", max_length=255)
-    task: Literal["text", "classification", "instruction"] = "text"
-    columns: dict[Role, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> NewDataset:
+    def _one_origin(self) -> Self:
         if bool(self.upload_ids) == (self.uri is not None):
             raise ValueError("give either upload_ids or uri")
         return self
+
+
+class NewDataset(NewDatasetVersion):
+    """Either `upload_ids` or `uri`. `columns`: role → the data's own name, used by recipes that do not name it."""
+
+    name: str = Field(default="", max_length=255)
+    task: Literal["text", "classification", "instruction"] = "text"
+    columns: dict[Role, str] = Field(default_factory=dict)
 
 
 class Origin(View):
@@ -83,6 +88,26 @@ class DatasetView(View):
     origin: Origin | None
     created_at: dt.datetime
     poll_after_ms: int | None
+
+
+class DatasetVersionView(View):
+    """One immutable set of rows of a dataset; state, error and origin as of a dataset."""
+
+    dataset: str
+    version: int
+    state: str
+    digest: str | None
+    rows: int | None
+    bytes: int | None
+    error: dict[str, Any] | None
+    origin: Origin | None
+    created_at: dt.datetime
+    poll_after_ms: int | None
+
+
+class DatasetVersionList(View):
+    items: tuple[DatasetVersionView, ...]
+    next_cursor: str | None
 
 
 class DatasetList(View):
@@ -130,8 +155,7 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
     service = service_of(request)
 
     def make(dataset_id: str) -> tuple[int, str, DatasetView]:
-        if body.uri and is_web(body.uri):  # it is fetched into the tenant's uploads
-            service.allowances.require_some_room(caller.tenant, uploads=True)
+        _require_room_for(service, caller, body)
         dataset, version = service.catalog.datasets.create(
             caller.tenant,
             body.name or _name(service, caller, body),
@@ -139,7 +163,7 @@ def create_dataset(request: Request, caller: Writer, body: NewDataset) -> Respon
             {str(role): name for role, name in body.columns.items()},
             _inputs(service, caller, body),
             dataset_id=dataset_id,
-            origin={"url": body.uri} if body.uri and is_web(body.uri) else None,
+            origin=_origin(body),
             quota=service.allowances.of(caller.tenant),
         )
         service.intake.validate(caller.tenant, version, wait_s=SMALL_WAIT_S)
@@ -187,6 +211,45 @@ def delete_dataset(request: Request, caller: Writer, dataset_id: str) -> Respons
     unchanged(request, dataset_view(datasets.get(*asked), datasets.version(*asked)))
     datasets.delete(caller.tenant, dataset_id)
     return Response(status_code=204)
+
+
+@routes.post("/{dataset_id}/versions", status_code=202, response_model=DatasetVersionView)
+def add_dataset_version(request: Request, caller: Writer, dataset_id: str, body: NewDatasetVersion) -> Response:
+    """Other rows for a dataset; they are read as a new dataset's are. Earlier versions stay; runs that name none take
+    the newest that is ready."""
+    service = service_of(request)
+
+    def make(_: str) -> tuple[int, str, DatasetVersionView]:
+        datasets = service.catalog.datasets
+        datasets.get(caller.tenant, dataset_id)
+        _require_room_for(service, caller, body)
+        inputs = _inputs(service, caller, body)
+        version = datasets.add_version(caller.tenant, dataset_id, inputs, origin=_origin(body))
+        service.intake.validate(caller.tenant, version, wait_s=SMALL_WAIT_S)
+        version = datasets.version(caller.tenant, dataset_id, version.number)
+        return 202, f"/v1/datasets/{dataset_id}/versions/{version.number}", version_view(version)
+
+    return create_once(request, caller, body, "dsv", make)
+
+
+@routes.get("/{dataset_id}/versions", response_model=DatasetVersionList)
+def list_dataset_versions(
+    request: Request,
+    caller: Reader,
+    dataset_id: str,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """The versions of a dataset, newest first."""
+    page = service_of(request).catalog.datasets.versions(caller.tenant, dataset_id, cursor=cursor, limit=limit)
+    items = tuple(version_view(version) for version in page.items)
+    return reply(request, DatasetVersionList(items=items, next_cursor=page.next_cursor))
+
+
+@routes.get("/{dataset_id}/versions/{number}", response_model=DatasetVersionView)
+def get_dataset_version(request: Request, caller: Reader, dataset_id: str, number: int) -> Response:
+    """A version and its state."""
+    return reply(request, version_view(_version(request, caller, dataset_id, number)))
 
 
 @routes.get("/{dataset_id}/versions/{number}/schema", response_model=SchemaView)
@@ -238,6 +301,21 @@ def dataset_view(dataset: Dataset, version: DatasetVersion) -> DatasetView:
     )
 
 
+def version_view(version: DatasetVersion) -> DatasetVersionView:
+    return DatasetVersionView(
+        dataset=version.dataset,
+        version=version.number,
+        state=version.state,
+        digest=version.digest,
+        rows=version.rows,
+        bytes=version.bytes,
+        error=version.error,
+        origin=None if version.origin is None else Origin(**version.origin),
+        created_at=version.created_at,
+        poll_after_ms=500 if version.state == "validating" else None,
+    )
+
+
 def _version(request: Request, caller: Caller, dataset_id: str, number: int | None) -> DatasetVersion:
     """The version; one still to be validated is validated from now on, should a restart have stopped that."""
     service = service_of(request)
@@ -247,7 +325,17 @@ def _version(request: Request, caller: Caller, dataset_id: str, number: int | No
     return version
 
 
-def _inputs(service: Service, caller: Caller, body: NewDataset) -> list[str]:
+def _require_room_for(service: Service, caller: Caller, body: NewDatasetVersion) -> None:
+    """What lies on the web is fetched into the tenant's uploads. Raises SpaceQuotaError."""
+    if body.uri and is_web(body.uri):
+        service.allowances.require_some_room(caller.tenant, uploads=True)
+
+
+def _origin(body: NewDatasetVersion) -> dict[str, str] | None:
+    return {"url": body.uri} if body.uri and is_web(body.uri) else None
+
+
+def _inputs(service: Service, caller: Caller, body: NewDatasetVersion) -> list[str]:
     if body.uri is not None:
         place = allowed(body.uri, service.settings.input_roots)
         if is_web(place):

@@ -33,11 +33,12 @@ State = Literal[
 
 
 class NewRun(Body):
-    """`recipe`: a preset's name, a kept recipe's id or a whole recipe. `trusted`: an upload or a dataset. `feedback`:
-    training jobs whose losses a learned policy is to see. `seed` overrides the recipe's. `priority`: higher ones are
-    worked on first; above 0 needs an admin key."""
+    """`dataset_version`: by default the newest that is ready. `recipe`: a preset's name, a kept recipe's id or a whole
+    recipe. `trusted`: an upload or a dataset. `feedback`: training jobs whose losses a learned policy is to see. `seed`
+    overrides the recipe's. `priority`: higher ones are worked on first; above 0 needs an admin key."""
 
     dataset: str
+    dataset_version: int | None = Field(default=None, ge=1, lt=2**63)
     recipe: str | dict[str, Any]
     trusted: str | None = None
     feedback: tuple[str, ...] = Field(default=(), max_length=100)

@@ -121,13 +121,15 @@ class Datasets:
             found = [Dataset(**row) for row in connection.execute(query).mappings()]
         return page_of(found, limit, lambda dataset: (dataset.id,))
 
-    def add_version(self, tenant: str, dataset_id: str, inputs: Sequence[str]) -> DatasetVersion:
-        """The next version, to be validated. Raises NotFoundError."""
+    def add_version(
+        self, tenant: str, dataset_id: str, inputs: Sequence[str], *, origin: Mapping[str, Any] | None = None
+    ) -> DatasetVersion:
+        """The next version, to be validated; `origin` as of `create`. Raises NotFoundError."""
         with self._db.write() as connection:
             _dataset(connection, tenant, dataset_id)
             newest = sa.select(sa.func.max(dataset_versions.c.number)).where(dataset_versions.c.dataset == dataset_id)
             number = connection.execute(newest).scalar_one() + 1
-            _insert_version(connection, dataset_id, number, inputs)
+            _insert_version(connection, dataset_id, number, inputs, origin)
             _touch(connection, dataset_id)
             return _version(connection, dataset_id, number)
 
@@ -137,13 +139,26 @@ class Datasets:
             _dataset(connection, tenant, dataset_id, lock=False)
             return _version(connection, dataset_id, number)
 
-    def versions(self, tenant: str, dataset_id: str) -> list[DatasetVersion]:
-        """All versions, oldest first. Raises NotFoundError."""
-        query = sa.select(*_VERSION_COLUMNS).where(dataset_versions.c.dataset == dataset_id)
+    def usable_version(self, tenant: str, dataset_id: str) -> DatasetVersion:
+        """The newest version that is ready; while none is, the newest. Raises NotFoundError."""
+        ready = sa.select(sa.func.max(dataset_versions.c.number))
+        ready = ready.where(dataset_versions.c.dataset == dataset_id, dataset_versions.c.state == VersionState.READY)
         with self._db.read() as connection:
             _dataset(connection, tenant, dataset_id, lock=False)
-            rows = connection.execute(query.order_by(dataset_versions.c.number)).mappings()
-            return [DatasetVersion(**row) for row in rows]
+            return _version(connection, dataset_id, connection.execute(ready).scalar())
+
+    def versions(
+        self, tenant: str, dataset_id: str, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[DatasetVersion]:
+        """A dataset's versions, newest first. Raises NotFoundError."""
+        query = sa.select(*_VERSION_COLUMNS).where(dataset_versions.c.dataset == dataset_id)
+        if cursor is not None:
+            query = query.where(dataset_versions.c.number < decode_cursor(cursor, [int])[0])
+        query = query.order_by(dataset_versions.c.number.desc()).limit(checked_limit(limit) + 1)
+        with self._db.read() as connection:
+            _dataset(connection, tenant, dataset_id, lock=False)
+            found = [DatasetVersion(**row) for row in connection.execute(query).mappings()]
+        return page_of(found, limit, lambda version: (version.number,))
 
     def fetched(
         self, tenant: str, dataset_id: str, number: int, inputs: Sequence[str], origin: Mapping[str, Any]

@@ -5,10 +5,12 @@ Knows addresses; registering is `Client.create_dataset`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from curator.client.wire import Wire
+from curator.errors import InputError
 
 __all__ = ["Datasets"]
 
@@ -34,6 +36,36 @@ class Datasets:
     def check_origin(self, dataset: str) -> dict[str, Any]:
         """Whether the place a dataset was fetched from holds something else by now."""
         return self._wire.post(f"/v1/datasets/{dataset}:check-origin")
+
+    def versions(self, dataset: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """A dataset's versions, newest first."""
+        return self._wire.items(f"/v1/datasets/{dataset}/versions", {}, limit)
+
+    def version(self, dataset: str, version: int) -> dict[str, Any]:
+        """One version and its state."""
+        return self._wire.get(f"/v1/datasets/{dataset}/versions/{version}")
+
+    def add_version(
+        self,
+        dataset: str,
+        uploads: str | Sequence[str] = (),
+        *,
+        uri: str | None = None,
+        wait: bool = True,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Other rows for a dataset: uploads, or a place the server may read. Waits until they are validated; raises
+        InputError when they are rejected."""
+        ids = [uploads] if isinstance(uploads, str) else list(uploads)
+        body = {"upload_ids": ids, "uri": uri}
+        made = self._wire.create(f"/v1/datasets/{dataset}/versions", body, key=idempotency_key)
+        while wait and made["state"] == "validating":
+            time.sleep(made["poll_after_ms"] / 1000)
+            made = self.version(dataset, made["version"])
+        if wait and made["state"] == "rejected":
+            told = made["error"]["message"]
+            raise InputError(f"version {made['version']} of dataset {dataset} was rejected: {told}")
+        return made
 
     def schema(self, dataset: str, version: int = 1) -> dict[str, Any]:
         """A version's columns and types."""

@@ -150,12 +150,13 @@ class Client:
         engine: str = "inline",
         seed: int | None = None,
         feedback: Sequence[str] = (),
+        dataset_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Queues a run of a dataset (its id or its resource) and returns the run. feedback: training jobs whose losses
-        a learned policy reads."""
+        a learned policy reads. dataset_version: by default the newest that is ready."""
         body = {"dataset": id_of(dataset), "recipe": _plain(recipe), "trusted": trusted, "engine": engine, "seed": seed}
-        body["feedback"] = list(feedback)
+        body |= {"feedback": list(feedback), "dataset_version": dataset_version}
         return self._wire.create("/v1/runs", body, key=idempotency_key)
 
     def check_recipe(self, recipe: Recipe, *, columns: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from curator.client.rest import Client
 from curator.client.shard_stream import ShardStream
 from curator.epochs.adaptive import Losses
-from curator.errors import ConflictError, LeaseLostError, NotFoundError, RequestError
+from curator.errors import ConflictError, InputError, LeaseLostError, NotFoundError, RequestError
 from pipelines.exporting import export_once
 from pipelines.rewriting import rewrite_once
 
@@ -196,6 +196,13 @@ def test_datasets(client: Client, house: Any, send: Any, parquet: bytes) -> None
     assert client.datasets.get(made)["name"] == "client's" and made in {row["id"] for row in client.datasets.list()}
     assert client.datasets.schema(made) and client.datasets.rows(made)
     assert client.datasets.statistics(made)
+    assert client.datasets.add_version(made, send(house.one, b'{"text": "a"}\n', "more.jsonl"))["rows"] == 1
+    assert [row["version"] for row in client.datasets.versions(made)] == [2, 1]
+    assert client.datasets.version(made, 2)["state"] == "ready"
+    with pytest.raises(InputError, match=r"version 3 of dataset ds_.+ was rejected"):
+        client.datasets.add_version(made, send(house.one, b"PAR1 not really", "a.parquet"))
+    run = client.submit(made, "text")
+    assert (run["dataset_version"], client.submit(made, "text", dataset_version=1)["dataset_version"]) == (2, 1)
     with pytest.raises(ConflictError, match="not fetched from the web"):
         client.datasets.check_origin(made)
     client.datasets.delete(made)

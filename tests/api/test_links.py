@@ -65,7 +65,8 @@ def test_from_an_upload_to_a_packed_epoch(document: dict[str, Any]) -> None:
     while more := {link["operationId"] for source, link in edges if source in reached} - reached:
         reached |= more
     for name in (
-        "create_dataset", "create_run", "get_run", "dry_run_recipe", "open_queue", "post_verdict", "apply_queue",
+        "create_dataset", "add_dataset_version", "get_dataset_version", "create_run", "get_run", "dry_run_recipe",
+        "open_queue", "post_verdict", "apply_queue",
         "get_manifest", "create_plan", "take_lease", "acknowledge", "pack_epoch", "get_rewrite", "create_job",
         "post_feedback", "create_export", "get_operation", "what_if_run", "stream_events",
     ):  # fmt: skip
@@ -75,6 +76,7 @@ def test_from_an_upload_to_a_packed_epoch(document: dict[str, Any]) -> None:
 TEN = b"0" * 10
 GOOD: dict[str, dict[str, Any]] = {
     "create_dataset": {"columns": {"text": "text"}},
+    "add_dataset_version": {"upload_ids": ["{upload_id}"]},
     "create_run": {"dataset": "{dataset_id}", "recipe": RECIPE},
     "dry_run_recipe": {"dataset": "{dataset_id}", "recipe": RECIPE, "rows": 5},
     "create_plan": {"num_epochs": 2, "global_batch_size": 8, "curriculum": "adaptive"},
@@ -177,7 +179,8 @@ def test_every_location_answers(house: Any, owned: dict[str, str], dataset: dict
     manifest, run_id = {"manifest": owned["manifest_id"]}, f"/v1/runs/{owned['run_id']}"
     changed = [{"sample_id": owned["sample_id"], "action": "drop"}]
     post("/v1/uploads", name="a.csv", size=1, sha256="0" * 64)
-    post("/v1/datasets", upload_ids=[owned["upload_id"]])
+    more = post("/v1/datasets", upload_ids=[owned["upload_id"]])
+    post(f"/v1/datasets/{more}/versions", "/v1/datasets/{dataset_id}/versions", upload_ids=[owned["upload_id"]])
     post("/v1/recipes", recipe={**RECIPE, "seed": 8})
     post("/v1/keys", name="made", scopes=["read"])
     post("/v1/webhooks", url="https://hooks.example.com/made")

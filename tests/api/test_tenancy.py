@@ -46,6 +46,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/training-jobs/{job_id}/feedback"): {
         "rows": [{"sample_id": SAMPLE, "epoch": 0, "step": 1, "loss": 0.5}]
     },
+    ("POST", "/v1/datasets/{dataset_id}/versions"): {"upload_ids": ["upl_walked"]},
     ("POST", "/v1/shards:presign"): {"digests": ["0" * 64]},
     ("POST", "/v1/review/queues/{queue_id}:apply"): {},
     ("POST", "/v1/epoch-plans/{plan_id}/epochs/{epoch}/losses"): {"easy": 1.0},
@@ -179,6 +180,12 @@ def test_another_tenants_recipe_is_not_there(house: Any, owned: dict[str, str], 
     for path in ("/v1/runs", "/v1/recipes:dry-run"):
         answer = house.two.post(path, json={"dataset": dataset, "recipe": owned["recipe_id"]})
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+def test_another_tenants_upload_is_no_version(house: Any, owned: dict[str, str], send: Any, parquet: bytes) -> None:
+    dataset = house.two.post("/v1/datasets", json={"upload_ids": [send(house.two, parquet)]}).json()["id"]
+    answer = house.two.post(f"/v1/datasets/{dataset}/versions", json={"upload_ids": [owned["upload_id"]]})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 
 def test_another_tenants_trusted_sample_is_not_there(

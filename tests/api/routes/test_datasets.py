@@ -112,6 +112,52 @@ def test_a_deleted_dataset_is_hidden(house: Any, send: Any) -> None:
     assert made["id"] not in {item["id"] for item in house.one.get("/v1/datasets").json()["items"]}
 
 
+def test_a_dataset_gets_another_version_and_keeps_the_first(house: Any, send: Any) -> None:
+    first = send(house.one, b'{"text": "a"}\n', "a.jsonl")
+    made = house.one.post("/v1/datasets", json={"upload_ids": [first]}).json()
+    place, key = f"/v1/datasets/{made['id']}/versions", {"Idempotency-Key": f"second of {made['id']}"}
+    body = {"upload_ids": [send(house.one, b'{"text": "b"}\n{"text": "c"}\n', "b.jsonl")]}
+    added = house.one.post(place, json=body, headers=key)
+    assert (added.status_code, added.headers["location"]) == (202, f"{place}/2")
+    assert house.one.post(place, json=body, headers=key).json() == added.json()
+    told = house.one.get(f"{place}/2").json()
+    assert told == added.json()
+    assert (told["dataset"], told["version"], told["state"], told["rows"]) == (made["id"], 2, "ready", 2)
+    assert house.one.get(f"/v1/datasets/{made['id']}").json()["version"] == 2
+    newest = house.one.get(f"{place}?limit=1").json()
+    oldest = house.one.get(place, params={"limit": 1, "cursor": newest["next_cursor"]}).json()
+    assert [row["version"] for row in newest["items"] + oldest["items"]] == [2, 1] and oldest["next_cursor"] is None
+    assert house.one.get(f"{place}/1/rows").json()["items"] == [{"text": "a"}]
+    assert house.one.get(f"{place}/3").status_code == 404
+    assert house.one.post(place, json={"upload_ids": [], "uri": None}).status_code == 422
+    assert house.one.post(place, json={**body, "format": "jsonl"}).status_code == 422  # the extension says it
+    assert house.one.post(place, json={"uri": "/etc/passwd"}).status_code == 422
+    house.one.delete(f"/v1/datasets/{made['id']}")
+    assert {house.one.get(place).status_code, house.one.post(place, json=body).status_code} == {404}
+
+
+def test_a_run_takes_the_newest_ready_version_or_the_one_it_names(house: Any, send: Any) -> None:
+    made = house.one.post("/v1/datasets", json={"upload_ids": [send(house.one, b'{"text": "a"}\n', "a.jsonl")]}).json()
+    place = f"/v1/datasets/{made['id']}/versions"
+
+    def used(**more: Any) -> Any:
+        return house.one.post("/v1/runs", json={"dataset": made["id"], "recipe": "text", **more})
+
+    assert used().json()["dataset_version"] == 1
+    house.one.post(place, json={"upload_ids": [send(house.one, b'{"text": "b"}\n', "b.jsonl")]})
+    assert used().json()["dataset_version"] == 2
+    bad = house.one.post(place, json={"upload_ids": [send(house.one, b"PAR1 not really", "a.parquet")]}).json()
+    assert (bad["version"], bad["state"]) == (3, "rejected")
+    assert used().json()["dataset_version"] == 2
+    assert used(dataset_version=1).json()["dataset_version"] == 1
+    refused = used(dataset_version=3)
+    assert refused.status_code == 409 and "version 3 of dataset" in refused.json()["detail"]
+    assert used(dataset_version=4).status_code == 404
+    assert used(dataset_version=0).status_code == 422
+    dry = house.one.post("/v1/recipes:dry-run", json={"dataset": made["id"], "recipe": "text"})
+    assert dry.status_code == 200, dry.text
+
+
 def test_a_version_that_is_not_there(house: Any, dataset: dict[str, Any]) -> None:
     assert house.one.get(f"/v1/datasets/{dataset['id']}/versions/2/schema").status_code == 404
 

@@ -45,16 +45,35 @@ def test_a_version_is_settled_once(catalog: Catalog, dataset: Dataset) -> None:
 
 def test_versions_count_up(catalog: Catalog, dataset: Dataset) -> None:
     assert catalog.datasets.add_version("local", dataset.id, ["upl_2", "upl_3"]).number == 2
-    assert [version.number for version in catalog.datasets.versions("local", dataset.id)] == [1, 2]
     assert catalog.datasets.version("local", dataset.id).inputs == ("upl_2", "upl_3")
-    with pytest.raises(NotFoundError, match="no version 3"):
-        catalog.datasets.version("local", dataset.id, 3)
+    fetched = catalog.datasets.add_version("local", dataset.id, ["https://x/a.csv"], origin={"url": "https://x/a.csv"})
+    assert (fetched.number, fetched.origin) == (3, {"url": "https://x/a.csv"})
+    first = catalog.datasets.versions("local", dataset.id, limit=2)
+    rest = catalog.datasets.versions("local", dataset.id, limit=2, cursor=first.next_cursor)
+    assert [version.number for version in first.items + rest.items] == [3, 2, 1] and rest.next_cursor is None
+    with pytest.raises(NotFoundError, match="no version 4"):
+        catalog.datasets.version("local", dataset.id, 4)
+
+
+def test_the_version_to_use_is_the_newest_that_is_ready(catalog: Catalog, dataset: Dataset) -> None:
+    def usable() -> int:
+        return catalog.datasets.usable_version("local", dataset.id).number
+
+    assert usable() == 1  # none is ready
+    catalog.datasets.add_version("local", dataset.id, ["b"])
+    assert usable() == 2
+    accept(catalog, dataset.id, 1)
+    assert usable() == 1
+    catalog.datasets.reject("local", dataset.id, 2, code="bad_input", message="not Parquet")
+    assert usable() == 1
+    accept(catalog, dataset.id, catalog.datasets.add_version("local", dataset.id, ["c"]).number)
+    assert usable() == 3
 
 
 def test_a_reserved_id_makes_one_dataset(catalog: Catalog) -> None:
     first = catalog.datasets.create("local", "a", "text", {}, ["x"], dataset_id="ds_1")
     assert catalog.datasets.create("local", "a", "text", {}, ["x"], dataset_id="ds_1") == first
-    assert len(catalog.datasets.versions("local", "ds_1")) == 1
+    assert len(catalog.datasets.versions("local", "ds_1").items) == 1
 
 
 def test_a_deleted_dataset_is_gone_for_everybody(catalog: Catalog, dataset: Dataset) -> None:
@@ -72,6 +91,7 @@ def test_another_tenants_dataset_does_not_exist(catalog: Catalog, dataset: Datas
         lambda: catalog.datasets.add_version(other, dataset.id, ["x"]),
         lambda: catalog.datasets.version(other, dataset.id),
         lambda: catalog.datasets.versions(other, dataset.id),
+        lambda: catalog.datasets.usable_version(other, dataset.id),
         lambda: accept(catalog, dataset.id, 1, other),
         lambda: catalog.datasets.reject(other, dataset.id, 1, code="x", message="x"),
         lambda: catalog.datasets.delete(other, dataset.id),

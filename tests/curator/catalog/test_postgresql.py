@@ -216,7 +216,7 @@ def test_a_reserved_id_makes_one(postgresql: Catalog, request_: RunRequest) -> N
         postgresql.uploads.create("local", "a", 5, "ab", part_bytes=5, upload_id="upl_1")
         postgresql.datasets.create("local", "a", "text", {}, ["x"], dataset_id="ds_1")
     assert len(postgresql.events.after("local", 0, subject="trn_1")) == 1
-    assert len(postgresql.datasets.versions("local", "ds_1")) == 1
+    assert len(postgresql.datasets.versions("local", "ds_1").items) == 1
 
 
 def test_the_other_nouns(postgresql: Catalog) -> None:
