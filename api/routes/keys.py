@@ -15,7 +15,7 @@ from starlette.responses import Response
 from api.auth import Admin
 from api.bodies import Body, View, routes_under
 from api.once import create_once
-from api.replies import reply
+from api.replies import reply, unchanged
 from api.service import service_of
 from curator.catalog import ApiKey, Scope
 
@@ -88,7 +88,9 @@ def get_key(request: Request, caller: Admin, key_id: str) -> Response:
 @routes.delete("/{key_id}", status_code=204)
 def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
     """From now on the key opens nothing."""
-    service_of(request).catalog.keys.revoke(caller.tenant, key_id)
+    keys = service_of(request).catalog.keys
+    unchanged(request, key_view(keys.get(caller.tenant, key_id)))
+    keys.revoke(caller.tenant, key_id)
     return Response(status_code=204)
 
 
