@@ -5,7 +5,7 @@ Knows HTTP's conditional requests (RFC 9110, sections 13 and 14); nothing of wha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from anyio import to_thread
@@ -84,10 +84,13 @@ def if_match(request: Request, version: int) -> int | None:
     return version
 
 
-def unchanged(request: Request, present: BaseModel) -> None:
+def unchanged(request: Request, present: Callable[[], BaseModel]) -> None:
     """That an If-Match header, where there is one, names what GET answers now. Raises Refusal 412."""
-    asked, tag = request.headers.get("if-match"), _tag(present, present.model_dump_json().encode())
-    if asked is not None and not named(asked, tag, weak=False):
+    asked = request.headers.get("if-match")
+    if asked is None:
+        return
+    tag = _tag(body := present(), body.model_dump_json().encode())
+    if not named(asked, tag, weak=False):
         raise Refusal(412, "precondition_failed", f"it is {tag} now, the request was for {asked}; read again")
 
 

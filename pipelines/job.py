@@ -63,7 +63,7 @@ class Job:
 
     @cached_property
     def plan(self) -> Plan:
-        """Raises NotFoundError; RunFailedError for a plan that another version of Winnow made."""
+        """Raises NotFoundError; ConflictError for a plan that another version of Winnow made."""
         return load_plan(self.store.read_bytes(self.name("plan.json")), self.run)
 
     @cached_property

@@ -24,7 +24,7 @@ from curator.duplicates import (
     VectorIndex,
     clusters_for,
 )
-from curator.errors import NotFoundError, RecipeError
+from curator.errors import ConflictError, NotFoundError, RecipeError
 from curator.recipe import Recipe
 from pipelines.job import Job
 from pipelines.side import bytes_matrix
@@ -120,6 +120,11 @@ def require_earlier(root: str, recipe: Recipe) -> None:
         return
     try:
         lineage = Lineage.of(Job(root, recipe.against))
+    except ConflictError as error:
+        raise RecipeError(
+            f"against: run {recipe.against} was made by another version of Winnow, whose index this one does not read; "
+            "curate its data again with this one, or leave against out"
+        ) from error
     except NotFoundError as error:
         raise RecipeError(
             f"against: there is no run {recipe.against} here with an index of its rows; name a run of the same root "

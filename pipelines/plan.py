@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from curator.digest import content_id
 from curator.duplicates.operators import SIGNATURE, UrlDuplicates
-from curator.errors import RecipeError, RunFailedError
+from curator.errors import ConflictError, RecipeError
 from curator.readers import IMAGE_STRUCT, InputPlan, WorkUnit, as_bytes, discover, plan_inputs
 from curator.recipe import Recipe, fitted, parse, require_learner
 from curator.run import RunRequest
@@ -62,13 +62,13 @@ class Plan(BaseModel):
 
 
 def load_plan(data: bytes, run: str) -> Plan:
-    """A saved plan. Raises RunFailedError for one that this version of Winnow cannot follow."""
+    """A saved plan. Raises ConflictError for one that this version of Winnow cannot follow."""
     found = json.loads(data).get("version")
     known = Plan.model_fields["version"].default
     if found != known:
-        raise RunFailedError(
+        raise ConflictError(
             f"run {run} was planned by another version of Winnow (plan version {found!r}, this one follows {known}), "
-            "so its work cannot be gone on with here; resume it with that version, or start a new run with this one"
+            "so it can be neither gone on with nor looked into again here; use that version, or start a new run"
         )
     return Plan.model_validate_json(data)
 

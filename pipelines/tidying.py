@@ -60,13 +60,15 @@ def forget_abandoned(catalog: Catalog, settings: Settings) -> None:
 
 
 def sweep_uploads(catalog: Catalog, settings: Settings) -> None:
-    """Files of uploads that the catalog does not know, or not any more, go after a day: a server died in between."""
+    """Files of uploads that the catalog does not know, or not any more, go after some days: a server died in
+    between, or the catalog was put back from a backup and what is newer may be wanted yet."""
     store, folders = Store.open(settings.root), defaultdict[str, list[str]](list)
+    older_than_s = settings.retention_orphan_days * _DAY_S
     try:
         for name in store.list("uploads"):
             folders[name.split("/")[1]].append(name)
         for upload_id in sorted(catalog.uploads.missing(folders)):
-            if all(time.time() - (store.touched_s(name) or 0.0) > _DAY_S for name in folders[upload_id]):
+            if all(time.time() - (store.touched_s(name) or 0.0) > older_than_s for name in folders[upload_id]):
                 store.delete_folder(f"uploads/{upload_id}")
                 log.info("swept what was left of upload %s, which there is not", upload_id)
     except (OSError, WinnowError) as error:

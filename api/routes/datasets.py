@@ -208,7 +208,7 @@ def check_origin(request: Request, caller: Writer, dataset_id: str) -> Response:
 def delete_dataset(request: Request, caller: Writer, dataset_id: str) -> Response:
     """Hides a dataset; runs and manifests made from it stay."""
     datasets, asked = service_of(request).catalog.datasets, (caller.tenant, dataset_id)
-    unchanged(request, dataset_view(datasets.get(*asked), datasets.version(*asked)))
+    unchanged(request, lambda: dataset_view(datasets.get(*asked), datasets.version(*asked)))
     datasets.delete(caller.tenant, dataset_id)
     return Response(status_code=204)
 

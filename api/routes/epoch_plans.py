@@ -118,7 +118,7 @@ def get_plan(request: Request, caller: Reader, plan_id: str) -> Response:
 def delete_plan(request: Request, caller: Writer, plan_id: str) -> Response:
     """Forgets a plan and who read it; 409 names the jobs that need it. An equal plan may be made again."""
     service = service_of(request)
-    unchanged(request, _decided(service, caller.tenant, plan_id))
+    unchanged(request, lambda: _decided(service, caller.tenant, plan_id))
     service.catalog.purging.forget_plan(caller.tenant, plan_id)
     return Response(status_code=204)
 

@@ -119,7 +119,7 @@ def cancel_export(request: Request, caller: Writer, export_id: str) -> Response:
 def delete_export(request: Request, caller: Writer, export_id: str) -> Response:
     """Removes an export that has ended, with its files."""
     service = service_of(request)
-    unchanged(request, export_view(service, service.catalog.exports.get(caller.tenant, export_id)))
+    unchanged(request, lambda: export_view(service, service.catalog.exports.get(caller.tenant, export_id)))
     purge_export(service.catalog, service.store, caller.tenant, export_id)
     return Response(status_code=204)
 

@@ -89,7 +89,7 @@ def get_key(request: Request, caller: Admin, key_id: str) -> Response:
 def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
     """From now on the key opens nothing."""
     keys = service_of(request).catalog.keys
-    unchanged(request, key_view(keys.get(caller.tenant, key_id)))
+    unchanged(request, lambda: key_view(keys.get(caller.tenant, key_id)))
     keys.revoke(caller.tenant, key_id)
     return Response(status_code=204)
 

@@ -163,7 +163,7 @@ def get_job(request: Request, caller: Reader, job_id: str) -> Response:
 def delete_job(request: Request, caller: Writer, job_id: str) -> Response:
     """Removes a job that has ended, with its checkpoints and what it reported."""
     service = service_of(request)
-    unchanged(request, job_view(service.catalog.jobs.get(caller.tenant, job_id), service.store))
+    unchanged(request, lambda: job_view(service.catalog.jobs.get(caller.tenant, job_id), service.store))
     purge_job(service.catalog, service.store, caller.tenant, job_id)
     return Response(status_code=204)
 

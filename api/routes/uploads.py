@@ -133,7 +133,7 @@ def complete_upload(request: Request, caller: Writer, upload_id: str) -> Respons
 @routes.delete("/{upload_id}", status_code=204)
 def delete_upload(request: Request, caller: Writer, upload_id: str) -> Response:
     """Removes an upload and its bytes. Datasets made from it cannot be read any more; runs keep their shards."""
-    unchanged(request, upload_view(*_found(request, caller, upload_id)))
+    unchanged(request, lambda: upload_view(*_found(request, caller, upload_id)))
     service_of(request).uploads.delete(caller.tenant, upload_id)
     return Response(status_code=204)
 

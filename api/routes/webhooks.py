@@ -85,7 +85,7 @@ def get_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
 def delete_webhook(request: Request, caller: Admin, webhook_id: str) -> Response:
     """It is told nothing more; what it was owed is forgotten."""
     webhooks = service_of(request).catalog.webhooks
-    unchanged(request, _view(webhooks.get(caller.tenant, webhook_id)))
+    unchanged(request, lambda: _view(webhooks.get(caller.tenant, webhook_id)))
     webhooks.delete(caller.tenant, webhook_id)
     return Response(status_code=204)
 

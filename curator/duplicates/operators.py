@@ -111,7 +111,7 @@ class SemanticDuplicates(BaseModel):
     threshold: float = Field(
         default=0.95,
         ge=SIMILARITY_FLOOR,
-        le=1,
+        lt=1,
         description=f"cosine from which a pair is a duplicate; none below {SIMILARITY_FLOOR} is looked for",
     )
     keep: Keep = "first"

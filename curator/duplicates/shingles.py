@@ -92,6 +92,7 @@ def _inserted(hashes, count):
         while to > 0 and hashes[to - 1] > h:
             to -= 1
         if to > 0 and hashes[to - 1] == h:
+            moved += kept - to
             continue
         if moved > _MOST_MOVES * count:
             return _sorted(hashes, kept, at, count)

@@ -55,8 +55,10 @@ def centres(sample: np.ndarray, count: int) -> np.ndarray:
 
 
 def nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """int64[n]: the centre of largest product with each int16[n, d], of equals the first."""
+    """int64[n]: the centre of largest product with each int16[n, d], of equals the first; 0 where there is none."""
     of = np.zeros(len(vectors), np.int64)
+    if not len(centres):
+        return of
     across = np.ascontiguousarray(centres.astype(np.float32).T)
     for low in range(0, len(vectors), 16 * _BLOCK):
         span = slice(low, low + 16 * _BLOCK)

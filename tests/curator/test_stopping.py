@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curator.duplicates import DuplicateIndex, Shape
+from curator.duplicates.signatures import minhash
 from curator.errors import LeaseLostError, StoppedError, TransportError
 from curator.run import StopRequest
 from curator.stopping import hear, listening
@@ -54,7 +56,8 @@ def test_long_work_hears_it(tmp_path: Path) -> None:
     index = DuplicateIndex(Store.open(tmp_path), "index", Shape(rows=(50,), num_perm=16, bands=4))
     rng = np.random.default_rng(0)
     with index.adding(0) as add:
-        add(rng.integers(0, 9, (50, 2)).astype(np.uint64), rng.integers(0, 2, (50, 16)).astype(np.uint32))
+        texts = pa.array([" ".join(rng.choice(["a", "b"], 20)) for _ in range(50)])
+        add(rng.integers(0, 9, (50, 2)).astype(np.uint64), minhash(texts, num_perm=16, ngram=2, seed=0))
     with pytest.raises(StoppedError), listening(lambda: asked.pop(0)):
         assert index.seek(0) > 0
         index.match(0, 0.5)

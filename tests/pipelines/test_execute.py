@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curator.errors import RunFailedError, StoppedError
+from curator.errors import ConflictError, StoppedError
 from curator.ledger import Ledger
 from curator.recipe import load, parse
 from curator.run import RunRequest, RunSummary
@@ -257,5 +257,5 @@ def test_a_plan_of_another_version_is_refused(tmp_path: Path, text_request: RunR
     store = Store.open(tmp_path / "root")
     plan = json.loads(store.read_bytes("runs/run_1/plan.json"))
     store.write_bytes("runs/run_1/plan.json", json.dumps({**plan, "version": 99}).encode())
-    with pytest.raises(RunFailedError, match=r"plan version 99, this one follows 3.*resume it with that version"):
+    with pytest.raises(ConflictError, match=r"plan version 99, this one follows 3.*use that version"):
         go(tmp_path / "root", text_request, journal)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curator.errors import RecipeError
+from curator.errors import ConflictError, RecipeError
 from curator.ledger import Ledger
 from curator.recipe import parse
 from curator.run import RunSummary
@@ -203,6 +203,18 @@ def test_an_earlier_run_that_does_not_fit_is_refused(tmp_path: Path, change: dic
     with pytest.raises(RecipeError, match=complaint):
         curated(root, range(2), prose(2), recipe)
     assert json.dumps(sorted(Store.open(root).list())) == before
+
+
+def test_an_earlier_run_of_another_version_is_refused_in_words(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    first = curated(root, range(2), prose(2), recipe_of(NEAR))
+    name = f"runs/{first.run}/plan.json"
+    plan = json.loads(Store.open(root).read_bytes(name))
+    Store.open(root).write_bytes(name, json.dumps({**plan, "version": plan["version"] - 1}).encode())
+    with pytest.raises(RecipeError, match=r"made by another version of Winnow.*curate its data again"):
+        curated(root, range(2), prose(2), recipe_of({"near_duplicates": {"against": first.run}}))
+    with pytest.raises(ConflictError, match="use that version, or start a new run"):
+        what_if(str(root), first.run, {"near_duplicates.threshold": 0.9})
 
 
 @pytest.mark.ray

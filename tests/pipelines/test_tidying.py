@@ -108,7 +108,7 @@ def test_an_upload_nobody_goes_on_with_goes_with_its_parts_and_its_quota(tmp_pat
         opened("another.csv")  # there is room for it again
 
 
-def test_what_a_dead_server_left_of_uploads_goes_after_a_day(tmp_path: Path) -> None:
+def test_what_a_dead_server_left_of_uploads_goes_after_some_days(tmp_path: Path) -> None:
     settings = Settings(root=str(tmp_path / "root"))
     store = Store.open(settings.root)
     with Catalog.open(settings.database_url) as catalog:
@@ -118,7 +118,7 @@ def test_what_a_dead_server_left_of_uploads_goes_after_a_day(tmp_path: Path) -> 
         for name in names:
             store.write_bytes(name, b"text\n")
         for name in names[:3]:
-            os.utime(store.path(name), (time.time() - 2 * 86400.0,) * 2)
+            os.utime(store.path(name), (time.time() - MONTH_S,) * 2)
         sweep_uploads(catalog, settings)
         assert store.list("uploads") == [names[0], names[3]]
         assert sorted(os.listdir(store.path("uploads"))) == sorted([known, "upl_young"])

@@ -78,10 +78,13 @@ class Board:
                 time.sleep(_POLL_S)
 
     def ask(self, what: str) -> bytes:
-        """Something that the rank that leads answers. Raises RunFailedError when nobody does in time."""
+        """Something that the rank that leads answers, while any is alive: in the start nobody is let in. Raises
+        RunFailedError when nobody does in time."""
         until, name = time.monotonic() + _START * self._patience_s, f"{self.rank}-{time.monotonic_ns()}"
         while (found := self.get(f"{what}/{name}")) is None:
             self.put(what, name.encode())
+            if any(self._alive(rank) for rank in range(self.world_size) if rank != self.rank):
+                until = max(until, time.monotonic() + self._patience_s)
             if time.monotonic() > until:
                 raise RunFailedError(
                     f"no rank answers rank {self.rank} that wants to {what}: they are gone, or at their end. Start the "

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from curator.errors import IntegrityError
 from curator.storage import Store
 from pipelines.training.int8_blocks import BLOCK, dequantised_sum, quantise
 from pipelines.training.parallel.board import NOTHING, Board
@@ -141,6 +142,11 @@ class Workers(Whole):
 
     def load(self, state: dict[str, Tensor]) -> None:
         arrived: dict[tuple[int, int], dict[int, bytes]] = {}
+        if "step" not in state:
+            raise IntegrityError(
+                "the checkpoint was written by a version whose ranks did not start together; resume with the version "
+                "that wrote it, or start again with resume off"
+            )
         self._step = int(state["step"])
         for name, tensor in state.items():
             if name == "step":
@@ -252,12 +258,20 @@ class Workers(Whole):
         if copied is not None:
             copied.synchronize()
         parts = self.board.exchange(_name(what, step, number), raw.numpy().tobytes())
-        before = step - (self._kind.local_steps if what == "moved" else 1)
-        if before >= 0 and self.board.rank == min(parts):
-            self.board.clear(_name(what, before, number))
+        if self.board.rank == min(parts):
+            self.board.clear(self._superseded(what, step, number))
         if what == "moved":
             self.traffic.exchange_s += time.monotonic() - began
         return parts
+
+    def _superseded(self, what: _What, step: int, number: int) -> str:
+        """What every rank has taken in by the time that it sends this."""
+        if what == "settled" and not step:
+            return _name("gradient", self._together, number)
+        before = step - (self._kind.local_steps if what == "moved" else 1)
+        if what == "moved" and before <= self._together:
+            return _name("settled", _PARTS - 1, number)
+        return _name(what, before, number)
 
     def _mean(self, step: int, number: int) -> Tensor:
         """float32[N]: the mean of what the ranks sent, once it is there."""

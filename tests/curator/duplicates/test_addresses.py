@@ -13,6 +13,14 @@ from hypothesis import strategies as st
 from curator.duplicates.addresses import TRACKING, canonical_url, canonical_urls
 
 
+@pytest.mark.timeout(20)
+def test_long_and_hostile_addresses_take_no_longer_than_their_length() -> None:
+    for segment in ("a" * 5000, "a-" * 5000, "a/" * 5000):
+        assert canonical_url(f"http://a.bc/{segment}?x=1") == f"http://a.bc/{segment}?x=1"
+    assert canonical_url("http://" + "@" * 50_000 + ":x") is None
+    assert canonical_url("http://" + "@" * 50_000 + "a.bc") is not None
+
+
 @pytest.mark.parametrize(
     ("spelled", "wanted"),
     [

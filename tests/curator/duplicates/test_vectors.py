@@ -109,3 +109,9 @@ def test_few_rows_make_few_centres() -> None:
     same = whole_vectors(np.ones((5, 3)))
     assert centres(same, 4).shape == (1, 3)
     assert centres(np.zeros((2, 3), np.int16), 4).shape == (0, 3)
+
+
+def test_without_centres_all_rows_are_of_one_cluster() -> None:
+    """A sample may hold no row with a direction, though others have one."""
+    rows = np.ones((3, 4), np.int16)
+    assert nearest(rows, np.zeros((0, 4), np.int16)).tolist() == [0, 0, 0]

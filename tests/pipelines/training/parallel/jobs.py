@@ -148,6 +148,11 @@ def start_by_hand() -> dict[str, Any]:
             "weights": [one.flatten().tolist() for one in module.parameters()],
             "shared": [one.shared.tolist() for one in workers._fragments],
             "waited": workers.traffic.waited_s,
+            "left": [
+                name
+                for name in ("gradient/1/0", "gradient/2/0", "gradient/2/1", "settled/0/0", "settled/1/1")
+                if board.get(f"{name}/{board.rank}") is not None
+            ],
         }
 
 

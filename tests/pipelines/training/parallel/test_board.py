@@ -81,6 +81,19 @@ def test_a_question_is_answered_by_whoever_leads() -> None:
         boards(2, patience_s=0.01)[1].ask("join")
 
 
+def test_a_question_waits_while_anybody_is_alive() -> None:
+    """In a start together nobody is let in; it may take hours."""
+    leading, asking = boards(2, patience_s=0.2)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(asking.ask, "join")
+        until = time.monotonic() + 3.0  # beyond ten times the patience
+        while time.monotonic() < until:
+            leading._beat()
+            time.sleep(0.02)
+        leading.answer("join", lambda: b"this")
+        assert asked.result(5) == b"this"
+
+
 def test_a_stop_is_ahead_of_everybody() -> None:
     one, two = boards(2)
     assert not one.stop_at(7, True, 6)

@@ -11,11 +11,16 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 
+from curator.errors import IntegrityError
 from curator.storage import Store
 from pipelines.training.checkpoint import MODEL
 from pipelines.training.kinds import Optimiser
+from pipelines.training.parallel.board import Board
+from pipelines.training.parallel.kinds import LocalSteps
+from pipelines.training.parallel.workers import Workers
 from tests.pipelines.training.examples import SMALL, fast, texts, write_curated
 from tests.pipelines.training.parallel.jobs import Seen, by_hand, job, logged, start_by_hand
 from tests.pipelines.training.parallel.processes import Launched, free_port, launched, run
@@ -67,7 +72,16 @@ def test_a_start_together_by_hand() -> None:
         assert seen["after"] == [[7.0 + rank] * 4], "after the start each learns by itself"
         assert seen["weights"][0] == pytest.approx([1.0005] * 4, rel=1e-6)
         assert seen["waited"] == 0.0, "of exchanges that learning need not wait for"
+    assert found[0]["left"] == [], "what all have taken in is cleared away by the rank that leads"
     assert found[0]["shared"] == found[1]["shared"] == [found[0]["weights"][0], found[0]["weights"][1]]
+
+
+def test_a_checkpoint_of_ranks_that_did_not_start_together_is_refused() -> None:
+    store = dist.HashStore()
+    workers = Workers(LocalSteps(), Board(lambda: store, 0, 1, 1.0), together=0)
+    with pytest.raises(IntegrityError, match="resume with the version that wrote it"):
+        workers.load({"shared/0": torch.zeros(3)})
+    workers.close()
 
 
 def test_a_start_that_never_ends_is_averaging(shards: tuple[str, str], tmp_path: Path) -> None:
