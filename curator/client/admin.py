@@ -29,6 +29,10 @@ class Keys:
         """The tenant's keys, oldest first, without their secrets."""
         return self._wire.items("/v1/keys", {}, limit)
 
+    def get(self, key: str) -> dict[str, Any]:
+        """One key, revoked or not, without its secret."""
+        return self._wire.get(f"/v1/keys/{key}")
+
     def revoke(self, key: str) -> None:
         """From now on the key opens nothing."""
         self._wire.call("DELETE", f"/v1/keys/{key}")

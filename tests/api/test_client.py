@@ -221,6 +221,8 @@ def test_recipes(client: Client, dataset: dict[str, Any]) -> None:
 def test_keys_and_webhooks(client: Client, house: Any) -> None:
     made = client.keys.create("pull", ["read"])
     assert made["secret"] and made["id"] in {row["id"] for row in client.keys.list()}
+    seen = client.keys.get(made["id"])
+    assert (seen["name"], seen["scopes"], "secret" in seen) == ("pull", ["read"], False)
     with Client(house.url, made["secret"]) as puller:
         assert list(puller.manifests.list(limit=1)) is not None
         client.keys.revoke(made["id"])
