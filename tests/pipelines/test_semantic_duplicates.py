@@ -42,7 +42,7 @@ def test_a_row_names_the_one_it_means_the_same_as(tmp_path: Path) -> None:
             assert keep == "longest" or row["duplicate_of"] < row["id"]
         assert ledger[1000]["reason"] == ledger[1001]["reason"] == "missing_content"
         root, run = str(folder / "root"), summary.run
-        assert what_if(root, run, {"semantic_duplicates.threshold": 1}).reasons.get("semantic_duplicate", 0) == 0
+        assert what_if(root, run, {"semantic_duplicates.threshold": 0.9999}).reasons.get("semantic_duplicate", 0) == 0
         assert what_if(root, run, {"semantic_duplicates.threshold": 0.9}).kept <= summary.kept
         assert what_if(root, run, {"semantic_duplicates.threshold": 0.98}).kept == summary.kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
@@ -82,6 +83,28 @@ def test_a_checkpoint_of_ranks_that_did_not_start_together_is_refused() -> None:
     with pytest.raises(IntegrityError, match="resume with the version that wrote it"):
         workers.load({"shared/0": torch.zeros(3)})
     workers.close()
+
+
+def test_a_rank_that_returns_holds_up_no_checkpoint_of_the_step_it_joins_at() -> None:
+    """It is alive from then on, and saves only later steps."""
+    store, kind = dist.HashStore(), LocalSteps(local_steps=4, fragments=1, delay=0)
+    leading, _, back = (Board(lambda: store, rank, 2, 5.0) for rank in (0, 1, 1))
+    both = [Workers(kind, board, together=0) for board in (leading, back)]
+    for workers in both:
+        module = torch.nn.Linear(4, 1)
+        workers.lay(module, module)
+    with ThreadPoolExecutor(2) as threads:
+        joined = threads.submit(both[1].begin)
+        until = time.monotonic() + 5
+        while leading.get("join") is None and time.monotonic() < until:
+            time.sleep(0.005)
+        leading.answer("join", lambda: both[0]._snapshot(4))
+        assert joined.result(10) == 4
+        leading.put("saved/4/0", b"1")
+        assert threads.submit(leading.await_all, "saved/4").result(2) == [0, 1]
+    back.close(hosts=False)
+    for workers in both:
+        workers.close()
 
 
 def test_a_start_that_never_ends_is_averaging(shards: tuple[str, str], tmp_path: Path) -> None:
