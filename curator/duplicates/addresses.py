@@ -29,6 +29,7 @@ _AUTHORITY: Final = re.compile(r"((?:.*@)?)(\[[^\]]*\]|[^:@]*)(?::([0-9]*))?", r
 _PLAIN: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)+/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*+/?+)*+")
 """What most addresses look like, and nothing is to be changed of. It never goes back: a long one takes no longer."""
 _ESCAPED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_BARE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_WRITTEN: Final = re.compile(r"[^!-~]+|[\"<>\\^`{|}]+")
 """What an address cannot hold but percent-encoded."""
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -56,6 +57,7 @@ def canonical_url(url: str) -> str | None:
 
 def _escaped(text: str) -> str:
     """Percent signs where they are needed, and nowhere else."""
+    text = _BARE.sub("%25", text)  # or decoding what follows could make an escape of it
     text = _NOT_WRITTEN.sub(lambda found: quote(found[0], safe="", errors="surrogatepass"), text)
     return _ESCAPED.sub(_needed, text)
 

@@ -35,6 +35,8 @@ def test_long_and_hostile_addresses_take_no_longer_than_their_length() -> None:
         ("http://example.com/%7Euser/%2e%2E/caf%c3%a9", "http://example.com/caf%C3%A9"),
         ("http://example.com/café b", "http://example.com/caf%C3%A9%20b"),
         ("http://example.com/a%2Fb", "http://example.com/a%2Fb"),
+        ("http://example.com/100%", "http://example.com/100%25"),
+        ("http://example.com/%%61A", "http://example.com/%25aA"),
         ("http://example.com/a#part", "http://example.com/a"),
         ("http://example.com?b=2&a=1#x?y", "http://example.com/?a=1&b=2"),
         ("http://example.com/?", "http://example.com/"),
@@ -47,7 +49,7 @@ def test_long_and_hostile_addresses_take_no_longer_than_their_length() -> None:
         ("http://[2001:DB8::1]:80/a", "http://[2001:db8::1]/a"),
         ("  https://example.com/a\n", "https://example.com/a"),
         ("ftp://example.com:21/f", "ftp://example.com/f"),
-        ("http://ex%41mple.com/%zz", "http://example.com/%zz"),
+        ("http://ex%41mple.com/%zz", "http://example.com/%25zz"),
     ],
 )
 def test_spellings(spelled: str, wanted: str) -> None:
