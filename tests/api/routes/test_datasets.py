@@ -12,6 +12,7 @@ import pytest
 from api.intake import allowed, preview
 from curator.errors import InputError
 from pipelines.plan import make_plan
+from tests.api.conftest import RECIPE
 
 
 def test_a_dataset_knows_its_rows_and_columns(house: Any, dataset: dict[str, Any]) -> None:
@@ -154,7 +155,7 @@ def test_a_run_takes_the_newest_ready_version_or_the_one_it_names(house: Any, se
     assert refused.status_code == 409 and "version 3 of dataset" in refused.json()["detail"]
     assert used(dataset_version=4).status_code == 404
     assert used(dataset_version=0).status_code == 422
-    dry = house.one.post("/v1/recipes:dry-run", json={"dataset": made["id"], "recipe": "text"})
+    dry = house.one.post("/v1/recipes:dry-run", json={"dataset": made["id"], "recipe": RECIPE})
     assert dry.status_code == 200, dry.text
 
 
