@@ -289,31 +289,31 @@ def dataset_view(dataset: Dataset, version: DatasetVersion) -> DatasetView:
         name=dataset.name,
         task=dataset.task,
         columns=dataset.columns,
-        version=version.number,
-        state=version.state,
-        digest=version.digest,
-        rows=version.rows,
-        bytes=version.bytes,
-        error=version.error,
-        origin=None if version.origin is None else Origin(**version.origin),
         created_at=dataset.created_at,
-        poll_after_ms=500 if version.state == "validating" else None,
+        **_found_out(version),
     )
 
 
 def version_view(version: DatasetVersion) -> DatasetVersionView:
     return DatasetVersionView(
         dataset=version.dataset,
-        version=version.number,
-        state=version.state,
-        digest=version.digest,
-        rows=version.rows,
-        bytes=version.bytes,
-        error=version.error,
-        origin=None if version.origin is None else Origin(**version.origin),
         created_at=version.created_at,
-        poll_after_ms=500 if version.state == "validating" else None,
+        **_found_out(version),
     )
+
+
+def _found_out(version: DatasetVersion) -> dict[str, Any]:
+    """What a dataset's view and its version's tell alike."""
+    return {
+        "version": version.number,
+        "state": version.state,
+        "digest": version.digest,
+        "rows": version.rows,
+        "bytes": version.bytes,
+        "error": version.error,
+        "origin": None if version.origin is None else Origin(**version.origin),
+        "poll_after_ms": 500 if version.state == "validating" else None,
+    }
 
 
 def _version(request: Request, caller: Caller, dataset_id: str, number: int | None) -> DatasetVersion:

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -206,6 +206,12 @@ def finished(house: House, dataset: dict[str, Any]) -> dict[str, Any]:
     return work_through(house, dataset)
 
 
+def until_none_is_queued(once: Callable[..., bool], house: House) -> None:
+    """Has a runner do all queued work of one kind."""
+    turn = partial(once, house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event())
+    deque(iter(turn, False), maxlen=0)
+
+
 def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, Any], data: bytes) -> dict[str, str]:
     """Tenant one's ids by the name of the path parameter, and by the name in a body."""
     from pipelines.exporting import export_once
@@ -228,10 +234,8 @@ def own_one_of_each(house: House, finished: dict[str, Any], dataset: dict[str, A
     house.service.catalog.policies.record(house.tenant, "walked", "judge_w", **about, scorecard=scorecard)
     export = house.one.post("/v1/exports", json={"manifest": manifest, "format": "jsonl"}).json()["id"]
     rewrite = house.one.post(f"/v1/epoch-plans/{plan}/epochs/0:pack").json()["id"]
-    while rewrite_once(house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event()):
-        pass
-    turn = partial(export_once, house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event())
-    deque(iter(turn, False), maxlen=0)  # until none is queued, other tests' neither
+    until_none_is_queued(rewrite_once, house)
+    until_none_is_queued(export_once, house)  # other tests' neither
     [file] = house.one.get(f"/v1/exports/{export}").json()["files"]
     verdict = {"action": "keep", "lease": item["lease"]["token"]}
     house.one.post(f"/v1/review/items/{item['id']}/verdict", json=verdict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ class Hostile:
 
     def _settled(self, dataset: str) -> dict[str, Any]:
         while (told := self.house.one.get(f"/v1/datasets/{dataset}").json())["state"] == "validating":
-            pass
+            time.sleep(0.01)
         return dict(told)
 
 

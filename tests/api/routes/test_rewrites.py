@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from curator.client.shard_stream import ShardStream
 from curator.errors import NotFoundError
 from curator.shards import ShardReader
 from pipelines.rewriting import rewrite_once
+from tests.api.conftest import until_none_is_queued
 from tests.curator.shards.dataset import write_dataset
 
 
@@ -32,8 +32,7 @@ def plan(house: Any, manifest: str) -> dict[str, Any]:
 
 
 def work(house: Any) -> None:
-    while rewrite_once(house.service.catalog, house.service.settings, "host/x/1/1/1", threading.Event()):
-        pass
+    until_none_is_queued(rewrite_once, house)
 
 
 def done(house: Any, answer: Any) -> dict[str, Any]:
